@@ -1,0 +1,151 @@
+//! A log's head row and what changes it: the words that the user's rules and the stores share.
+//!
+//! Never: deciding. The rules are in [`user`](crate::user), the durable forms in `storage`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use cloudsync_protocol::error::LastPush;
+use cloudsync_protocol::{
+    CollectionName, CommitId, DeviceId, Entry, Epoch, Generation, Hash, LogId, OwnerId, Seq, ShortHash, TimelineId, Version, View,
+};
+
+/// What a user's live and dead records weigh: exact, equal to what a recount finds (invariant Q1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Header + body + wrap of current versions that are not tombstones.
+    pub live_bytes: u64,
+    /// Records whose current version is not a tombstone.
+    pub live_records: u64,
+    /// Header + body + wrap of current tombstones.
+    pub dead_bytes: u64,
+    /// Records whose current version is a tombstone.
+    pub dead_records: u64,
+}
+
+/// A device's last committed push, as dedup keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// The push.
+    pub push: LastPush,
+    /// How many operations it had: it was committed in `(push.seq − operations, push.seq]`.
+    pub operations: u32,
+    /// When the server committed it, in milliseconds since the epoch.
+    pub server_ts: u64,
+}
+
+/// The one row per log that is only ever changed by compare-and-set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The right to write.
+    pub epoch: Epoch,
+    /// Who won `epoch`.
+    pub owner: OwnerId,
+    /// The last committed operation.
+    pub seq: Seq,
+    /// The hash of that operation's row.
+    pub row: ShortHash,
+    /// The commit that moved `seq` there.
+    pub commit: CommitId,
+    /// The log's timeline.
+    pub timeline: TimelineId,
+    /// How often history was rewound.
+    pub generation: Generation,
+    /// Every timeline so far with the first `seq` of it, oldest first.
+    pub lineage: Vec<(TimelineId, Seq)>,
+    /// Current-state rows are known written up to here.
+    pub state_seq: Seq,
+    /// History up to here may be cut.
+    pub floor: Seq,
+    /// What the records weigh.
+    pub figures: Figures,
+    /// Per enrolled device that ever pushed: its last committed push.
+    pub dedup: BTreeMap<DeviceId, Settled>,
+    /// Every collection that ever had a record, at most `COLLECTIONS_MAX`.
+    pub collections: BTreeSet<CollectionName>,
+}
+
+impl Head {
+    /// A log that nothing was committed to yet.
+    #[must_use]
+    pub fn new(epoch: Epoch, owner: OwnerId, timeline: TimelineId) -> Self {
+        Self {
+            epoch,
+            owner,
+            seq: Seq::ZERO,
+            row: ShortHash::default(),
+            commit: CommitId::default(),
+            timeline,
+            generation: Generation(0),
+            lineage: vec![(timeline, Seq(1))],
+            state_seq: Seq::ZERO,
+            floor: Seq::ZERO,
+            figures: Figures::default(),
+            dedup: BTreeMap::new(),
+            collections: BTreeSet::new(),
+        }
+    }
+}
+
+/// A record's current version, as the store knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Current {
+    /// The version.
+    pub version: Version,
+    /// Where it was committed.
+    pub seq: Seq,
+    /// The envelope's hash.
+    pub hash: Hash,
+    /// Header + body + wrap.
+    pub bytes: u64,
+    /// Whether it is a tombstone.
+    pub dead: bool,
+}
+
+/// One attempt to become a log's owner. Every attempt has a fresh `owner`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acquire {
+    /// The log.
+    pub log: LogId,
+    /// The view that the node serves by.
+    pub view: View,
+    /// A fresh random nonce.
+    pub owner: OwnerId,
+    /// The timeline to give a log that does not exist yet; random.
+    pub timeline: TimelineId,
+}
+
+/// The epoch that an acquire tries to win: `max(epoch + 1, view × 2^24)`, so that an owner by an old view can never
+/// take a log back.
+#[must_use]
+pub fn epoch_to_win(current: Epoch, view: View) -> Epoch {
+    current.next().max(Epoch(view.0 << 24))
+}
+
+/// The view that an epoch was won under.
+#[must_use]
+pub const fn view_of(epoch: Epoch) -> View {
+    View(epoch.0 >> 24)
+}
+
+/// What is made durable as one: all of it or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The log.
+    pub log: LogId,
+    /// The head that this commit follows; the compare-and-set asks for `epoch = head.epoch AND seq = after`.
+    pub after: Seq,
+    /// Contiguous from `after + 1` to `head.seq`; at least one.
+    pub entries: Vec<Entry>,
+    /// The head as it will be, with this attempt's fresh `commit` in it.
+    pub head: Head,
+}
+
+/// An opaque blob under compare-and-set: the keyring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned {
+    /// Counts replacements, from 1.
+    pub version: u64,
+    /// The blob.
+    pub bytes: Bytes,
+}

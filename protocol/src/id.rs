@@ -1,0 +1,93 @@
+//! The 16- and 32-byte ids, each a type of its own.
+//!
+//! Never: making one. Randomness belongs to the shells; here an id is only carried.
+
+use std::fmt;
+
+/// Declares a fixed-size byte id: MessagePack `bin`, hexadecimal as text.
+macro_rules! bytes_id {
+    ($($(#[$meta:meta])* $name:ident[$length:literal];)*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(pub [u8; $length]);
+
+        impl $name {
+            /// Its length in bytes.
+            pub const LENGTH: usize = $length;
+            /// The bytes.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; $length] { &self.0 }
+            /// From a slice of exactly the right length.
+            #[must_use]
+            pub fn from_slice(bytes: &[u8]) -> Option<Self> { bytes.try_into().ok().map(Self) }
+            /// From its hexadecimal text.
+            #[must_use]
+            pub fn from_hex(text: &str) -> Option<Self> { $crate::id::decode_hex(text).and_then(|bytes| Self::from_slice(&bytes)) }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, concat!(stringify!($name), "({})"), self) }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_bytes(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Visitor;
+                impl serde::de::Visitor<'_> for Visitor {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, concat!($length, " bytes of a ", stringify!($name))) }
+                    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<$name, E> {
+                        $name::from_slice(bytes).ok_or_else(|| E::invalid_length(bytes.len(), &self))
+                    }
+                }
+                deserializer.deserialize_bytes(Visitor)
+            }
+        }
+    )*};
+}
+pub(crate) use bytes_id;
+
+bytes_id! {
+    /// A user. Chosen at random by the client that registers; never reused.
+    UserId[16];
+    /// An ordered history with one writer at a time. A user's own log has the user's id.
+    LogId[16];
+    /// A device. Chosen at random by the device; never reused, not even after it was revoked.
+    DeviceId[16];
+    /// A stretch of history that was never rewound.
+    TimelineId[16];
+    /// One attempt to commit: what tells "mine" from "somebody's" after an unknown outcome.
+    CommitId[16];
+    /// One attempt to acquire a log.
+    OwnerId[16];
+    /// A family of refresh tokens: one log-in of one device.
+    FamilyId[16];
+    /// What the server sends first on every connection, to be signed.
+    Nonce[32];
+}
+
+impl From<UserId> for LogId {
+    fn from(user: UserId) -> Self {
+        Self(user.0)
+    }
+}
+
+/// Lower- or upper-case hexadecimal to bytes.
+#[must_use]
+pub fn decode_hex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+        return None;
+    }
+    text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok())).collect()
+}

@@ -1,0 +1,79 @@
+//! Every limit of the protocol, once.
+//!
+//! Never: a limit that is not named here, or named here without an error code and a test at it and one past it.
+
+use std::time::Duration;
+
+/// The protocol version that this code speaks.
+pub const PROTOCOL_VERSION: u16 = 1;
+/// The ALPN of QUIC connections.
+pub const ALPN: &[u8] = b"cloudsync/1";
+/// The path of the WebSocket.
+pub const WEBSOCKET_PATH: &str = "/v1/sync";
+
+/// A frame as encoded, either direction.
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Nesting of MessagePack arrays.
+pub const DEPTH_MAX: usize = 16;
+/// A record's body: ciphertext as sent, after padding, with nonce and tag.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// A tombstone's body.
+pub const TOMBSTONE_BODY_BYTES_MAX: usize = 256;
+/// A wrapped content key.
+pub const WRAP_BYTES_MAX: usize = 128;
+/// A record's header as encoded.
+pub const HEADER_BYTES_MAX: usize = 512;
+/// Operations of one push.
+pub const PUSH_OPERATIONS_MAX: usize = 1000;
+/// A push frame as encoded.
+pub const PUSH_BYTES_MAX: usize = 512 * 1024;
+/// A page is whole batches until this many bytes are passed.
+pub const PAGE_BYTES: usize = 256 * 1024;
+/// Bodies of one event; beyond, it is announced as a head only.
+pub const EVENT_BODY_BYTES_MAX: usize = 64 * 1024;
+/// One commit of a log.
+pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Unanswered requests of a session.
+pub const UNANSWERED_REQUESTS_MAX: usize = 32;
+/// Unanswered request bytes of a session.
+pub const UNANSWERED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// A collection's name.
+pub const COLLECTION_NAME_BYTES_MAX: usize = 64;
+/// A record's id.
+pub const RECORD_ID_BYTES_MAX: usize = 128;
+/// Collections of a log.
+pub const COLLECTIONS_MAX: usize = 256;
+/// Enrolled devices of a user.
+pub const DEVICES_MAX: usize = 64;
+/// Records of a log, live and dead: new ones are refused here, deletes never.
+pub const RECORDS_MAX: u64 = 200_000;
+/// A payload after decompression.
+pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// How far a record's hybrid clock may be ahead of the server's.
+pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
+/// Frames that wait for one device.
+pub const DEVICE_QUEUE_FRAMES_MAX: usize = 256;
+/// Bytes that wait for one device.
+pub const DEVICE_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// From the accepted connection to a valid hello (or account call).
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// The slowest that a frame may come in, in bytes a second, once it has begun.
+pub const FRAME_BYTES_PER_SECOND_MIN: u64 = 100;
+/// An access token as text.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+/// An e-mail address (RFC 5321, 4.5.3.1.3, less the brackets).
+pub const EMAIL_BYTES_MAX: usize = 254;
+/// The keyring blob.
+pub const KEYRING_BYTES_MAX: usize = 64 * 1024;
+/// A sealed device name.
+pub const DEVICE_NAME_BYTES_MAX: usize = 256;
+/// A statement that is not a batch's.
+pub const STATEMENT_BYTES_MAX: usize = 4096;
+/// Versions that one history answer holds.
+pub const HISTORY_ROWS_MAX: u32 = 100;
+
+const _: () = assert!(PUSH_BYTES_MAX <= FRAME_BYTES_MAX);
+const _: () = assert!(PAGE_BYTES + PUSH_BYTES_MAX < FRAME_BYTES_MAX, "a page that a whole batch overshoots must fit a frame");
+const _: () = assert!(BODY_BYTES_MAX + HEADER_BYTES_MAX + WRAP_BYTES_MAX < PUSH_BYTES_MAX);
+const _: () = assert!(PUSH_BYTES_MAX <= UNANSWERED_BYTES_MAX && PUSH_BYTES_MAX <= COMMIT_BYTES_MAX);
+const _: () = assert!(EVENT_BODY_BYTES_MAX < DEVICE_QUEUE_BYTES_MAX);

@@ -1,0 +1,247 @@
+//! The contract of every backend, in intents rather than keys and values. The conformance suite runs against each.
+//!
+//! Never: a default that hides a missing intent, or an outcome guessed. A time-out is [`CommitError::Unknown`], which a
+//! read alone never resolves: acquire again, then look at the head.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cloudsync_engine::log::{Acquire, Commit, Current, Head, Versioned};
+use cloudsync_protocol::entry::{RosterRow, Row};
+use cloudsync_protocol::frame::SnapshotToken;
+use cloudsync_protocol::statement::PublicKey;
+use cloudsync_protocol::{Cursor, DeviceId, Entry, FamilyId, LogId, RecordKey, Seq, ShortHash, TimelineId, UserId, Version, View};
+
+/// Why a read has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// What was stored is not what was written; nothing is skipped.
+    #[error("damaged: {place}: {why}")]
+    Damaged { place: String, why: String },
+    /// The store can't be reached, or did not answer in time.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Why a log was not acquired.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AcquireError {
+    /// The head's epoch is of a later view: refresh the view, don't take.
+    #[error("owned under later view {0}")]
+    LaterView(View),
+    /// Another attempt won meanwhile, or the outcome is not known: start over with a new nonce.
+    #[error("in doubt: start over with a new nonce")]
+    InDoubt,
+    /// The user was erased, for ever.
+    #[error("erased")]
+    Erased,
+    /// The head can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// No room even for a head row.
+    #[error("store full")]
+    Full,
+}
+
+/// Why a commit is not known to be durable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// The head has another epoch or seq: nothing of this commit is visible, nor will be.
+    #[error("fenced")]
+    Fenced,
+    /// It may have been applied, may be applied later, or never.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// Below the reserve: nothing was written.
+    #[error("store full: {available_bytes} B available, {reserve_bytes} B kept in reserve")]
+    Full { available_bytes: u64, reserve_bytes: u64 },
+    /// Nothing was written.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Why a page can't be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PullError {
+    /// History after `from` was cut by retention: take a snapshot.
+    #[error("history begins after {floor}")]
+    BelowFloor { floor: Seq },
+    /// The log has another timeline now.
+    #[error("timeline is {0}")]
+    Timeline(TimelineId),
+    /// It can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Contiguous entries of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// From `from + 1` on, whole.
+    pub entries: Vec<Entry>,
+    /// The last `seq` in it; `from` when it is empty.
+    pub to: Seq,
+    /// The head when it was read.
+    pub head: Seq,
+}
+
+/// A page of the current state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotPage {
+    /// Timeline, head and row hash when the snapshot began (`S`).
+    pub start: Cursor,
+    /// The roster up to `S`, on the first page.
+    pub roster: Vec<RosterRow>,
+    /// In key order; may be newer than `S`.
+    pub rows: Vec<Row>,
+    /// Where to go on.
+    pub resume: Option<SnapshotToken>,
+}
+
+/// An account as it is created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Lower case.
+    pub email: String,
+    /// The user.
+    pub user: UserId,
+    /// The OPAQUE registration record, serialised.
+    pub opaque_record: Bytes,
+    /// Ed25519: the recovery code's public half.
+    pub recovery: PublicKey,
+    /// In milliseconds since the epoch.
+    pub created_ts: u64,
+}
+
+/// Why an account was not created.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateAccountError {
+    /// There is an account with that address. Creating the very same account again is not an error.
+    #[error("address taken")]
+    EmailTaken,
+    /// That user id is taken.
+    #[error("user id taken")]
+    UserTaken,
+    /// It was not, or may not have been, created.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Why something other than a commit was not written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// It may have been written or not: read, then decide.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// Below the reserve: nothing was written.
+    #[error("store full")]
+    Full,
+    /// Nothing was written.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// What stands there can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// A refresh family: one log-in of one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Family {
+    /// Its id.
+    pub id: FamilyId,
+    /// Whose.
+    pub user: UserId,
+    /// Which device's.
+    pub device: DeviceId,
+    /// Ed25519: proofs are checked by it.
+    pub signing: PublicKey,
+    /// The number of the newest token, from 1.
+    pub number: u64,
+    /// Until when the newest token holds, in milliseconds since the epoch.
+    pub expires_ts: u64,
+    /// Whether it was ended: by a log-out, a revoke, or a token that somebody else used.
+    pub revoked: bool,
+}
+
+/// A durable home of logs and accounts. Shared by everything in a node; cheap to call from many tasks.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+    /// A short name for logs and metrics.
+    fn backend(&self) -> &'static str;
+
+    // --- logs -------------------------------------------------------------------------------------------------
+
+    /// Becomes the log's owner under `epoch_to_win(head.epoch, view)`, creating the head of a log that does not exist.
+    /// Returns the head as it is then, durable, with my nonce in it. Nothing conditioned on an older epoch can apply
+    /// any more.
+    async fn acquire(&self, acquire: Acquire) -> Result<Head, AcquireError>;
+
+    /// Reads the head serially: after whatever was applied before. `None` for a log that was never acquired.
+    async fn read_head(&self, log: LogId) -> Result<Option<Head>, ReadError>;
+
+    /// Every roster row up to the head, in order.
+    async fn roster(&self, log: LogId) -> Result<Vec<RosterRow>, ReadError>;
+
+    /// The current version of each record, in the order asked; `None` for one that never existed.
+    async fn look_up(&self, log: LogId, records: Vec<RecordKey>) -> Result<Vec<Option<Current>>, ReadError>;
+
+    /// Makes a commit durable, if the head's epoch and seq are what it follows.
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError>;
+
+    /// The hash of the row at `seq`; `None` when it was cut or never was.
+    async fn row_hash(&self, log: LogId, seq: Seq) -> Result<Option<ShortHash>, ReadError>;
+
+    /// Whole entries of `(from, to]` until `bytes_max` is passed, checked to be contiguous. `from` must be the end of
+    /// an entry (0, or a cursor's `seq`).
+    async fn pull(&self, log: LogId, timeline: TimelineId, from: Seq, to: Seq, bytes_max: usize) -> Result<Page, PullError>;
+
+    /// The current state in key order, tombstones included, about `bytes_max` a page.
+    async fn snapshot(&self, log: LogId, resume: Option<SnapshotToken>, bytes_max: usize) -> Result<SnapshotPage, PullError>;
+
+    /// Versions of one record below `before`, newest first, at most `count` and about `bytes_max`, and whether there are older ones.
+    async fn history(
+        &self,
+        log: LogId,
+        record: RecordKey,
+        before: Option<Version>,
+        count: u32,
+        bytes_max: usize,
+    ) -> Result<(Vec<Row>, bool), ReadError>;
+
+    /// Erases the log for ever: its head says so, everything else of it goes, with the account, keyring and families of its user. Repeatable.
+    async fn erase(&self, log: LogId) -> Result<(), WriteError>;
+
+    // --- accounts ---------------------------------------------------------------------------------------------
+
+    /// Creates an account with its first keyring (version 1): address and user are both unique, all or nothing.
+    async fn create_account(&self, account: Account, keyring: Bytes) -> Result<(), CreateAccountError>;
+
+    /// By its address, lower case.
+    async fn account_by_email(&self, email: &str) -> Result<Option<Account>, ReadError>;
+
+    /// By its user.
+    async fn account(&self, user: UserId) -> Result<Option<Account>, ReadError>;
+
+    /// The user's keyring.
+    async fn keyring(&self, user: UserId) -> Result<Option<Versioned>, ReadError>;
+
+    /// Replaces the keyring if it still has that version; says whether it did. The new one has `version + 1`.
+    async fn replace_keyring(&self, user: UserId, version: u64, keyring: Bytes) -> Result<bool, WriteError>;
+
+    /// Adds a refresh family.
+    async fn create_family(&self, family: Family) -> Result<(), WriteError>;
+
+    /// Reads a refresh family.
+    async fn family(&self, id: FamilyId) -> Result<Option<Family>, ReadError>;
+
+    /// Moves a family on to `number + 1` and `expires_ts` if it is at `number` and not revoked; says whether it did.
+    async fn advance_family(&self, id: FamilyId, number: u64, expires_ts: u64) -> Result<bool, WriteError>;
+
+    /// Revokes a family, for ever. Repeatable.
+    async fn revoke_family(&self, id: FamilyId) -> Result<(), WriteError>;
+
+    /// Revokes every family of a device. Repeatable.
+    async fn revoke_families(&self, user: UserId, device: DeviceId) -> Result<(), WriteError>;
+
+    /// Whether the store answers: a cheap read that touches what every request needs.
+    async fn ping(&self) -> Result<(), ReadError>;
+}
