@@ -1,0 +1,19 @@
+//! What the account calls need of a user's log: its roster, read and appended to.
+//!
+//! Never: deciding who may join. The log's owner checks every signature; here is only the way to it.
+
+use async_trait::async_trait;
+use cloudsync_protocol::entry::RosterRow;
+use cloudsync_protocol::statement::RosterChange;
+use cloudsync_protocol::{Failure, UserId};
+
+/// The roster of each user's log. `node` joins it to the actors; tests bring a double.
+#[async_trait]
+pub trait Rosters: Send + Sync + std::fmt::Debug + 'static {
+    /// Appends signed changes, in order, and returns once they are durable. Repeating a change that is already there
+    /// succeeds. The failure's `request` is set by the caller.
+    async fn change(&self, user: UserId, changes: Vec<RosterChange>) -> Result<(), Failure>;
+
+    /// Every row so far, in order; empty when the log has no identity yet.
+    async fn roster(&self, user: UserId) -> Result<Vec<RosterRow>, Failure>;
+}
