@@ -4,4 +4,10 @@
 //! Never: IO, `async`, clocks, randomness, or an order that depends on hashing. Time and entropy arrive as arguments;
 //! what is to be done leaves as effects.
 
+pub mod batch;
+pub mod invariants;
 pub mod log;
+pub mod roster;
+pub mod session;
+pub mod user;
+pub mod verify;

@@ -23,6 +23,40 @@ pub struct Figures {
     pub dead_records: u64,
 }
 
+impl Figures {
+    /// With one more current version.
+    #[must_use]
+    pub const fn with(mut self, current: &Current) -> Self {
+        if current.dead {
+            self.dead_bytes += current.bytes;
+            self.dead_records += 1;
+        } else {
+            self.live_bytes += current.bytes;
+            self.live_records += 1;
+        }
+        self
+    }
+
+    /// Without a version that is not current any more.
+    #[must_use]
+    pub const fn without(mut self, current: &Current) -> Self {
+        if current.dead {
+            self.dead_bytes = self.dead_bytes.saturating_sub(current.bytes);
+            self.dead_records = self.dead_records.saturating_sub(1);
+        } else {
+            self.live_bytes = self.live_bytes.saturating_sub(current.bytes);
+            self.live_records = self.live_records.saturating_sub(1);
+        }
+        self
+    }
+
+    /// Records, live and dead.
+    #[must_use]
+    pub const fn records(&self) -> u64 {
+        self.live_records + self.dead_records
+    }
+}
+
 /// A device's last committed push, as dedup keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {

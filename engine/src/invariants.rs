@@ -1,0 +1,179 @@
+//! The numbered invariants of the design as functions: tests assert them, the model drivers check them at each step, and
+//! the running server counts what they find.
+//!
+//! Never: a repair. A violation is our bug; whatever it concerns is not sent.
+
+use std::collections::BTreeMap;
+
+use cloudsync_protocol::{DeviceId, DeviceSeq, Entry, Epoch, Hash, OwnerId, Seq};
+
+use crate::log::{Commit, Current, Figures};
+use crate::session::SessionId;
+
+/// Which invariant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// stable ≤ assigned.
+    V1,
+    /// Acknowledged or fanned out ⇒ durable.
+    V2,
+    /// `seq` has no gaps.
+    V3,
+    /// No answer cites what is not stable.
+    V4,
+    /// A device sees `seq` rise.
+    S1,
+    /// After a pull to head, replica = store.
+    S2,
+    /// One `(device, device_seq)` commits once, with one content.
+    D1,
+    /// After `claimed` no earlier session of that device commits.
+    D2,
+    /// Every commit carries the epoch that the store then holds; an epoch is won once.
+    L1,
+    /// Figures = what a recount finds.
+    Q1,
+}
+
+/// An invariant that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{invariant:?} violated: {facts}")]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// What was found; ids and numbers only.
+    pub facts: String,
+}
+
+type Holds = Result<(), Violation>;
+
+fn hold(invariant: Invariant, holds: bool, facts: impl FnOnce() -> String) -> Holds {
+    if holds { Ok(()) } else { Err(Violation { invariant, facts: facts() }) }
+}
+
+/// V1.
+pub fn stable_is_not_above_assigned(stable: Seq, assigned: Seq) -> Holds {
+    hold(Invariant::V1, stable <= assigned, || format!("stable {stable}, assigned {assigned}"))
+}
+
+/// V2: what is told to a client, against the durable head of that moment.
+pub fn told_is_durable(told: Seq, durable: Seq) -> Holds {
+    hold(Invariant::V2, told <= durable, || format!("told {told}, durable {durable}"))
+}
+
+/// V3: entries follow `after` without a hole, to exactly `to`.
+pub fn entries_are_contiguous(after: Seq, entries: &[Entry], to: Seq) -> Holds {
+    let mut last = after;
+    for entry in entries {
+        hold(Invariant::V3, entry.first() == last.next() && entry.last() >= entry.first(), || {
+            format!("entry ({}, {}] after {last}", entry.first(), entry.last())
+        })?;
+        last = entry.last();
+    }
+    hold(Invariant::V3, last == to, || format!("entries end at {last}, head says {to}"))
+}
+
+/// V3 of a commit.
+pub fn commit_is_contiguous(commit: &Commit) -> Holds {
+    hold(Invariant::V3, !commit.entries.is_empty(), || "a commit without entries".to_owned())?;
+    entries_are_contiguous(commit.after, &commit.entries, commit.head.seq)
+}
+
+/// V4: a number that an answer cites, against the stable head of that moment.
+pub fn cited_is_stable(cited: Seq, stable: Seq) -> Holds {
+    hold(Invariant::V4, cited <= stable, || format!("cited {cited}, stable {stable}"))
+}
+
+/// Q1: the figures against every current version there is.
+pub fn figures_equal_recount<'a>(figures: Figures, currents: impl IntoIterator<Item = &'a Current>) -> Holds {
+    let recount = currents.into_iter().fold(Figures::default(), |sum, current| sum.with(current));
+    hold(Invariant::Q1, figures == recount, || format!("figures {figures:?}, recount {recount:?}"))
+}
+
+/// S1: follows what one device is told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rising {
+    last: Seq,
+}
+
+impl Rising {
+    /// Something of `(from, to]` was told.
+    pub fn told(&mut self, from: Seq, to: Seq) -> Holds {
+        let last = self.last;
+        self.last = to;
+        hold(Invariant::S1, from >= last && to > from, || format!("({from}, {to}] after {last}"))
+    }
+    /// It attached again, or took a snapshot, up to `to`.
+    pub fn resync(&mut self, to: Seq) {
+        self.last = to;
+    }
+}
+
+/// S2, R1: two states, as whatever their owner compares them by.
+pub fn replica_equals_store<T: PartialEq + std::fmt::Debug>(replica: &T, store: &T) -> Holds {
+    hold(Invariant::S2, replica == store, || format!("replica {replica:?}, store {store:?}"))
+}
+
+/// D1: follows every committed push of a log.
+#[derive(Debug, Clone, Default)]
+pub struct OneContent {
+    pushes: BTreeMap<(DeviceId, DeviceSeq), (Hash, Seq)>,
+}
+
+impl OneContent {
+    /// A push was committed, its first operation as `first`. Telling the same commit again is fine.
+    pub fn committed(&mut self, device: DeviceId, device_seq: DeviceSeq, hash: Hash, first: Seq) -> Holds {
+        let known = *self.pushes.entry((device, device_seq)).or_insert((hash, first));
+        hold(Invariant::D1, known == (hash, first), || {
+            format!("push {device_seq} of {device} at {first} as {hash}, before at {} as {}", known.1, known.0)
+        })
+    }
+}
+
+/// D2: follows claims. Sessions of a device supersede one another in the order of their claims.
+#[derive(Debug, Clone, Default)]
+pub struct Claims {
+    /// Per device: who claimed last and was told so, and who may not commit any more since when.
+    told: BTreeMap<DeviceId, BTreeMap<SessionId, Seq>>,
+}
+
+impl Claims {
+    /// `session` was told `claimed` when the log's head was `head`: whatever the others of its device had is decided.
+    pub fn claimed(&mut self, device: DeviceId, session: SessionId, others: &[SessionId], head: Seq) {
+        let over = self.told.entry(device).or_default();
+        over.remove(&session);
+        for other in others.iter().filter(|other| **other != session) {
+            over.entry(*other).or_insert(head);
+        }
+    }
+    /// A push of `session` was committed, its first operation as `first`.
+    pub fn committed(&self, device: DeviceId, session: SessionId, first: Seq) -> Holds {
+        let over = self.told.get(&device).and_then(|over| over.get(&session));
+        hold(Invariant::D2, over.is_none_or(|head| first <= *head), || {
+            format!("{session:?} of {device} committed {first} after another session was told claimed at {over:?}")
+        })
+    }
+}
+
+/// L1: follows a store's applied acquires and commits.
+#[derive(Debug, Clone, Default)]
+pub struct Epochs {
+    won: BTreeMap<Epoch, OwnerId>,
+    held: Epoch,
+}
+
+impl Epochs {
+    /// `owner` won `epoch`.
+    pub fn won(&mut self, epoch: Epoch, owner: OwnerId) -> Holds {
+        let winner = *self.won.entry(epoch).or_insert(owner);
+        hold(Invariant::L1, winner == owner && epoch >= self.held, || {
+            format!("epoch {epoch} won by {owner} and {winner}, held {}", self.held)
+        })?;
+        self.held = epoch;
+        Ok(())
+    }
+    /// A commit under `epoch` was applied.
+    pub fn committed(&self, epoch: Epoch) -> Holds {
+        hold(Invariant::L1, epoch == self.held, || format!("commit under {epoch}, held {}", self.held))
+    }
+}

@@ -1,0 +1,131 @@
+//! What reaches a user's rules: requests of sessions, account calls, and what the store said.
+//!
+//! Never: an answer. Those are effects.
+
+use cloudsync_protocol::entry::RosterRow;
+use cloudsync_protocol::statement::RosterChange;
+use cloudsync_protocol::{CommitId, DeviceId, OwnerId, ShortHash, View, frame};
+
+use crate::log::{Current, Head};
+use crate::session::{Peer, SessionId};
+use crate::verify::HelloProof;
+
+/// One read that the rules asked for; its outcome carries the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReadId(pub u64);
+
+/// One account call that changes the roster, numbered by the shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// First, once: become the owner.
+    Start,
+    /// The time that [`User::wake_at_ms`](super::User::wake_at_ms) named has come.
+    Wake,
+
+    /// A device says hello; its token was verified. Answered by [`Effect::Opened`](super::Effect::Opened).
+    Open { peer: Peer, proof: HelloProof },
+    /// A session is over.
+    Closed { session: SessionId },
+    /// A session wants to be on the fan-out list.
+    Attach { peer: Peer, attach: frame::Attach },
+    /// A session wants to push.
+    Claim { peer: Peer, claim: frame::Claim },
+    /// A signed batch; `frame_bytes` as it was encoded.
+    Push { peer: Peer, push: frame::Push, frame_bytes: usize },
+    /// A session revokes a device.
+    ChangeRoster { peer: Peer, change: frame::ChangeRoster },
+    /// An account call enrols: all the changes or none. Answered by [`Effect::Enrolled`](super::Effect::Enrolled).
+    Enrol { call: CallId, changes: Vec<RosterChange> },
+    /// A session wants a page of the log.
+    Pull { peer: Peer, pull: frame::Pull },
+    /// A session wants a page of the current state.
+    Snapshot { peer: Peer, snapshot: frame::Snapshot },
+    /// A session wants versions of a record.
+    History { peer: Peer, history: frame::History },
+
+    /// What became of [`Effect::Acquire`](super::Effect::Acquire).
+    Acquired { owner: OwnerId, outcome: AcquireOutcome },
+    /// Every roster row, in order.
+    RosterRead { read: ReadId, outcome: Result<Vec<RosterRow>, ReadTrouble> },
+    /// The head, read serially; nothing for a log that does not exist.
+    HeadRead { read: ReadId, outcome: Result<Option<Head>, ReadTrouble> },
+    /// A row's hash; nothing for one that was cut or never was.
+    RowRead { read: ReadId, outcome: Result<Option<ShortHash>, ReadTrouble> },
+    /// The current versions, in the order asked.
+    Found { read: ReadId, outcome: Result<Vec<Option<Current>>, ReadTrouble> },
+    /// What became of [`Effect::Persist`](super::Effect::Persist).
+    Persisted { commit: CommitId, outcome: CommitOutcome },
+}
+
+/// Why the store could not read. The text is for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadTrouble {
+    /// What was stored is not what was written.
+    Damaged(String),
+    /// It can't be reached, or did not answer in time.
+    Unavailable(String),
+}
+
+/// What became of an attempt to become the owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AcquireOutcome {
+    /// This attempt won; the head as it is now.
+    Won(Box<Head>),
+    /// The head's epoch is of a later view.
+    LaterView(View),
+    /// Another attempt won meanwhile, or nobody knows.
+    InDoubt,
+    /// The user was erased.
+    Erased,
+    /// No room for a head.
+    Full,
+    /// The head can't be read.
+    Trouble(ReadTrouble),
+}
+
+/// What became of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// It is there for good.
+    Durable,
+    /// The head has another epoch or seq: this owner is not the owner any more.
+    Fenced,
+    /// It may have been applied, may be later, or never.
+    Unknown,
+    /// Nothing was written: no room.
+    Full,
+    /// Nothing was written: the store can't be reached.
+    Unavailable,
+}
+
+/// The device of a request, for logs.
+impl Event {
+    /// Which device asks, where one does.
+    #[must_use]
+    pub const fn device(&self) -> Option<DeviceId> {
+        match self {
+            Self::Open { peer, .. }
+            | Self::Attach { peer, .. }
+            | Self::Claim { peer, .. }
+            | Self::Push { peer, .. }
+            | Self::ChangeRoster { peer, .. }
+            | Self::Pull { peer, .. }
+            | Self::Snapshot { peer, .. }
+            | Self::History { peer, .. } => Some(peer.device),
+            Self::Start
+            | Self::Wake
+            | Self::Closed { .. }
+            | Self::Enrol { .. }
+            | Self::Acquired { .. }
+            | Self::RosterRead { .. }
+            | Self::HeadRead { .. }
+            | Self::RowRead { .. }
+            | Self::Found { .. }
+            | Self::Persisted { .. } => None,
+        }
+    }
+}
