@@ -65,12 +65,41 @@ pub enum PullError {
     /// History after `from` was cut by retention: take a snapshot.
     #[error("history begins after {floor}")]
     BelowFloor { floor: Seq },
-    /// The log has another timeline now.
+    /// `from` is not the end of an entry.
+    #[error("{from} is inside a batch")]
+    InsideBatch { from: Seq },
+    /// The log has another timeline now; a log that is not there, or was erased, has the zero one.
     #[error("timeline is {0}")]
     Timeline(TimelineId),
     /// It can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+/// Which entries are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pull {
+    /// The timeline that the caller reads by.
+    pub timeline: TimelineId,
+    /// The end of an entry: 0, or a cursor's `seq`.
+    pub from: Seq,
+    /// The last wanted; what is above the head is not there yet.
+    pub to: Seq,
+    /// Entries are added until this is passed; at least one.
+    pub bytes_max: usize,
+}
+
+/// Which versions of a record are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// The record.
+    pub record: RecordKey,
+    /// Only versions below this one.
+    pub before: Option<Version>,
+    /// At most so many.
+    pub count: u32,
+    /// Rows are added until this is passed; at least one.
+    pub bytes_max: usize,
 }
 
 /// Contiguous entries of a log.
@@ -175,7 +204,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// any more.
     async fn acquire(&self, acquire: Acquire) -> Result<Head, AcquireError>;
 
-    /// Reads the head serially: after whatever was applied before. `None` for a log that was never acquired.
+    /// Reads the head serially: after whatever was applied before. `None` for a log that was never acquired
+    /// or was erased.
     async fn read_head(&self, log: LogId) -> Result<Option<Head>, ReadError>;
 
     /// Every roster row up to the head, in order.
@@ -184,35 +214,29 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The current version of each record, in the order asked; `None` for one that never existed.
     async fn look_up(&self, log: LogId, records: Vec<RecordKey>) -> Result<Vec<Option<Current>>, ReadError>;
 
-    /// Makes a commit durable, if the head's epoch and seq are what it follows.
+    /// Makes a commit durable, if the head's epoch and seq are what it follows. Panics on a commit that is not contiguous or
+    /// whose head is not at its last row: a bug of the caller.
     async fn commit(&self, commit: Commit) -> Result<(), CommitError>;
 
     /// The hash of the row at `seq`; `None` when it was cut or never was.
     async fn row_hash(&self, log: LogId, seq: Seq) -> Result<Option<ShortHash>, ReadError>;
 
-    /// Whole entries of `(from, to]` until `bytes_max` is passed, checked to be contiguous. `from` must be the end of
-    /// an entry (0, or a cursor's `seq`).
-    async fn pull(&self, log: LogId, timeline: TimelineId, from: Seq, to: Seq, bytes_max: usize) -> Result<Page, PullError>;
+    /// Whole entries of `(from, to]` until `bytes_max` is passed, checked to be contiguous.
+    async fn pull(&self, log: LogId, pull: Pull) -> Result<Page, PullError>;
 
     /// The current state in key order, tombstones included, about `bytes_max` a page.
     async fn snapshot(&self, log: LogId, resume: Option<SnapshotToken>, bytes_max: usize) -> Result<SnapshotPage, PullError>;
 
-    /// Versions of one record below `before`, newest first, at most `count` and about `bytes_max`, and whether there are older ones.
-    async fn history(
-        &self,
-        log: LogId,
-        record: RecordKey,
-        before: Option<Version>,
-        count: u32,
-        bytes_max: usize,
-    ) -> Result<(Vec<Row>, bool), ReadError>;
+    /// Versions of one record, newest first, and whether there are older ones.
+    async fn history(&self, log: LogId, history: History) -> Result<(Vec<Row>, bool), ReadError>;
 
     /// Erases the log for ever: its head says so, everything else of it goes, with the account, keyring and families of its user. Repeatable.
     async fn erase(&self, log: LogId) -> Result<(), WriteError>;
 
     // --- accounts ---------------------------------------------------------------------------------------------
 
-    /// Creates an account with its first keyring (version 1): address and user are both unique, all or nothing.
+    /// Creates an account with its first keyring (version 1): address and user are both unique, all or nothing. The user of
+    /// an erased log stays taken, its address does not.
     async fn create_account(&self, account: Account, keyring: Bytes) -> Result<(), CreateAccountError>;
 
     /// By its address, lower case.
@@ -227,7 +251,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Replaces the keyring if it still has that version; says whether it did. The new one has `version + 1`.
     async fn replace_keyring(&self, user: UserId, version: u64, keyring: Bytes) -> Result<bool, WriteError>;
 
-    /// Adds a refresh family.
+    /// Adds a refresh family; the same again changes nothing, and for an erased user nothing is added.
     async fn create_family(&self, family: Family) -> Result<(), WriteError>;
 
     /// Reads a refresh family.

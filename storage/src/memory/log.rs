@@ -1,0 +1,228 @@
+//! One log in memory, in the shape of the clustered store: rows by `(seq, epoch)` that are written plainly, and one head
+//! that only compare-and-set changes. So a late compare-and-set can do here whatever damage it could do there.
+//!
+//! Never: faults; those are decided by the store around it.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use cloudsync_engine::log::{Acquire, Commit, Current, Head, epoch_to_win, view_of};
+use cloudsync_protocol::entry::{RosterRow, Row};
+use cloudsync_protocol::frame::SnapshotToken;
+use cloudsync_protocol::{Cursor, Entry, Epoch, LogId, Operation, RecordKey, Seq, ShortHash, TimelineId, Version};
+
+use crate::pieces::{Assembler, Content, Piece, damaged, split};
+use crate::store::{AcquireError, CommitError, History, Page, Pull, PullError, ReadError, SnapshotPage};
+
+#[derive(Debug, Default)]
+enum HeadRow {
+    #[default]
+    Absent,
+    Live(Box<Head>),
+    Erased,
+}
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    id: LogId,
+    head: HeadRow,
+    rows: BTreeMap<(Seq, Epoch), Piece>,
+    versions: BTreeMap<RecordKey, BTreeMap<Version, Seq>>,
+}
+
+impl Log {
+    pub(crate) const fn new(id: LogId) -> Self {
+        Self { id, head: HeadRow::Absent, rows: BTreeMap::new(), versions: BTreeMap::new() }
+    }
+
+    pub(crate) fn head(&self) -> Option<&Head> {
+        match &self.head {
+            HeadRow::Live(head) => Some(head),
+            HeadRow::Absent | HeadRow::Erased => None,
+        }
+    }
+
+    pub(crate) const fn is_erased(&self) -> bool {
+        matches!(self.head, HeadRow::Erased)
+    }
+
+    /// What an acquire would win, read before its compare-and-set.
+    pub(crate) fn epoch_for(&self, acquire: &Acquire) -> Result<Epoch, AcquireError> {
+        let current = match &self.head {
+            HeadRow::Absent => Epoch(0),
+            HeadRow::Live(head) => head.epoch,
+            HeadRow::Erased => return Err(AcquireError::Erased),
+        };
+        if view_of(current) > acquire.view {
+            return Err(AcquireError::LaterView(view_of(current)));
+        }
+        Ok(epoch_to_win(current, acquire.view))
+    }
+
+    /// The compare-and-set of an acquire: `SET epoch = e, owner = nonce IF epoch < e`.
+    pub(crate) fn take(&mut self, acquire: &Acquire, epoch: Epoch) {
+        match &mut self.head {
+            HeadRow::Absent => self.head = HeadRow::Live(Box::new(Head::new(epoch, acquire.owner, acquire.timeline))),
+            HeadRow::Live(head) if head.epoch < epoch => (head.epoch, head.owner) = (epoch, acquire.owner),
+            HeadRow::Live(_) | HeadRow::Erased => {}
+        }
+    }
+
+    /// The plain writes before a commit's compare-and-set.
+    pub(crate) fn write_rows(&mut self, commit: &Commit) {
+        if self.is_erased() {
+            return;
+        }
+        for (seq, piece) in commit.entries.iter().flat_map(split) {
+            self.rows.insert((seq, commit.head.epoch), piece);
+        }
+    }
+
+    /// The compare-and-set of a commit: `IF epoch = mine AND seq = what I knew`; then the current-state rows.
+    pub(crate) fn move_head(&mut self, commit: &Commit) -> Result<(), CommitError> {
+        match &mut self.head {
+            HeadRow::Live(head) if head.epoch == commit.head.epoch && head.seq == commit.after => **head = commit.head.clone(),
+            HeadRow::Absent | HeadRow::Live(_) | HeadRow::Erased => return Err(CommitError::Fenced),
+        }
+        for seq in commit.after.0 + 1..=commit.head.seq.0 {
+            if let Some(Content::Operation(Operation::Put(put))) = self.row(Seq(seq)).map(|piece| &piece.content)
+                && let Ok(header) = put.envelope.check()
+            {
+                self.versions.entry(header.key()).or_default().insert(header.version, Seq(seq));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn erase(&mut self) {
+        self.head = HeadRow::Erased;
+        self.rows.clear();
+        self.versions.clear();
+    }
+
+    pub(crate) fn roster(&self) -> Vec<RosterRow> {
+        self.roster_until(self.head().map_or(Seq::ZERO, |head| head.seq))
+    }
+
+    pub(crate) fn look_up(&self, record: &RecordKey) -> Result<Option<Current>, ReadError> {
+        self.versions.get(record).and_then(BTreeMap::last_key_value).map(|(version, seq)| self.current(*version, *seq)).transpose()
+    }
+
+    pub(crate) fn row_hash(&self, seq: Seq) -> Option<ShortHash> {
+        self.row(seq).map(|piece| piece.hash().short())
+    }
+
+    pub(crate) fn pull(&self, pull: Pull) -> Result<Page, PullError> {
+        let head = self.head().ok_or(PullError::Timeline(TimelineId::default()))?;
+        let Pull { timeline, from, to, bytes_max } = pull;
+        if head.timeline != timeline {
+            return Err(PullError::Timeline(head.timeline));
+        }
+        if from < head.floor {
+            return Err(PullError::BelowFloor { floor: head.floor });
+        }
+        let mut page = Page { entries: Vec::new(), to: from, head: head.seq };
+        let mut assembler = Assembler::new(self.id, from);
+        let mut bytes = 0;
+        for seq in from.0 + 1..=to.min(head.seq).0 {
+            let piece = self.row(Seq(seq)).ok_or_else(|| assembler.missing())?;
+            if seq == from.0 + 1 && piece.is_inside_batch() {
+                return Err(PullError::InsideBatch { from });
+            }
+            if let Some(entry) = assembler.push(Seq(seq), piece.clone())?
+                && take_entry(&mut page, entry, &mut bytes, bytes_max).is_break()
+            {
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    pub(crate) fn snapshot(&self, resume: Option<SnapshotToken>, bytes_max: usize) -> Result<SnapshotPage, PullError> {
+        let Some(head) = self.head() else {
+            return match resume {
+                Some(_) => Err(PullError::Timeline(TimelineId::default())),
+                None => Ok(SnapshotPage { start: Cursor::default(), roster: Vec::new(), rows: Vec::new(), resume: None }),
+            };
+        };
+        let (start, last) = match resume {
+            Some(token) if token.timeline != head.timeline => return Err(PullError::Timeline(head.timeline)),
+            Some(token) => (token.start, token.last),
+            None => (head.seq, None),
+        };
+        let row = if start == head.seq { head.row } else { self.row_hash(start).unwrap_or_default() };
+        let roster = if last.is_none() { self.roster_until(start) } else { Vec::new() };
+        let mut page = SnapshotPage { start: Cursor { timeline: head.timeline, seq: start, row }, roster, rows: Vec::new(), resume: None };
+        let mut bytes = page.roster.iter().map(|row| row.change.signed().statement.len()).sum::<usize>();
+        let mut given = last;
+        for (key, versions) in &self.versions {
+            if given.as_ref().is_some_and(|last| key <= last) {
+                continue;
+            }
+            if bytes >= bytes_max && !page.rows.is_empty() {
+                page.resume = Some(SnapshotToken { timeline: head.timeline, start, last: given });
+                break;
+            }
+            let Some(seq) = versions.values().next_back() else { continue };
+            let row = self.record_row(*seq)?;
+            bytes += usize::try_from(row.envelope.bytes()).unwrap_or(usize::MAX);
+            page.rows.push(row);
+            given = Some(key.clone());
+        }
+        Ok(page)
+    }
+
+    pub(crate) fn history(&self, history: &History) -> Result<(Vec<Row>, bool), ReadError> {
+        let Some(versions) = self.versions.get(&history.record) else { return Ok((Vec::new(), false)) };
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        for (_, seq) in versions.range(..history.before.unwrap_or(Version(u64::MAX))).rev() {
+            if rows.len() >= history.count as usize || (bytes >= history.bytes_max && !rows.is_empty()) {
+                return Ok((rows, true));
+            }
+            let row = self.record_row(*seq)?;
+            bytes += usize::try_from(row.envelope.bytes()).unwrap_or(usize::MAX);
+            rows.push(row);
+        }
+        Ok((rows, false))
+    }
+
+    /// Of each `seq` up to the head, the row of the highest epoch.
+    fn row(&self, seq: Seq) -> Option<&Piece> {
+        let head = self.head()?;
+        if seq > head.seq {
+            return None;
+        }
+        self.rows.range((seq, Epoch(0))..=(seq, Epoch(u64::MAX))).next_back().map(|(_, piece)| piece)
+    }
+
+    fn record_row(&self, seq: Seq) -> Result<Row, ReadError> {
+        let piece = self.row(seq).cloned().ok_or_else(|| damaged(self.id, seq, "the row is missing"))?;
+        piece.into_row(seq).ok_or_else(|| damaged(self.id, seq, "not a record's row"))
+    }
+
+    fn current(&self, version: Version, seq: Seq) -> Result<Current, ReadError> {
+        let envelope = self.record_row(seq)?.envelope;
+        let header = envelope.check().map_err(|error| damaged(self.id, seq, error.to_string()))?;
+        Ok(Current { version, seq, hash: envelope.hash(), bytes: envelope.bytes(), dead: header.is_tombstone() })
+    }
+
+    fn roster_until(&self, last: Seq) -> Vec<RosterRow> {
+        let row = |seq| {
+            let piece = self.row(Seq(seq))?;
+            match &piece.content {
+                Content::Change(change) => Some(RosterRow { seq: Seq(seq), server_ts: piece.server_ts, change: change.clone() }),
+                Content::Operation(_) => None,
+            }
+        };
+        (1..=last.0).filter_map(row).collect()
+    }
+}
+
+/// Adds an entry to a page and says whether there is room for another.
+pub(crate) fn take_entry(page: &mut Page, entry: Entry, bytes: &mut usize, bytes_max: usize) -> ControlFlow<()> {
+    *bytes = bytes.saturating_add(entry.bytes());
+    page.to = entry.last();
+    page.entries.push(entry);
+    if *bytes >= bytes_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
