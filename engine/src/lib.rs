@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod invariants;
 pub mod log;
+pub mod replica;
 pub mod roster;
 pub mod session;
 pub mod user;

@@ -1,0 +1,137 @@
+//! What the answer to a push means, and what to do next.
+//!
+//! Never: a batch closed by an answer that names nothing to be done about it; such a batch stays, and somebody is told.
+
+use cloudsync_protocol::error::{LastPush, RecordIssue};
+use cloudsync_protocol::frame::Pushed;
+use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, RecordKey, Seq};
+
+use super::settle::Verdict;
+use super::{BatchState, ClaimError, ClaimOutcome, Made, OutboxBatch, Replica, Tables, TablesError};
+
+/// What to do after an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Push what [`Replica::outgoing`] gives, if anything.
+    Push,
+    /// Claim, then push.
+    Claim,
+    /// Another session of this device claimed: claim after a random delay, if there is still something to push.
+    ClaimLater,
+    /// Read the log to there, then hand in the same answer again.
+    CatchUp {
+        /// Inclusive.
+        to: Seq,
+    },
+    /// Push the same batch again after a while.
+    Retry {
+        /// In milliseconds.
+        after_ms: u32,
+    },
+    /// The profile was rolled back: enrol as a new device, then [`Replica::enrolled_anew`].
+    EnrolAnew,
+    /// Nothing that pushing again would change. The batch is kept as it is.
+    Stop {
+        /// Why.
+        code: ErrorCode,
+        /// For a person.
+        message: String,
+    },
+}
+
+/// Why an answer was not taken in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerError {
+    /// It says that other bytes were committed than were pushed, or in another place.
+    #[error("the answer to push {device_seq} does not fit it")]
+    Unfit { device_seq: DeviceSeq },
+    /// The log's timeline is not the one that was read: keep everything, attach again.
+    #[error("the log was rewound")]
+    Timeline,
+    /// The tables did not answer.
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+}
+
+/// When nothing was said.
+const RETRY_AFTER_MS: u32 = 1000;
+
+impl<T: Tables> Replica<'_, T> {
+    /// The push is durable: its rows are written and its edits end. The cursor stays.
+    pub fn pushed(&mut self, pushed: &Pushed) -> Result<Next, AnswerError> {
+        let cursor = self.tables.marks()?.cursor;
+        if cursor.seq > Seq::ZERO && cursor.timeline != pushed.timeline {
+            return Err(AnswerError::Timeline);
+        }
+        let Some(batch) = self.tables.batch(self.me.device, pushed.device_seq)? else { return Ok(Next::Push) };
+        if batch.hash != pushed.hash || pushed.from.plus(batch.made.len() as u64) != pushed.to {
+            return Err(AnswerError::Unfit { device_seq: pushed.device_seq });
+        }
+        self.commit(&batch, pushed.from)?;
+        Ok(Next::Push)
+    }
+
+    /// The push of that number was refused.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "codes are open: whatever is not known here stops the push")]
+    pub fn push_failed(&mut self, device_seq: DeviceSeq, failure: &Failure) -> Result<Next, AnswerError> {
+        if failure.code == ErrorCode::ClaimFirst {
+            return Ok(Next::Claim);
+        }
+        if failure.code == ErrorCode::NotThePusher {
+            return Ok(Next::ClaimLater);
+        }
+        let batch = match self.tables.batch(self.me.device, device_seq)? {
+            Some(batch) if batch.state == BatchState::Open => batch,
+            Some(_) | None => return Ok(Next::Push),
+        };
+        match failure.code {
+            ErrorCode::Stale | ErrorCode::Refused => self.refused(&batch, failure),
+            ErrorCode::Settled | ErrorCode::ChainMoved => match failure.last {
+                Some(last) => self.overtaken(&batch, last, failure),
+                None => Ok(stop(failure)),
+            },
+            ErrorCode::SequenceReused => Ok(Next::EnrolAnew),
+            ErrorCode::Busy | ErrorCode::GoingAway | ErrorCode::StoreUnavailable => {
+                Ok(Next::Retry { after_ms: failure.retry_after_ms.unwrap_or(RETRY_AFTER_MS) })
+            }
+            _ => Ok(stop(failure)),
+        }
+    }
+
+    /// Parks what is named, or settles it when the record says the same by now; the rest is batched anew.
+    fn refused(&mut self, batch: &OutboxBatch, failure: &Failure) -> Result<Next, AnswerError> {
+        let concerned = |key: &RecordKey| failure.records.iter().find(|issue| issue.key == *key);
+        let keys = batch.made.iter().map(Made::key).collect::<Result<Vec<_>, _>>()?;
+        let named = keys.iter().filter_map(concerned).collect::<Vec<&RecordIssue>>();
+        if named.is_empty() {
+            return Ok(stop(failure));
+        }
+        let to = named.iter().map(|issue| issue.current_seq).max().unwrap_or(Seq::ZERO);
+        if to > self.tables.marks()?.cursor.seq {
+            return Ok(Next::CatchUp { to });
+        }
+        self.close(batch, |key| concerned(key).map_or(Verdict::Again, |issue| Verdict::of(issue.code)))?;
+        Ok(Next::Push)
+    }
+
+    fn overtaken(&mut self, batch: &OutboxBatch, last: LastPush, failure: &Failure) -> Result<Next, AnswerError> {
+        let outcome = self.claimed(last).map_err(|error| match error {
+            ClaimError::Misplaced { .. } => AnswerError::Unfit { device_seq: batch.device_seq },
+            ClaimError::Tables(error) => AnswerError::Tables(error),
+        })?;
+        let still_open = self.open_batch()?.is_some_and(|open| open.device_seq == batch.device_seq);
+        match outcome {
+            ClaimOutcome::RolledBack { .. } => Ok(Next::EnrolAnew),
+            // The log answers from before what it had acknowledged: pushing the same again would go on for ever.
+            ClaimOutcome::Push if still_open => Ok(Next::Stop { code: ErrorCode::StoreRewound, message: failure.message.clone() }),
+            ClaimOutcome::Push => Ok(Next::Push),
+        }
+    }
+}
+
+fn stop(failure: &Failure) -> Next {
+    match failure.retry_after_ms {
+        Some(after_ms) => Next::Retry { after_ms },
+        None => Next::Stop { code: failure.code, message: failure.message.clone() },
+    }
+}

@@ -1,0 +1,245 @@
+//! Reading the log: pages, events, and the echo of this session's own pushes.
+//!
+//! Never: a row without the cursor that goes with it, a stretch that does not begin at the cursor, an entry skipped.
+
+use cloudsync_protocol::entry::RosterRow;
+use cloudsync_protocol::frame::{Committed, Event, Page};
+use cloudsync_protocol::statement::BatchStatement;
+use cloudsync_protocol::{Batch, Cursor, DeviceSeq, Entry, Hash, Operation, Seq, TimelineId};
+
+use super::verify::{self, Verified};
+use super::{BatchState, Change, LastBatch, Made, Opener, OutboxBatch, Record, Replica, Tables, TablesError, Untrusted, Why};
+use crate::roster::Roster;
+
+/// Whole entries of `(from, to]`: a page or an event.
+#[derive(Debug, Clone, Copy)]
+pub struct Stretch<'a> {
+    /// The log's timeline.
+    pub timeline: TimelineId,
+    /// Exclusive.
+    pub from: Seq,
+    /// Inclusive.
+    pub to: Seq,
+    /// Contiguous.
+    pub entries: &'a [Entry],
+}
+
+impl<'a> From<&'a Page> for Stretch<'a> {
+    fn from(page: &'a Page) -> Self {
+        Self { timeline: page.timeline, from: page.from, to: page.to, entries: &page.entries }
+    }
+}
+
+impl<'a> From<&'a Event> for Stretch<'a> {
+    fn from(event: &'a Event) -> Self {
+        Self { timeline: event.timeline, from: event.from, to: event.to, entries: &event.entries }
+    }
+}
+
+/// What was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Where the cursor is now.
+    pub cursor: Cursor,
+    /// What was written, in the order of the log.
+    pub changes: Vec<Change>,
+    /// The entry that did not verify: what came before it was applied, nothing after it will be.
+    pub stopped: Option<Untrusted>,
+}
+
+/// What came of a stretch of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was applied.
+    Applied(Applied),
+    /// It was read before, perhaps by another process of the profile.
+    Old,
+    /// It does not begin at the cursor (or a snapshot is under way): pull from there.
+    Gap {
+        /// Where the replica is.
+        cursor: Cursor,
+    },
+}
+
+/// Why the replica reads nothing of that stretch. It keeps everything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// It is of another timeline: the log was rewound.
+    #[error("the log's timeline is {timeline}, read was {read}")]
+    Timeline { timeline: TimelineId, read: TimelineId },
+    /// Its entries are not what `(from, to]` says.
+    #[error("entries up to {end} where {to} was announced")]
+    Uneven { end: Seq, to: Seq },
+    /// A push of this device is announced with other rows than it had.
+    #[error("push {device_seq} is announced as other rows than were pushed")]
+    OtherRows { device_seq: DeviceSeq },
+    /// The tables did not answer.
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+}
+
+impl<T: Tables> Replica<'_, T> {
+    /// Applies a page or an event.
+    pub fn apply(&mut self, stretch: Stretch<'_>, opener: &impl Opener) -> Result<Outcome, ApplyError> {
+        if let Some(outcome) = self.place(stretch.timeline, stretch.from, stretch.to)? {
+            return Ok(outcome);
+        }
+        check_even(stretch)?;
+        let mut roster = self.roster()?;
+        let mut cursor = Cursor { timeline: stretch.timeline, ..self.tables.marks()?.cursor };
+        let (mut changes, mut stopped) = (Vec::new(), None);
+        for entry in stretch.entries {
+            let read = match entry {
+                Entry::Batch(batch) => self.read_batch(&roster, batch, opener)?,
+                Entry::Roster(row) => self.read_roster_row(&mut roster, row)?,
+            };
+            match read {
+                Ok(mut read) => changes.append(&mut read),
+                Err(why) => {
+                    stopped = Some(Untrusted::of(entry, why));
+                    break;
+                }
+            }
+            cursor.seq = entry.last();
+            cursor.row = entry.last_hash().short();
+        }
+        self.move_to(cursor)?;
+        Ok(Outcome::Applied(Applied { cursor, changes, stopped }))
+    }
+
+    /// Applies the echo of this session's own push: its rows are in the outbox, or were written with the answer.
+    pub fn committed(&mut self, committed: &Committed) -> Result<Outcome, ApplyError> {
+        if let Some(outcome) = self.place(committed.timeline, committed.from, committed.to)? {
+            return Ok(outcome);
+        }
+        let marks = self.tables.marks()?;
+        let Some(batch) = self.tables.batch(self.me.device, committed.device_seq)? else {
+            return Ok(Outcome::Gap { cursor: marks.cursor });
+        };
+        let last_row = batch.made.last().map(|made| made.operation.hash().short());
+        let placed = match batch.state {
+            BatchState::Committed { from, to } => (from, to) == (committed.from, committed.to),
+            BatchState::Open | BatchState::Closed => committed.from.plus(batch.made.len() as u64) == committed.to,
+        };
+        if last_row != Some(committed.row) || !placed {
+            return Err(ApplyError::OtherRows { device_seq: committed.device_seq });
+        }
+        self.commit(&batch, committed.from)?;
+        let changes = own_changes(&batch, committed.from)?;
+        self.tables.set_last_batch(batch.device, LastBatch { device_seq: batch.device_seq, hash: Some(batch.hash) })?;
+        let cursor = Cursor { timeline: committed.timeline, seq: committed.to, row: committed.row };
+        self.move_to(cursor)?;
+        Ok(Outcome::Applied(Applied { cursor, changes, stopped: None }))
+    }
+
+    /// Whether a stretch begins at the cursor: nothing when it does.
+    fn place(&self, timeline: TimelineId, from: Seq, to: Seq) -> Result<Option<Outcome>, ApplyError> {
+        let marks = self.tables.marks()?;
+        let cursor = marks.cursor;
+        if cursor.seq > Seq::ZERO && cursor.timeline != timeline {
+            return Err(ApplyError::Timeline { timeline, read: cursor.timeline });
+        }
+        if to <= cursor.seq {
+            return Ok(Some(Outcome::Old));
+        }
+        if from != cursor.seq || marks.snapshot.is_some() {
+            return Ok(Some(Outcome::Gap { cursor }));
+        }
+        Ok(None)
+    }
+
+    fn move_to(&mut self, cursor: Cursor) -> Result<(), TablesError> {
+        let mut marks = self.tables.marks()?;
+        if marks.cursor.seq < cursor.seq {
+            marks.cursor = cursor;
+            self.tables.set_marks(&marks)?;
+        }
+        self.prune()
+    }
+
+    fn read_roster_row(&mut self, roster: &mut Roster, row: &RosterRow) -> Result<Result<Vec<Change>, Why>, TablesError> {
+        let mut next = roster.clone();
+        if let Err(error) = next.apply(row) {
+            return Ok(Err(error.into()));
+        }
+        if let Err(why) = verify::of_account(&next, self.me.identity) {
+            return Ok(Err(why));
+        }
+        for (device, _) in next.devices().filter(|(_, device)| device.enrolled == row.seq) {
+            // From here on every batch of it is read, so that the first must say that there was none before.
+            self.tables.set_last_batch(device, LastBatch { device_seq: DeviceSeq::default(), hash: Some(Hash::default()) })?;
+        }
+        *roster = next;
+        self.tables.put_roster_row(row)?;
+        Ok(Ok(Vec::new()))
+    }
+
+    /// Verifies one batch as a whole, then writes its rows.
+    fn read_batch(&mut self, roster: &Roster, batch: &Batch, opener: &impl Opener) -> Result<Result<Vec<Change>, Why>, TablesError> {
+        let Verified { checked, records } = match self.verify(roster, batch, opener)? {
+            Ok(verified) => verified,
+            Err(why) => return Ok(Err(why)),
+        };
+        let BatchStatement { device, device_seq, .. } = checked.statement;
+        if let Some(own) = self.tables.batch(device, device_seq)?
+            && own.hash == checked.hash
+        {
+            self.commit(&own, Seq(batch.first.0.saturating_sub(1)))?;
+        }
+        let mut changes = Vec::with_capacity(records.len());
+        for (record, header) in records.into_iter().zip(&checked.headers) {
+            self.write(&record)?;
+            changes.push(Change::new(header, record.seq, record.content));
+        }
+        self.tables.set_last_batch(device, LastBatch { device_seq, hash: Some(checked.hash) })?;
+        Ok(Ok(changes))
+    }
+
+    /// Writes a committed row unless a later one is held, and settles what this device has pending of it.
+    pub(super) fn write(&mut self, record: &Record) -> Result<(), TablesError> {
+        if self.tables.record(&record.key)?.is_some_and(|held| held.seq >= record.seq) {
+            return Ok(());
+        }
+        self.tables.put_record(record)?;
+        let mut marks = self.tables.marks()?;
+        if marks.clock < record.hlc {
+            marks.clock = record.hlc;
+            self.tables.set_marks(&marks)?;
+        }
+        self.reconcile(record)
+    }
+}
+
+/// Whether the entries are the rows of `(from, to]`, without a hole.
+fn check_even(stretch: Stretch<'_>) -> Result<(), ApplyError> {
+    let mut end = stretch.from;
+    for entry in stretch.entries {
+        if entry.first() != end.next() || entry.last() < entry.first() {
+            return Err(ApplyError::Uneven { end, to: stretch.to });
+        }
+        end = entry.last();
+    }
+    if end == stretch.to { Ok(()) } else { Err(ApplyError::Uneven { end, to: stretch.to }) }
+}
+
+fn own_changes(batch: &OutboxBatch, from: Seq) -> Result<Vec<Change>, TablesError> {
+    let change = |(made, number): (&Made, u64)| Ok(Change::new(&made.header()?, from.plus(number), made.content.clone()));
+    batch.made.iter().zip(1..).map(change).collect()
+}
+
+/// What entries say, for one who shows them as they come: another process of the profile may have applied them already,
+/// so that [`Replica::apply`] says [`Outcome::Old`]. Nothing of an entry that does not open.
+#[must_use]
+pub fn changes(entries: &[Entry], opener: &impl Opener) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for entry in entries {
+        let Entry::Batch(batch) = entry else { continue };
+        for (Operation::Put(put), number) in batch.operations.iter().zip(0..) {
+            let Ok(header) = put.envelope.check() else { continue };
+            if let Ok(content) = opener.open(&header, &put.envelope) {
+                changes.push(Change::new(&header, batch.first.plus(number), content));
+            }
+        }
+    }
+    changes
+}

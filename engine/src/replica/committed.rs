@@ -1,0 +1,77 @@
+//! What follows when one of this profile's own batches is known committed, however that became known.
+//!
+//! Never: the cursor; only pages and events move it.
+
+use cloudsync_protocol::error::LastPush;
+use cloudsync_protocol::{DeviceSeq, Hash, Seq};
+
+use super::settle::Verdict;
+use super::{BatchState, OutboxBatch, Record, Replica, Tables, TablesError};
+
+impl<T: Tables> Replica<'_, T> {
+    /// Writes the batch's rows, ends its edits, and closes the batch that counted on another predecessor.
+    pub(super) fn commit(&mut self, batch: &OutboxBatch, from: Seq) -> Result<(), TablesError> {
+        if matches!(batch.state, BatchState::Committed { .. }) {
+            return Ok(());
+        }
+        let to = from.plus(batch.made.len() as u64);
+        self.tables.set_batch_state(batch.device, batch.device_seq, BatchState::Committed { from, to })?;
+        let mut clock = self.tables.marks()?.clock;
+        for (made, number) in batch.made.iter().zip(1..) {
+            let record = Record::new(&made.header()?, &made.put().envelope, from.plus(number), made.content.clone());
+            clock = clock.max(record.hlc);
+            self.done(&record.key, made.base(), &record)?;
+            match self.tables.record(&record.key)? {
+                Some(held) if held.seq > record.seq => self.reconcile(&held)?,
+                Some(_) | None => {
+                    self.tables.put_record(&record)?;
+                    self.reconcile(&record)?;
+                }
+            }
+        }
+        let mut marks = self.tables.marks()?;
+        marks.clock = clock;
+        self.tables.set_marks(&marks)?;
+        if batch.device == self.me.device {
+            self.committed_last(LastPush { device_seq: batch.device_seq, hash: batch.hash, seq: to })?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of this device's last committed push, if that is news.
+    fn committed_last(&mut self, last: LastPush) -> Result<(), TablesError> {
+        let mut marks = self.tables.marks()?;
+        if marks.last_committed.is_none_or(|known| known.device_seq < last.device_seq) {
+            marks.last_committed = Some(last);
+            self.tables.set_marks(&marks)?;
+            self.close_overtaken(last.device_seq, last.hash)?;
+        }
+        self.prune()
+    }
+
+    /// The unanswered batch can commit only after the device's last committed one.
+    fn close_overtaken(&mut self, device_seq: DeviceSeq, hash: Hash) -> Result<(), TablesError> {
+        match self.open_batch()? {
+            Some(open) if open.device_seq < device_seq || open.prev_hash != hash => self.close(&open, |_| Verdict::Again),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Forgets batches that can't matter any more: never to commit, or committed and read past.
+    pub(super) fn prune(&mut self) -> Result<(), TablesError> {
+        let marks = self.tables.marks()?;
+        let Some(known) = marks.last_committed else { return Ok(()) };
+        for (device, device_seq, state) in self.tables.batches()? {
+            let overtaken = device != self.me.device || device_seq < known.device_seq;
+            let over = match state {
+                BatchState::Open => false,
+                BatchState::Closed => overtaken,
+                BatchState::Committed { to, .. } => overtaken && to <= marks.cursor.seq,
+            };
+            if over {
+                self.tables.remove_batch(device, device_seq)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! Edits that this device made and that are not committed yet.
+//!
+//! A record has at most one signed edit, and at most one waiting or parked edit after it: a new edit of a record whose
+//! edit is in no batch yet becomes one with it.
+//!
+//! Never: an edit that disappears. It is committed, settled by equal content, dropped by its user, or still here.
+
+use cloudsync_protocol::envelope::Hlc;
+use cloudsync_protocol::{DeviceSeq, ErrorCode, RecordKey, Version};
+
+use super::{Content, Replica, Tables, TablesError};
+
+/// Counts edits of a replica, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct EditId(pub u64);
+
+/// Why an edit is parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The record has a newer version with other content.
+    Stale,
+    /// The server, or the sealer, refuses it.
+    Refused(ErrorCode),
+}
+
+/// How far an edit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EditState {
+    /// In no batch.
+    Waiting,
+    /// In this device's signed batch of that number, which is not answered.
+    Signed(DeviceSeq),
+    /// A conflict, for its user to settle.
+    Parked(Reason),
+}
+
+/// One edit, or several of one record that became one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Its place in the queue: the first edit's that it took in.
+    pub id: EditId,
+    /// The newest edit's that it took in.
+    pub last: EditId,
+    /// The record.
+    pub key: RecordKey,
+    /// What the record is to say.
+    pub content: Content,
+    /// The version that it was made from; one more than the signed edit's base before it.
+    pub base: Version,
+    /// When it was made.
+    pub hlc: Hlc,
+    /// How far it is.
+    pub state: EditState,
+}
+
+/// What an edit is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Onto {
+    /// What the device shows: the version that the replica holds, or its own edit before.
+    Replica,
+    /// The record's current version, settling a parked conflict of it.
+    Current,
+}
+
+/// An edit as a user makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEdit {
+    /// The record.
+    pub key: RecordKey,
+    /// What it is to say.
+    pub content: Content,
+    /// What it is made from.
+    pub onto: Onto,
+    /// By the server's clock as far as known, in milliseconds since the epoch.
+    pub now_ms: u64,
+}
+
+/// Why an edit is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// The record has a parked conflict: edit onto current, or drop it.
+    #[error("{key} has a parked conflict")]
+    Conflicted { key: RecordKey },
+    /// The tables did not answer.
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+}
+
+/// What has become of an edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// In no batch yet.
+    Waiting,
+    /// In a signed batch.
+    Signed,
+    /// A conflict.
+    Parked(Reason),
+    /// Committed, settled by equal content, or dropped by its user.
+    Gone,
+}
+
+impl<T: Tables> Replica<'_, T> {
+    /// Queues an edit.
+    pub fn edit(&mut self, new: NewEdit) -> Result<EditId, EditError> {
+        let mut marks = self.tables.marks()?;
+        let id = EditId(marks.last_edit.0 + 1);
+        marks.last_edit = id;
+        let version = self.tables.record(&new.key)?.map_or(Version::NONE, |record| record.version);
+        let mut edit = Edit {
+            id,
+            last: id,
+            key: new.key,
+            content: new.content,
+            base: version,
+            hlc: marks.clock.tick(new.now_ms),
+            state: EditState::Waiting,
+        };
+        for held in self.tables.edits_of(&edit.key)? {
+            match held.state {
+                EditState::Parked(_) if new.onto == Onto::Replica => return Err(EditError::Conflicted { key: edit.key }),
+                EditState::Parked(_) => self.tables.remove_edit(held.id)?,
+                EditState::Signed(_) => edit.base = held.base.next(),
+                EditState::Waiting => {
+                    edit.id = held.id;
+                    edit.base = held.base;
+                }
+            }
+        }
+        self.tables.put_edit(&edit)?;
+        self.tables.set_marks(&marks)?;
+        Ok(id)
+    }
+
+    /// What has become of an edit. One that later edits of its record went over counts as done when those are.
+    pub fn fate(&self, key: &RecordKey, id: EditId) -> Result<Fate, TablesError> {
+        let edits = self.tables.edits_of(key)?;
+        let fate = edits.iter().find(|edit| edit.id <= id && id <= edit.last).map_or(Fate::Gone, |edit| match edit.state {
+            EditState::Waiting => Fate::Waiting,
+            EditState::Signed(_) => Fate::Signed,
+            EditState::Parked(reason) => Fate::Parked(reason),
+        });
+        Ok(fate)
+    }
+}

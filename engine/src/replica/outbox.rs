@@ -1,0 +1,219 @@
+//! The outbox: batches that this device signed. Once signed, a batch's bytes never change and its number names them.
+//!
+//! Never: a second unanswered batch, a number used twice, or a batch forgotten that could still commit.
+
+use cloudsync_protocol::entry::Put;
+use cloudsync_protocol::limits::{BODY_BYTES_MAX, PUSH_BYTES_MAX, PUSH_OPERATIONS_MAX};
+use cloudsync_protocol::statement::{self, BatchStatement, CONTEXT_BATCH, Signed};
+use cloudsync_protocol::{DeviceId, DeviceSeq, Envelope, ErrorCode, Hash, Header, Operation, RecordKey, Seq, Version, codec};
+
+use super::{Content, Draft, Edit, EditId, EditState, Reason, Replica, SealError, Sealer, Tables, TablesError};
+use crate::verify;
+
+/// What is known of a signed batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchState {
+    /// Not answered. At most one batch is.
+    Open,
+    /// Refused, or overtaken: its edits went on without it. Kept because a copy under way might still commit.
+    Closed,
+    /// Committed in `(from, to]`; its rows are written. Kept until the log was read to there.
+    Committed {
+        /// Exclusive.
+        from: Seq,
+        /// Inclusive.
+        to: Seq,
+    },
+}
+
+/// One operation, with what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// As sent.
+    pub operation: Operation,
+    /// As the edit said.
+    pub content: Content,
+}
+
+impl Made {
+    pub(super) const fn put(&self) -> &Put {
+        let Operation::Put(put) = &self.operation;
+        put
+    }
+    /// The version that it was made from.
+    pub(super) const fn base(&self) -> Version {
+        self.put().base
+    }
+    /// The header, which was checked before it was signed.
+    pub(super) fn header(&self) -> Result<Header, TablesError> {
+        codec::decode(&self.put().envelope.header)
+            .map_err(|error| TablesError::Damaged { place: "a signed batch".into(), why: error.to_string() })
+    }
+    pub(super) fn key(&self) -> Result<RecordKey, TablesError> {
+        self.header().map(|header| header.key())
+    }
+}
+
+/// A signed batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxBatch {
+    /// Who signed it: this device, or the one that this profile was before it enrolled anew.
+    pub device: DeviceId,
+    /// Its number.
+    pub device_seq: DeviceSeq,
+    /// The batch that it follows; zero for none.
+    pub prev_hash: Hash,
+    /// The statement's hash: its name.
+    pub hash: Hash,
+    /// The statement and its signature.
+    pub signed: Signed,
+    /// In order, one at most of each record.
+    pub made: Vec<Made>,
+    /// What is known of it.
+    pub state: BatchState,
+}
+
+impl OutboxBatch {
+    /// The operations as they are pushed.
+    #[must_use]
+    pub fn operations(&self) -> Vec<Operation> {
+        self.made.iter().map(|made| made.operation.clone()).collect()
+    }
+}
+
+/// Why there is no batch to send.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OutgoingError {
+    /// The keys can't be used.
+    #[error("can't seal: {0}")]
+    Seal(String),
+    /// What the sealer gave is not what it was asked for, or its signature does not verify: it is not sent.
+    #[error("a batch of our own does not verify: {0}")]
+    Unsound(String),
+    /// The tables did not answer.
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+}
+
+/// Bytes of a push frame that are neither operations nor hashes: tags, lengths, statement fields, signature.
+const FRAME_BYTES_FIXED: usize = 512;
+/// A hash in a statement, as encoded.
+const HASH_BYTES: usize = Hash::LENGTH + 2;
+const _: () = assert!(FRAME_BYTES_FIXED < PUSH_BYTES_MAX);
+
+impl<T: Tables> Replica<'_, T> {
+    /// The batch to push now: the unanswered one as it is, else a new one of the waiting edits; nothing when there are none.
+    pub fn outgoing(&mut self, sealer: &impl Sealer) -> Result<Option<OutboxBatch>, OutgoingError> {
+        if let Some(batch) = self.open_batch()? {
+            return Ok(Some(batch));
+        }
+        let mut marks = self.tables.marks()?;
+        let device_seq = marks.highest_signed.next();
+        let (edits, made) = self.seal_waiting(sealer, device_seq)?;
+        if made.is_empty() {
+            return Ok(None);
+        }
+        let prev_hash = marks.last_committed.map_or_else(Hash::default, |last| last.hash);
+        let batch = self.sign(sealer, device_seq, prev_hash, made)?;
+        for mut edit in edits {
+            edit.state = EditState::Signed(device_seq);
+            self.tables.put_edit(&edit)?;
+        }
+        marks.highest_signed = device_seq;
+        self.tables.put_batch(&batch)?;
+        self.tables.set_marks(&marks)?;
+        Ok(Some(batch))
+    }
+
+    /// This device's unanswered batch.
+    pub(super) fn open_batch(&self) -> Result<Option<OutboxBatch>, TablesError> {
+        let open = self.tables.batches()?.into_iter().find(|(device, _, state)| *device == self.me.device && *state == BatchState::Open);
+        open.map_or(Ok(None), |(device, device_seq, _)| self.tables.batch(device, device_seq))
+    }
+
+    fn seal_waiting(&mut self, sealer: &impl Sealer, device_seq: DeviceSeq) -> Result<(Vec<Edit>, Vec<Made>), OutgoingError> {
+        let (mut edits, mut made, mut after) = (Vec::new(), Vec::new(), EditId::default());
+        let mut bytes = FRAME_BYTES_FIXED;
+        while made.len() < PUSH_OPERATIONS_MAX {
+            let waiting = self.tables.waiting(after, PUSH_OPERATIONS_MAX - made.len())?;
+            let Some(last) = waiting.last() else { break };
+            after = last.id;
+            for edit in waiting {
+                let Some(operation) = self.seal_one(sealer, device_seq, &edit)? else { continue };
+                bytes += codec::encode(&operation).len() + HASH_BYTES;
+                if bytes > PUSH_BYTES_MAX {
+                    return Ok((edits, made));
+                }
+                made.push(Made { operation, content: edit.content.clone() });
+                edits.push(edit);
+            }
+        }
+        Ok((edits, made))
+    }
+
+    /// Seals one edit; one that can't be a record is parked, so that it blocks nothing.
+    fn seal_one(&mut self, sealer: &impl Sealer, device_seq: DeviceSeq, edit: &Edit) -> Result<Option<Operation>, OutgoingError> {
+        let held = self.tables.record(&edit.key)?;
+        if held.as_ref().map_or(Version::NONE, |record| record.version) != edit.base {
+            return Err(OutgoingError::Unsound(format!("the edit of {} is not made from the version held", edit.key)));
+        }
+        let draft = Draft {
+            log: self.me.log,
+            key: &edit.key,
+            version: edit.base.next(),
+            parent: held.map_or_else(Hash::default, |record| record.hash),
+            device: self.me.device,
+            device_seq,
+            hlc: edit.hlc,
+            content: &edit.content,
+        };
+        match sealer.seal(&draft) {
+            Ok(envelope) if envelope.body.len() <= BODY_BYTES_MAX => {
+                check_sealed(&draft, &envelope).map_err(OutgoingError::Unsound)?;
+                Ok(Some(Put { base: edit.base, envelope }.into()))
+            }
+            Ok(_) => self.park(edit, Reason::Refused(ErrorCode::BodyTooLarge)).map(|()| None).map_err(OutgoingError::from),
+            Err(SealError::Unfit { code, .. }) => self.park(edit, Reason::Refused(code)).map(|()| None).map_err(OutgoingError::from),
+            Err(SealError::Failed(why)) => Err(OutgoingError::Seal(why)),
+        }
+    }
+
+    pub(super) fn park(&mut self, edit: &Edit, reason: Reason) -> Result<(), TablesError> {
+        self.tables.put_edit(&Edit { state: EditState::Parked(reason), ..edit.clone() })
+    }
+
+    fn sign(&self, sealer: &impl Sealer, device_seq: DeviceSeq, prev_hash: Hash, made: Vec<Made>) -> Result<OutboxBatch, OutgoingError> {
+        let statement = BatchStatement {
+            format: statement::FORMAT,
+            log: self.me.log,
+            device: self.me.device,
+            device_seq,
+            prev_hash,
+            envelopes: made.iter().map(|made| made.operation.hash()).collect(),
+            seen: Vec::new(),
+        };
+        let bytes = codec::encode(&statement);
+        let signature = sealer.sign(&[CONTEXT_BATCH, &bytes].concat());
+        let signed = Signed { statement: bytes.into(), signature };
+        if verify::statement(&self.me.signing, CONTEXT_BATCH, &signed).is_err() {
+            return Err(OutgoingError::Unsound("the signature is not by this device's key".into()));
+        }
+        Ok(OutboxBatch { device: self.me.device, device_seq, prev_hash, hash: signed.hash(), signed, made, state: BatchState::Open })
+    }
+}
+
+/// Checks that an envelope says what was asked for: a wrong one would be fixed by the signature for good.
+fn check_sealed(draft: &Draft<'_>, envelope: &Envelope) -> Result<(), String> {
+    let header = envelope.check().map_err(|error| format!("{}: {error}", ErrorCode::HeaderInvalid))?;
+    let deleted = matches!(draft.content, Content::Deleted);
+    let fits = header.log == draft.log
+        && header.collection == draft.key.collection
+        && header.record == draft.key.record
+        && header.version == draft.version
+        && header.parent == draft.parent
+        && header.device == draft.device
+        && header.device_seq == draft.device_seq
+        && header.hlc == draft.hlc
+        && header.is_tombstone() == deleted;
+    if fits { Ok(()) } else { Err(format!("the header of {} is not what was asked for", draft.key)) }
+}

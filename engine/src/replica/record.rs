@@ -1,0 +1,76 @@
+//! Committed records as a replica holds them, and the changes that it tells of.
+//!
+//! Never: a look into a value.
+
+use bytes::Bytes;
+use cloudsync_protocol::envelope::Hlc;
+use cloudsync_protocol::{DeviceId, DeviceSeq, Envelope, Hash, Header, RecordKey, Seq, Version};
+
+/// What a version says, opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// The app's value, opaque here.
+    Value(Bytes),
+    /// The record is deleted.
+    Deleted,
+}
+
+/// A record's current version. Keeps the envelope too: after a rewind it is pushed again, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Names it.
+    pub key: RecordKey,
+    /// From 1, on across deletion.
+    pub version: Version,
+    /// Where it was committed.
+    pub seq: Seq,
+    /// The envelope's hash: the parent of the next version.
+    pub hash: Hash,
+    /// Who made it.
+    pub device: DeviceId,
+    /// By its hybrid clock.
+    pub hlc: Hlc,
+    /// What it says.
+    pub content: Content,
+    /// As committed.
+    pub envelope: Envelope,
+}
+
+impl Record {
+    /// From an envelope whose header was decoded and checked.
+    pub(super) fn new(header: &Header, envelope: &Envelope, seq: Seq, content: Content) -> Self {
+        Self {
+            key: header.key(),
+            version: header.version,
+            seq,
+            hash: envelope.hash(),
+            device: header.device,
+            hlc: header.hlc,
+            content,
+            envelope: envelope.clone(),
+        }
+    }
+}
+
+/// One committed version, in the order of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Where it was committed.
+    pub seq: Seq,
+    /// The record.
+    pub key: RecordKey,
+    /// Its new version.
+    pub version: Version,
+    /// Who made it.
+    pub device: DeviceId,
+    /// In which of its pushes.
+    pub device_seq: DeviceSeq,
+    /// What it says.
+    pub content: Content,
+}
+
+impl Change {
+    pub(super) fn new(header: &Header, seq: Seq, content: Content) -> Self {
+        Self { seq, key: header.key(), version: header.version, device: header.device, device_seq: header.device_seq, content }
+    }
+}

@@ -1,0 +1,65 @@
+//! What the replica asks of whoever holds the keys.
+//!
+//! Never: a key. Failing to open is a fact that stops the replica, so an opener must not guess.
+
+use cloudsync_protocol::envelope::Hlc;
+use cloudsync_protocol::{DeviceId, DeviceSeq, Envelope, ErrorCode, Hash, Header, LogId, RecordKey, Signature, Version};
+
+use super::Content;
+
+/// A version that is to be sealed: everything that its header says, but for the commitment.
+#[derive(Debug, Clone, Copy)]
+pub struct Draft<'a> {
+    /// The log.
+    pub log: LogId,
+    /// The record.
+    pub key: &'a RecordKey,
+    /// The version that it will be.
+    pub version: Version,
+    /// The hash of the envelope that it was made from; zero for version 1.
+    pub parent: Hash,
+    /// This device.
+    pub device: DeviceId,
+    /// The push that it will be signed in.
+    pub device_seq: DeviceSeq,
+    /// When it was made.
+    pub hlc: Hlc,
+    /// What it says.
+    pub content: &'a Content,
+}
+
+/// Why a value was not sealed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// This value can't be a record, now or later: its edit is parked with that code.
+    #[error("{code}: {message}")]
+    Unfit { code: ErrorCode, message: String },
+    /// Nothing can be sealed now.
+    #[error("can't seal: {0}")]
+    Failed(String),
+}
+
+/// Seals and signs for this device.
+pub trait Sealer {
+    /// Seals one version.
+    fn seal(&self, draft: &Draft<'_>) -> Result<Envelope, SealError>;
+    /// Signs a message (context ‖ statement) with the device's Ed25519 key.
+    fn sign(&self, message: &[u8]) -> Signature;
+}
+
+/// Why an envelope did not open.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// It was tampered with, or sealed by somebody who does not have the key.
+    #[error("does not open: {0}")]
+    Forged(String),
+    /// It needs a key epoch that this device does not have yet: read the keyring, then try again.
+    #[error("sealed under key epoch {epoch}, which this device does not have")]
+    KeyMissing { epoch: u64 },
+}
+
+/// Opens what other devices sealed.
+pub trait Opener {
+    /// Opens one version; its header was decoded and fits its place. A tombstone is opened (authenticated) too.
+    fn open(&self, header: &Header, envelope: &Envelope) -> Result<Content, OpenError>;
+}

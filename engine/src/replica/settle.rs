@@ -1,0 +1,99 @@
+//! What becomes of a record's edits when something else about it becomes known.
+//!
+//! Never: a conflict where the content is equal, or an edit sent that was made from a version no longer current.
+
+use cloudsync_protocol::{DeviceSeq, ErrorCode, RecordKey, Version};
+
+use super::{BatchState, Edit, EditState, Made, OutboxBatch, Reason, Record, Replica, Tables, TablesError};
+
+/// What the server said of one edit of a batch that it did not commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing: it goes into another batch.
+    Again,
+    /// Why it can't be committed as it is.
+    Park(Reason),
+}
+
+impl Verdict {
+    pub(super) fn of(code: ErrorCode) -> Self {
+        Self::Park(if code == ErrorCode::Stale { Reason::Stale } else { Reason::Refused(code) })
+    }
+}
+
+impl<T: Tables> Replica<'_, T> {
+    /// After a committed version of a record was written: an edit in no batch that was made from an older one is settled
+    /// by equal content or parked. A signed edit waits for its answer, and so does the one made from it.
+    pub(super) fn reconcile(&mut self, record: &Record) -> Result<(), TablesError> {
+        let edits = self.tables.edits_of(&record.key)?;
+        let [edit] = edits.as_slice() else { return Ok(()) };
+        match edit.state {
+            EditState::Signed(_) => Ok(()),
+            EditState::Waiting | EditState::Parked(_) if edit.base < record.version && edit.content == record.content => {
+                self.tables.remove_edit(edit.id)
+            }
+            EditState::Waiting if edit.base < record.version => self.park(edit, Reason::Stale),
+            EditState::Waiting | EditState::Parked(_) => Ok(()),
+        }
+    }
+
+    /// Takes a record's signed edit out of its batch, and makes one edit of it and the one made from it.
+    fn take_back(&mut self, made: &Made, device_seq: DeviceSeq, verdict: Verdict) -> Result<(), TablesError> {
+        let key = &made.key()?;
+        let edits = self.tables.edits_of(key)?;
+        let Some(signed) = edits.iter().find(|edit| edit.state == EditState::Signed(device_seq)) else { return Ok(()) };
+        let later = edits.iter().find(|edit| edit.id > signed.id);
+        let record = self.tables.record(key)?;
+        if let Some(record) = &record
+            && signed.base < record.version
+            && signed.content == record.content
+        {
+            self.tables.remove_edit(signed.id)?;
+            return later.map_or(Ok(()), |later| self.tables.put_edit(&Edit { base: record.version, ..later.clone() }));
+        }
+        let merged = later.map_or_else(
+            || signed.clone(),
+            |later| Edit { last: later.last, content: later.content.clone(), hlc: later.hlc, ..signed.clone() },
+        );
+        if let Some(later) = later {
+            self.tables.remove_edit(later.id)?;
+        }
+        let state = match verdict {
+            // An earlier batch turned out to be committed, so that the edit has another base by now than the one refused.
+            Verdict::Park(_) if signed.base != made.base() => EditState::Waiting,
+            Verdict::Again => EditState::Waiting,
+            Verdict::Park(reason) => EditState::Parked(reason),
+        };
+        self.tables.put_edit(&Edit { state, ..merged })?;
+        record.map_or(Ok(()), |record| self.reconcile(&record))
+    }
+
+    /// After one of this profile's own versions is known committed: the edit that it was is done; one that went on from
+    /// the same base (taken back, then edited further) was made from it.
+    pub(super) fn done(&mut self, key: &RecordKey, base: Version, record: &Record) -> Result<(), TablesError> {
+        for edit in self.tables.edits_of(key)? {
+            if edit.base != base {
+                continue;
+            }
+            if edit.content == record.content {
+                self.tables.remove_edit(edit.id)?;
+            } else {
+                let state = match edit.state {
+                    EditState::Signed(device_seq) => EditState::Signed(device_seq),
+                    EditState::Waiting | EditState::Parked(_) => EditState::Waiting,
+                };
+                self.tables.put_edit(&Edit { base: record.version, state, ..edit })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A batch will not commit, as far as is known: its edits go on without it, those that `verdict` names as it says.
+    pub(super) fn close(&mut self, batch: &OutboxBatch, verdict: impl Fn(&RecordKey) -> Verdict) -> Result<(), TablesError> {
+        self.tables.set_batch_state(batch.device, batch.device_seq, BatchState::Closed)?;
+        for made in &batch.made {
+            self.take_back(made, batch.device_seq, verdict(&made.key()?))?;
+        }
+        Ok(())
+    }
+}

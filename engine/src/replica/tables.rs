@@ -1,0 +1,132 @@
+//! What a replica keeps, as small typed intents. The client implements them on SQLite, tests on maps.
+//!
+//! Never: a rule. An implementor stores what it is given, reads its own writes, and makes one transaction of all calls
+//! between begin and commit.
+
+use cloudsync_protocol::entry::RosterRow;
+use cloudsync_protocol::envelope::Hlc;
+use cloudsync_protocol::error::LastPush;
+use cloudsync_protocol::frame::SnapshotToken;
+use cloudsync_protocol::{CollectionName, Cursor, DeviceId, DeviceSeq, Generation, Hash, LogId, RecordKey};
+
+use super::{BatchState, Edit, EditId, OutboxBatch, Record};
+
+/// Why tables did not answer. Whatever was under way is rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TablesError {
+    /// What is stored is not what was written.
+    #[error("the local replica is damaged: {place}: {why}")]
+    Damaged { place: String, why: String },
+    /// It can't be read or written now.
+    #[error("the local replica does not answer: {0}")]
+    Unavailable(String),
+}
+
+/// Whose tables these are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// The account's log.
+    pub log: LogId,
+    /// The device whose outbox it is.
+    pub device: DeviceId,
+}
+
+/// A snapshot that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotProgress {
+    /// Where to pull from once it is complete.
+    pub start: Cursor,
+    /// What to ask for next.
+    pub resume: SnapshotToken,
+}
+
+/// The single values of a replica: one row.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Marks {
+    /// Nothing in fresh tables.
+    pub owner: Option<Owner>,
+    /// How far the log was read. `seq` 0: nothing yet.
+    pub cursor: Cursor,
+    /// The log's generation, as last told.
+    pub generation: Generation,
+    /// The latest stamp among committed records.
+    pub clock: Hlc,
+    /// Set while a snapshot is under way.
+    pub snapshot: Option<SnapshotProgress>,
+    /// The highest number that this device ever signed.
+    pub highest_signed: DeviceSeq,
+    /// This device's last push that is known committed.
+    pub last_committed: Option<LastPush>,
+    /// The newest edit's id.
+    pub last_edit: EditId,
+}
+
+/// Where a device's chain of batches stands, as read from the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastBatch {
+    /// Its last batch; 0 for none.
+    pub device_seq: DeviceSeq,
+    /// Its hash (zero for none); nothing after a snapshot, which has no statements.
+    pub hash: Option<Hash>,
+}
+
+/// How many edits there are of each state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EditCounts {
+    /// In no batch yet.
+    pub waiting: u64,
+    /// In a signed batch that is not answered.
+    pub signed: u64,
+    /// Parked as conflicts.
+    pub parked: u64,
+}
+
+/// One transaction on what a replica keeps.
+pub trait Tables {
+    /// The single values; [`Marks::default`] when nothing was stored.
+    fn marks(&self) -> Result<Marks, TablesError>;
+    /// Replaces them.
+    fn set_marks(&mut self, marks: &Marks) -> Result<(), TablesError>;
+
+    /// A committed record's current version, tombstones included.
+    fn record(&self, key: &RecordKey) -> Result<Option<Record>, TablesError>;
+    /// Inserts or replaces it.
+    fn put_record(&mut self, record: &Record) -> Result<(), TablesError>;
+    /// In key order: at most `count` with a key after `after`, of one collection or all.
+    fn records(&self, collection: Option<&CollectionName>, after: Option<&RecordKey>, count: usize) -> Result<Vec<Record>, TablesError>;
+
+    /// Every roster row read so far, in order of `seq`.
+    fn roster(&self) -> Result<Vec<RosterRow>, TablesError>;
+    /// Inserts or replaces the one of that `seq`.
+    fn put_roster_row(&mut self, row: &RosterRow) -> Result<(), TablesError>;
+    /// Where a device's chain stands.
+    fn last_batch(&self, device: DeviceId) -> Result<Option<LastBatch>, TablesError>;
+    /// Replaces it.
+    fn set_last_batch(&mut self, device: DeviceId, last: LastBatch) -> Result<(), TablesError>;
+
+    /// A record's edits, in order of id. There are at most two: one signed and one waiting, or one alone.
+    fn edits_of(&self, key: &RecordKey) -> Result<Vec<Edit>, TablesError>;
+    /// Inserts or replaces the one of that id.
+    fn put_edit(&mut self, edit: &Edit) -> Result<(), TablesError>;
+    /// Removes the one of that id, if it is there.
+    fn remove_edit(&mut self, id: EditId) -> Result<(), TablesError>;
+    /// The first `count` waiting edits with an id above `after`, in order of id.
+    fn waiting(&self, after: EditId, count: usize) -> Result<Vec<Edit>, TablesError>;
+    /// Every parked edit, in order of key.
+    fn parked(&self) -> Result<Vec<Edit>, TablesError>;
+    /// In order of key, then id: at most `count` with a key after `after`, of one collection or all.
+    fn edits(&self, collection: Option<&CollectionName>, after: Option<&RecordKey>, count: usize) -> Result<Vec<Edit>, TablesError>;
+    /// How many there are of each state.
+    fn edit_counts(&self) -> Result<EditCounts, TablesError>;
+
+    /// A signed batch.
+    fn batch(&self, device: DeviceId, device_seq: DeviceSeq) -> Result<Option<OutboxBatch>, TablesError>;
+    /// Inserts it.
+    fn put_batch(&mut self, batch: &OutboxBatch) -> Result<(), TablesError>;
+    /// Every kept batch as `(device, device_seq, state)`, in that order.
+    fn batches(&self) -> Result<Vec<(DeviceId, DeviceSeq, BatchState)>, TablesError>;
+    /// Changes the state of one that is there.
+    fn set_batch_state(&mut self, device: DeviceId, device_seq: DeviceSeq, state: BatchState) -> Result<(), TablesError>;
+    /// Removes it, if it is there.
+    fn remove_batch(&mut self, device: DeviceId, device_seq: DeviceSeq) -> Result<(), TablesError>;
+}

@@ -1,0 +1,173 @@
+//! Whether an entry is what its device signed, and follows what was read before.
+//!
+//! Never: an entry skipped. One that does not verify stops the replica, and says which.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use cloudsync_protocol::statement::{BatchStatement, PublicKey};
+use cloudsync_protocol::{Batch, DeviceId, DeviceSeq, Entry, Hash, LogId, Operation, RecordKey, Seq, Version, codec};
+
+use super::{LastBatch, Opener, Record, Replica, Tables, TablesError};
+use crate::batch::{self, Checked, VerifyError};
+use crate::roster::{Roster, RowError};
+
+/// What is wrong with an entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// The batch's parts do not fit, its device is not enrolled there, or did not sign it.
+    #[error(transparent)]
+    Batch(#[from] VerifyError),
+    /// It does not follow the device's batch before.
+    #[error("it does not follow the device's batch {last}")]
+    Chain { last: DeviceSeq },
+    /// A change of the roster that can't be.
+    #[error(transparent)]
+    Roster(#[from] RowError),
+    /// The roster begins with another identity than the account's.
+    #[error("the identity is {found}, the account's is {expected}")]
+    Identity { found: PublicKey, expected: PublicKey },
+    /// A version that does not follow the one held.
+    #[error("version {version} of {key} does not follow version {held}")]
+    Version { key: RecordKey, version: Version, held: Version },
+    /// A header that is not one, or of another log.
+    #[error("a row whose header does not fit: {0}")]
+    Header(String),
+    /// Another row stands where one was read before.
+    #[error("another row stands at {seq} than was read there")]
+    OtherRow { seq: Seq },
+    /// The envelope does not open.
+    #[error("{key} {error}")]
+    Open { key: RecordKey, error: super::OpenError },
+}
+
+/// An entry at which the replica stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untrusted {
+    /// Its first number.
+    pub seq: Seq,
+    /// Who is said to have made it; nothing for a roster row.
+    pub device: Option<DeviceId>,
+    /// In which of its pushes.
+    pub device_seq: Option<DeviceSeq>,
+    /// The statement's hash (of a row without one, the envelope's).
+    pub hash: Hash,
+    /// What is wrong.
+    pub why: Why,
+}
+
+impl Untrusted {
+    pub(super) fn of(entry: &Entry, why: Why) -> Self {
+        let (signed, statement) = match entry {
+            Entry::Batch(batch) => (&batch.signed, codec::decode::<BatchStatement>(&batch.signed.statement).ok()),
+            Entry::Roster(row) => (row.change.signed(), None),
+        };
+        Self {
+            seq: entry.first(),
+            device: statement.as_ref().map(|statement| statement.device),
+            device_seq: statement.as_ref().map(|statement| statement.device_seq),
+            hash: signed.hash(),
+            why,
+        }
+    }
+}
+
+impl fmt::Display for Untrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.device, self.device_seq) {
+            (Some(device), Some(number)) => write!(f, "batch {number} of device {device} at {}: {}", self.seq, self.why),
+            (Some(device), None) => write!(f, "a row of device {device} at {}: {}", self.seq, self.why),
+            (None, _) => write!(f, "the entry at {}: {}", self.seq, self.why),
+        }
+    }
+}
+
+impl std::error::Error for Untrusted {}
+
+/// A batch that was verified, opened and found to follow what is held.
+#[derive(Debug)]
+pub(super) struct Verified {
+    pub(super) checked: Checked,
+    /// One for each operation.
+    pub(super) records: Vec<Record>,
+}
+
+impl<T: Tables> Replica<'_, T> {
+    /// The roster as read so far.
+    pub(super) fn roster(&self) -> Result<Roster, TablesError> {
+        Roster::from_rows(self.me.log, &self.tables.roster()?)
+            .map_err(|error| TablesError::Damaged { place: "the roster".into(), why: error.to_string() })
+    }
+
+    /// Everything that there is to check of a batch; nothing is written.
+    pub(super) fn verify(&self, roster: &Roster, batch: &Batch, opener: &impl Opener) -> Result<Result<Verified, Why>, TablesError> {
+        let checked = match batch::verify(self.me.log, roster, batch) {
+            Ok(checked) => checked,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        if let Err(why) = follows(&checked.statement, self.tables.last_batch(checked.statement.device)?) {
+            return Ok(Err(why));
+        }
+        let mut records = Vec::with_capacity(checked.headers.len());
+        for ((Operation::Put(put), header), number) in batch.operations.iter().zip(&checked.headers).zip(0..) {
+            match opener.open(header, &put.envelope) {
+                Ok(content) => records.push(Record::new(header, &put.envelope, batch.first.plus(number), content)),
+                Err(error) => return Ok(Err(Why::Open { key: header.key(), error })),
+            }
+        }
+        let parents = checked.headers.iter().map(|header| header.parent);
+        Ok(self.versions_follow(&records, parents)?.map(|()| Verified { checked, records }))
+    }
+
+    /// Each version must be the next of its record, made from the one held, unless a later one is held already.
+    fn versions_follow(&self, records: &[Record], parents: impl Iterator<Item = Hash>) -> Result<Result<(), Why>, TablesError> {
+        let mut latest: BTreeMap<&RecordKey, (Seq, Version, Hash)> = BTreeMap::new();
+        for (record, parent) in records.iter().zip(parents) {
+            let held = match latest.get(&record.key) {
+                Some(held) => *held,
+                None => self
+                    .tables
+                    .record(&record.key)?
+                    .map_or((Seq::ZERO, Version::NONE, Hash::default()), |held| (held.seq, held.version, held.hash)),
+            };
+            let (seq, version, hash) = held;
+            if seq == record.seq && hash != record.hash {
+                return Ok(Err(Why::OtherRow { seq }));
+            }
+            if seq >= record.seq {
+                continue;
+            }
+            if record.version != version.next() || parent != hash {
+                return Ok(Err(Why::Version { key: record.key.clone(), version: record.version, held: version }));
+            }
+            latest.insert(&record.key, (record.seq, record.version, record.hash));
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Whether a roster, once it has an identity, has the account's.
+pub(super) fn of_account(roster: &Roster, expected: PublicKey) -> Result<(), Why> {
+    match roster.identity() {
+        Some(identity) if identity.signing != expected => Err(Why::Identity { found: identity.signing, expected }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether a statement follows its device's last batch, as far as that is known.
+fn follows(statement: &BatchStatement, last: Option<LastBatch>) -> Result<(), Why> {
+    match last {
+        Some(LastBatch { device_seq, hash })
+            if statement.device_seq <= device_seq || hash.is_some_and(|hash| hash != statement.prev_hash) =>
+        {
+            Err(Why::Chain { last: device_seq })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Decodes a row's header and checks that it is of this log.
+pub(super) fn header(log: LogId, envelope: &cloudsync_protocol::Envelope) -> Result<cloudsync_protocol::Header, Why> {
+    let header = envelope.check().map_err(|error| Why::Header(error.to_string()))?;
+    if header.log == log { Ok(header) } else { Err(Why::Header(format!("of log {}", header.log))) }
+}

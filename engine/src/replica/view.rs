@@ -1,0 +1,109 @@
+//! What the device would show its user: committed records with its own edits applied, conflicts only marked.
+//!
+//! Never: a parked edit shown as the record's value.
+
+use cloudsync_protocol::{CollectionName, Cursor, RecordKey, Version};
+
+use super::{Content, Edit, EditCounts, EditState, Record, Replica, SnapshotProgress, Tables, TablesError};
+
+/// Whether a value is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pending {
+    /// It is.
+    Committed,
+    /// It is this device's edit; it becomes that version if nothing comes between.
+    Edited {
+        /// One more than its base.
+        version: Version,
+    },
+}
+
+/// One record as shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Names it.
+    pub key: RecordKey,
+    /// The committed version that the replica holds; 0 when there is none.
+    pub version: Version,
+    /// What it says, this device's edits applied.
+    pub content: Content,
+    /// Whether that is committed.
+    pub pending: Pending,
+    /// The parked edit of it, if there is one: not applied.
+    pub conflict: Option<Edit>,
+}
+
+/// One page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// In key order, deleted ones included.
+    pub records: Vec<Shown>,
+    /// What to go on after; nothing when that was all.
+    pub more: Option<RecordKey>,
+}
+
+/// How things stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// How far the log was read.
+    pub cursor: Cursor,
+    /// A snapshot under way.
+    pub snapshot: Option<SnapshotProgress>,
+    /// Edits by state.
+    pub edits: EditCounts,
+}
+
+impl<T: Tables> Replica<'_, T> {
+    /// One record; nothing when it never was, neither here nor in the log. A conflict of a record that never was
+    /// committed is in [`conflicts`](Self::conflicts) only.
+    pub fn get(&self, key: &RecordKey) -> Result<Option<Shown>, TablesError> {
+        Ok(shown(self.tables.record(key)?, &self.tables.edits_of(key)?))
+    }
+
+    /// At most `count` records with a key after `after`, of one collection or all.
+    pub fn list(&self, collection: Option<&CollectionName>, after: Option<&RecordKey>, count: usize) -> Result<Listing, TablesError> {
+        let records = self.tables.records(collection, after, count)?;
+        // At most two edits a record: twice as many are those of `count` records at least.
+        let edited = self.tables.edits(collection, after, count.saturating_mul(2))?;
+        let mut keys: Vec<RecordKey> = records.iter().map(|record| record.key.clone()).collect();
+        keys.extend(edited.iter().map(|edit| edit.key.clone()));
+        keys.sort();
+        keys.dedup();
+        keys.truncate(count);
+        let more = if keys.len() == count { keys.last().cloned() } else { None };
+        let mut list = Vec::with_capacity(keys.len());
+        let (mut records, mut edited) = (records.into_iter().peekable(), edited.into_iter().peekable());
+        for key in keys {
+            let record = records.next_if(|record| record.key == key);
+            let mut edits = Vec::new();
+            while let Some(edit) = edited.next_if(|edit| edit.key == key) {
+                edits.push(edit);
+            }
+            list.extend(shown(record, &edits));
+        }
+        Ok(Listing { records: list, more })
+    }
+
+    /// How things stand.
+    pub fn status(&self) -> Result<Status, TablesError> {
+        let marks = self.tables.marks()?;
+        Ok(Status { cursor: marks.cursor, snapshot: marks.snapshot, edits: self.tables.edit_counts()? })
+    }
+}
+
+fn shown(record: Option<Record>, edits: &[Edit]) -> Option<Shown> {
+    let conflict = edits.iter().find(|edit| matches!(edit.state, EditState::Parked(_))).cloned();
+    let pending = edits.iter().rfind(|edit| !matches!(edit.state, EditState::Parked(_)));
+    let version = record.as_ref().map_or(Version::NONE, |record| record.version);
+    match (pending, record) {
+        (Some(edit), _) => Some(Shown {
+            key: edit.key.clone(),
+            version,
+            content: edit.content.clone(),
+            pending: Pending::Edited { version: edit.base.next() },
+            conflict,
+        }),
+        (None, Some(record)) => Some(Shown { key: record.key, version, content: record.content, pending: Pending::Committed, conflict }),
+        (None, None) => None,
+    }
+}
