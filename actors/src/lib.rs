@@ -1,1 +1,21 @@
-//! Skeleton.
+//! The actors round the engine's rules: a region per node, an actor per active user, an actor per session.
+//!
+//! Never: sockets of clients, HTTP, or a rule. It is handed frames decoded and hands out frames that were encoded once.
+
+mod device;
+mod directory;
+pub mod metrics;
+mod options;
+mod outbound;
+mod permits;
+mod reads;
+mod region;
+mod region_actor;
+mod session;
+mod user;
+mod wheel;
+
+pub use device::Device;
+pub use options::{Access, Clock, Options, SystemClock, Tokens};
+pub use outbound::{Answers, Events, Lane, Outbound, Outgoing};
+pub use region::{Drained, OpenRequest, Region, StartError};

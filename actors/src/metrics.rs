@@ -1,0 +1,102 @@
+//! What this crate measures: every name, its unit and its meaning, in one place.
+//!
+//! Never: an id of a user, device or record as a label.
+
+use cloudsync_protocol::ErrorCode;
+use metrics::{Counter, Gauge, Histogram, Unit};
+
+/// Open sessions.
+pub const SESSIONS: &str = "cloudsync_sessions";
+/// Users with an actor of their own.
+pub const USERS_ACTIVE: &str = "cloudsync_users_active";
+/// Activations of user actors.
+pub const ACTIVATIONS: &str = "cloudsync_activations_total";
+/// User actors that ended by a panic.
+pub const USER_PANICS: &str = "cloudsync_user_panics_total";
+/// Pushes by outcome: `committed`, or the code of the refusal.
+pub const PUSHES: &str = "cloudsync_pushes_total";
+/// Commits by outcome: `durable`, `fenced`, `unknown`, `full`, `unavailable`.
+pub const COMMITS: &str = "cloudsync_commits_total";
+/// Operations of a commit.
+pub const COMMIT_OPERATIONS: &str = "cloudsync_commit_operations";
+/// From the call of the store to its answer.
+pub const COMMIT_SECONDS: &str = "cloudsync_commit_seconds";
+/// From the admitted push to the moment its events stand in the queues of the other sessions.
+pub const PUSH_FAN_OUT_SECONDS: &str = "cloudsync_push_fan_out_seconds";
+/// Frames that wait for sockets.
+pub const QUEUE_FRAMES: &str = "cloudsync_queue_frames";
+/// Sessions whose queue overflowed.
+pub const LAGGING: &str = "cloudsync_lagging_total";
+/// Records that a push found changed.
+pub const CONFLICTS: &str = "cloudsync_conflicts_total";
+/// Requests refused, by code.
+pub const REQUESTS_REFUSED: &str = "cloudsync_requests_refused_total";
+/// Invariants of the design found broken, by number. Anything but 0 is a bug.
+pub const INVARIANTS_BROKEN: &str = "cloudsync_invariants_broken_total";
+
+/// Describes every metric of this crate to the recorder; call once, after installing it.
+pub fn describe() {
+    metrics::describe_gauge!(SESSIONS, Unit::Count, "open sessions");
+    metrics::describe_gauge!(USERS_ACTIVE, Unit::Count, "users with an actor of their own");
+    metrics::describe_counter!(ACTIVATIONS, Unit::Count, "activations of user actors");
+    metrics::describe_counter!(USER_PANICS, Unit::Count, "user actors that ended by a panic");
+    metrics::describe_counter!(PUSHES, Unit::Count, "pushes by outcome: committed, or the code of the refusal");
+    metrics::describe_counter!(COMMITS, Unit::Count, "commits by outcome: durable, fenced, unknown, full, unavailable");
+    metrics::describe_histogram!(COMMIT_OPERATIONS, Unit::Count, "operations of a commit");
+    metrics::describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "from the call of the store to its answer");
+    metrics::describe_histogram!(PUSH_FAN_OUT_SECONDS, Unit::Seconds, "from the admitted push to its events in the other sessions' queues");
+    metrics::describe_gauge!(QUEUE_FRAMES, Unit::Count, "frames that wait for sockets");
+    metrics::describe_counter!(LAGGING, Unit::Count, "sessions whose queue overflowed");
+    metrics::describe_counter!(CONFLICTS, Unit::Count, "records that a push found changed");
+    metrics::describe_counter!(REQUESTS_REFUSED, Unit::Count, "requests refused, by code");
+    metrics::describe_counter!(INVARIANTS_BROKEN, Unit::Count, "invariants of the design found broken, by number");
+}
+
+/// Handles of the metrics without labels, looked up once.
+pub(crate) struct Meters {
+    pub(crate) sessions: Gauge,
+    pub(crate) users_active: Gauge,
+    pub(crate) activations: Counter,
+    pub(crate) user_panics: Counter,
+    pub(crate) commit_operations: Histogram,
+    pub(crate) commit_seconds: Histogram,
+    pub(crate) push_fan_out_seconds: Histogram,
+    pub(crate) queue_frames: Gauge,
+    pub(crate) lagging: Counter,
+    pub(crate) conflicts: Counter,
+}
+
+impl Meters {
+    pub(crate) fn new() -> Self {
+        Self {
+            sessions: metrics::gauge!(SESSIONS),
+            users_active: metrics::gauge!(USERS_ACTIVE),
+            activations: metrics::counter!(ACTIVATIONS),
+            user_panics: metrics::counter!(USER_PANICS),
+            commit_operations: metrics::histogram!(COMMIT_OPERATIONS),
+            commit_seconds: metrics::histogram!(COMMIT_SECONDS),
+            push_fan_out_seconds: metrics::histogram!(PUSH_FAN_OUT_SECONDS),
+            queue_frames: metrics::gauge!(QUEUE_FRAMES),
+            lagging: metrics::counter!(LAGGING),
+            conflicts: metrics::counter!(CONFLICTS),
+        }
+    }
+
+    pub(crate) fn refused(&self, code: ErrorCode) {
+        metrics::counter!(REQUESTS_REFUSED, "code" => code.name()).increment(1);
+    }
+
+    pub(crate) fn pushed(&self, outcome: &'static str) {
+        metrics::counter!(PUSHES, "outcome" => outcome).increment(1);
+    }
+
+    pub(crate) fn committed(&self, outcome: &'static str) {
+        metrics::counter!(COMMITS, "outcome" => outcome).increment(1);
+    }
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meters")
+    }
+}

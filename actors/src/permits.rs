@@ -1,0 +1,158 @@
+//! Admission: mailboxes are unbounded, so what may wait in them is bounded by permits that travel inside messages.
+//!
+//! Never: waiting for a permit on the way in. A request that finds none is refused, by name.
+
+use std::sync::Arc;
+
+use cloudsync_protocol::limits::{PAGE_BYTES, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::options::Options;
+
+/// The node's budgets.
+#[derive(Debug, Clone)]
+pub(crate) struct Budgets {
+    requests: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
+}
+
+/// Why a request was not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exceeded {
+    /// The session has too much unanswered: its own fault.
+    Session,
+    /// The node has: not its fault, try again.
+    Node,
+}
+
+impl Budgets {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self { requests: Arc::new(Semaphore::new(options.node_bytes_max)), pages: Arc::new(Semaphore::new(options.pages_bytes_max)) }
+    }
+
+    /// Waits until there is room in memory for one more page.
+    pub(crate) async fn page(&self) -> PageRoom {
+        let permit = Arc::clone(&self.pages).acquire_many_owned(permits(PAGE_BYTES)).await;
+        PageRoom(permit.ok())
+    }
+}
+
+/// Room for a page on this node. (The semaphore is never closed; without a permit the page is only not counted.)
+#[derive(Debug)]
+pub(crate) struct PageRoom(#[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
+
+/// What one session may have unanswered.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    requests: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    /// Refusals that wait for the socket: they hold no credit, so they have a bound of their own.
+    refusals: Arc<Semaphore>,
+}
+
+/// What one request holds until its answer is taken for the socket.
+#[derive(Debug)]
+pub(crate) struct Credit {
+    _permits: Vec<OwnedSemaphorePermit>,
+}
+
+impl Allowance {
+    pub(crate) fn new() -> Self {
+        Self {
+            requests: Arc::new(Semaphore::new(UNANSWERED_REQUESTS_MAX)),
+            bytes: Arc::new(Semaphore::new(UNANSWERED_BYTES_MAX)),
+            refusals: Arc::new(Semaphore::new(UNANSWERED_REQUESTS_MAX)),
+        }
+    }
+
+    /// Takes what a request of that many bytes needs, or nothing.
+    pub(crate) fn admit(&self, bytes: usize, budgets: &Budgets) -> Result<Credit, Exceeded> {
+        let take = |semaphore: &Arc<Semaphore>, count, exceeded| Arc::clone(semaphore).try_acquire_many_owned(count).map_err(|_| exceeded);
+        let bytes = permits(bytes);
+        let permits = vec![
+            take(&self.requests, 1, Exceeded::Session)?,
+            take(&self.bytes, bytes, Exceeded::Session)?,
+            take(&budgets.requests, bytes, Exceeded::Node)?,
+        ];
+        Ok(Credit { _permits: permits })
+    }
+
+    /// Takes room for one refusal; nothing left means that this client does not listen.
+    pub(crate) fn refusal(&self) -> Option<Credit> {
+        Arc::clone(&self.refusals).try_acquire_owned().ok().map(|permit| Credit { _permits: vec![permit] })
+    }
+}
+
+/// The bytes of one user's pushes that are undecided.
+#[derive(Debug, Clone)]
+pub(crate) struct UserBudget(Arc<Semaphore>);
+
+/// A part of it, held by a push until it is answered.
+#[derive(Debug)]
+pub(crate) struct UserRoom(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+impl UserBudget {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self(Arc::new(Semaphore::new(options.user_bytes_max)))
+    }
+    pub(crate) fn take(&self, bytes: usize) -> Option<UserRoom> {
+        Arc::clone(&self.0).try_acquire_many_owned(permits(bytes)).ok().map(UserRoom)
+    }
+}
+
+/// One of a session's places for pages: given back, and told, when the page is written or lost.
+pub(crate) struct PageSlot {
+    room: Option<PageRoom>,
+    free: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+impl PageSlot {
+    /// `free` is called when the place is free again.
+    pub(crate) fn new(free: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self { room: None, free: Some(Box::new(free)) }
+    }
+    pub(crate) fn with_room(mut self, room: PageRoom) -> Self {
+        self.room = Some(room);
+        self
+    }
+}
+
+impl std::fmt::Debug for PageSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PageSlot").field("room", &self.room).finish_non_exhaustive()
+    }
+}
+
+impl Drop for PageSlot {
+    fn drop(&mut self) {
+        self.room = None;
+        if let Some(free) = self.free.take() {
+            free();
+        }
+    }
+}
+
+/// How many requests of the node are unanswered: a drain waits for none.
+#[derive(Debug)]
+pub(crate) struct Outstanding(watch::Sender<usize>);
+
+impl Outstanding {
+    pub(crate) fn new() -> Self {
+        Self(watch::channel(0).0)
+    }
+    pub(crate) fn add(&self) {
+        self.0.send_modify(|count| *count += 1);
+    }
+    pub(crate) fn remove(&self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+    /// Resolves once there is none.
+    pub(crate) async fn none(&self) {
+        // The sender is this very struct: the error can't come.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,260 @@
+//! The region actor: which sessions every log has, which users are active, and what happens when a user actor ends.
+//!
+//! Never: a log's rules, a store, or waiting; and nobody else writes the directory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloudsync_protocol::frame::GoingAway;
+use cloudsync_protocol::{DeviceId, ErrorCode, LogId, UserId};
+use ractor::actor::messages::BoxedState;
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::directory::Entry;
+use crate::region::{Drained, Shared};
+use crate::session::{Face, Identity, Parts, Session, encode, going_away};
+use crate::user::{self, UserActor, UserMessage};
+
+/// What the region actor is told.
+#[derive(Debug)]
+pub(crate) enum RegionMessage {
+    /// A session begins; it is served once its user actor admits it.
+    Join { id: u64, identity: Identity, token_expires_ts: u64, reply: oneshot::Sender<Arc<Session>> },
+    /// A session is over.
+    Leave { log: LogId, session: u64 },
+    /// A message for a user that has no actor, or one that is stopping.
+    Route { log: LogId, message: Box<UserMessage> },
+    /// Ends a device's sessions.
+    CloseDevice { log: LogId, device: DeviceId, code: ErrorCode },
+    /// Time to look for idle users.
+    Sweep,
+    /// Ends every user's work, then every session, then this actor.
+    Drain { timeout: Duration, reply: oneshot::Sender<Drained> },
+    /// The drain's time is over.
+    DrainTimeout,
+}
+
+/// What the region keeps of a log as long as it has sessions or an actor.
+#[derive(Debug)]
+struct Log {
+    face: Arc<Face>,
+    sessions: Vec<Arc<Session>>,
+    /// Whether its actor lives, serving or stopping.
+    stage: Stage,
+    /// What came for an actor that is stopping; bounded by the permits inside.
+    parked: Vec<UserMessage>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Passive,
+    Active,
+}
+
+#[derive(Debug)]
+pub(crate) struct RegionActor;
+
+#[derive(Debug)]
+pub(crate) struct State {
+    shared: Arc<Shared>,
+    logs: HashMap<LogId, Log>,
+    actors: HashMap<ActorId, LogId>,
+    drain: Option<oneshot::Sender<Drained>>,
+}
+
+impl Actor for RegionActor {
+    type Msg = RegionMessage;
+    type State = State;
+    type Arguments = Arc<Shared>;
+
+    async fn pre_start(&self, _myself: ActorRef<RegionMessage>, shared: Arc<Shared>) -> Result<State, ActorProcessingErr> {
+        Ok(State { shared, logs: HashMap::new(), actors: HashMap::new(), drain: None })
+    }
+
+    async fn handle(&self, myself: ActorRef<RegionMessage>, message: RegionMessage, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            RegionMessage::Join { id, identity, token_expires_ts, reply } => {
+                // A caller that went away leaves a session without a device actor: forget it again.
+                if let Err(session) = reply.send(state.join(id, identity, token_expires_ts)) {
+                    state.leave(session.face.log, session.id);
+                }
+            }
+            RegionMessage::Leave { log, session } => state.leave(log, session),
+            RegionMessage::Route { log, message } => state.route(&myself, log, *message).await,
+            RegionMessage::CloseDevice { log, device, code } => state.close_device(log, device, code),
+            RegionMessage::Sweep => state.sweep(),
+            RegionMessage::Drain { timeout, reply } => state.start_drain(&myself, timeout, reply),
+            RegionMessage::DrainTimeout => state.end_drain(&myself),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<RegionMessage>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorTerminated(actor, ended, _) => state.user_ended(&myself, actor.get_id(), ended).await,
+            SupervisionEvent::ActorFailed(actor, error) => {
+                tracing::error!(%error, "user actor failed: a bug; the user is activated afresh");
+                state.shared.meters.user_panics.increment(1);
+                state.user_ended(&myself, actor.get_id(), None).await;
+            }
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn log(&mut self, log: LogId) -> &mut Log {
+        let options = &self.shared.options;
+        self.logs.entry(log).or_insert_with(|| Log {
+            // A user's own log has the user's id.
+            face: Arc::new(Face::new(UserId(log.0), options)),
+            sessions: Vec::new(),
+            stage: Stage::Passive,
+            parked: Vec::new(),
+        })
+    }
+
+    fn join(&mut self, id: u64, identity: Identity, token_expires_ts: u64) -> Arc<Session> {
+        let shared = Arc::clone(&self.shared);
+        let log = self.log(identity.user.into());
+        let session = Arc::new(Session::new(identity, Parts { id, face: Arc::clone(&log.face), shared: &shared, token_expires_ts }));
+        log.sessions.push(Arc::clone(&session));
+        session
+    }
+
+    fn leave(&mut self, log: LogId, session: u64) {
+        if let Some(entry) = self.logs.get_mut(&log) {
+            entry.sessions.retain(|other| other.id != session);
+            // A passive user has nothing to forget.
+            let _ = self.shared.directory.send_direct(log, UserMessage::Leave { session });
+            self.forget(log);
+        }
+    }
+
+    /// Drops what is known of a log that has neither sessions nor an actor.
+    fn forget(&mut self, log: LogId) {
+        if self.logs.get(&log).is_some_and(|entry| entry.sessions.is_empty() && entry.stage == Stage::Passive) {
+            self.logs.remove(&log);
+        }
+    }
+
+    async fn route(&mut self, myself: &ActorRef<RegionMessage>, log: LogId, message: UserMessage) {
+        let Err(message) = self.shared.directory.send_direct(log, message) else { return };
+        let entry = self.log(log);
+        entry.parked.push(message);
+        if entry.stage == Stage::Passive {
+            self.activate(myself, log).await;
+        }
+    }
+
+    /// Starts a user's actor and gives it what is parked. If it does not start, what is parked answers by being dropped.
+    async fn activate(&mut self, myself: &ActorRef<RegionMessage>, log: LogId) {
+        let shared = Arc::clone(&self.shared);
+        let entry = self.log(log);
+        let parked = std::mem::take(&mut entry.parked);
+        let face = Arc::clone(&entry.face);
+        face.touch();
+        let sessions = entry.sessions.iter().filter(|session| session.is_admitted()).cloned().collect();
+        let arguments = user::Arguments { shared: Arc::clone(&shared), face: Arc::clone(&face), sessions };
+        match Actor::spawn_linked(None, UserActor, arguments, myself.get_cell()).await {
+            Ok((actor, _)) => {
+                entry.stage = Stage::Active;
+                self.actors.insert(actor.get_id(), log);
+                shared.directory.insert(log, Entry { actor, face });
+                shared.meters.users_active.set(shared.directory.len() as f64);
+                shared.meters.activations.increment(1);
+                for message in parked {
+                    // It has just started: it takes messages.
+                    let _ = shared.directory.send_direct(log, message);
+                }
+                if self.drain.is_some() {
+                    let _ = shared.directory.send_direct(log, UserMessage::Finish);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "user actor did not start");
+                self.forget(log);
+            }
+        }
+    }
+
+    /// A user actor's task has ended; `None` when it died without leaving its state.
+    async fn user_ended(&mut self, myself: &ActorRef<RegionMessage>, actor: ActorId, ended: Option<BoxedState>) {
+        let Some(log) = self.actors.remove(&actor) else { return };
+        self.shared.directory.remove(log);
+        self.shared.meters.users_active.set(self.shared.directory.len() as f64);
+        let left = ended.and_then(|mut state| state.take::<user::State>().ok()).map(user::State::into_left);
+        let entry = self.log(log);
+        entry.stage = Stage::Passive;
+        let feeds_intact = left.as_ref().is_some_and(|left| left.feeds == user::Feeds::Intact);
+        if !feeds_intact {
+            entry.sessions.iter().for_each(|session| session.mark_lagging());
+        }
+        // What the actor did not begin came before what was parked meanwhile.
+        let mut messages = left.map(|left| left.messages).unwrap_or_default();
+        messages.append(&mut entry.parked);
+        entry.parked = messages;
+        if entry.parked.is_empty() {
+            self.forget(log);
+        } else {
+            self.activate(myself, log).await;
+        }
+        if self.drain.is_some() && self.shared.directory.len() == 0 {
+            self.end_drain(myself);
+        }
+    }
+
+    fn close_device(&self, log: LogId, device: DeviceId, code: ErrorCode) {
+        let sessions = self.logs.get(&log).map(|entry| entry.sessions.as_slice()).unwrap_or_default();
+        for session in sessions.iter().filter(|session| session.identity.device == device) {
+            session.end(code, "this device's access was ended");
+        }
+    }
+
+    fn sweep(&self) {
+        let Some(before) = Instant::now().checked_sub(self.shared.options.idle_timeout) else { return };
+        for entry in self.shared.directory.idle(before) {
+            // One that is stopping already needs no telling.
+            let _ = entry.actor.send_message(UserMessage::Passivate);
+        }
+    }
+
+    fn start_drain(&mut self, myself: &ActorRef<RegionMessage>, timeout: Duration, reply: oneshot::Sender<Drained>) {
+        self.drain = Some(reply);
+        if self.shared.directory.len() == 0 {
+            return self.end_drain(myself);
+        }
+        for entry in self.shared.directory.all() {
+            // One that is stopping already needs no telling.
+            let _ = entry.actor.send_message(UserMessage::Finish);
+        }
+        myself.send_after(timeout, || RegionMessage::DrainTimeout);
+    }
+
+    /// Tells every session to go. Users that did not end in time are cut off: dropped, their tickets answer first.
+    fn end_drain(&mut self, myself: &ActorRef<RegionMessage>) {
+        let Some(reply) = self.drain.take() else { return };
+        let cut_off = self.shared.directory.all();
+        let drained = Drained { sessions: self.logs.values().map(|log| log.sessions.len()).sum(), users_cut_off: cut_off.len() };
+        for session in self.logs.values().flat_map(|log| &log.sessions) {
+            let failure = going_away(0, &self.shared.options);
+            let retry_after_ms = failure.retry_after_ms.unwrap_or_default();
+            let frame = GoingAway { code: failure.code, message: failure.message, retry_after_ms };
+            session.queue.end(ErrorCode::GoingAway, Some(encode(&frame.into())));
+        }
+        cut_off.iter().for_each(|entry| entry.actor.kill());
+        self.actors.clear();
+        // Whoever waited may have given up.
+        let _ = reply.send(drained);
+        myself.stop(None);
+    }
+}
