@@ -1,1 +1,8 @@
-//! Skeleton.
+//! The SDK: keys, envelopes, carriers, sessions and accounts, and above them the local replica that apps and the
+//! command line use.
+//!
+//! Never: a server crate, and never plaintext or a key in a log, an error or `Debug`.
+
+pub mod envelope;
+pub mod keys;
+pub mod statement;

@@ -35,8 +35,9 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     if rest.is_empty() { Ok(value) } else { Err(DecodeError::TrailingBytes(rest.len())) }
 }
 
-/// A type that is written as some elements of an enclosing positional array.
-pub(crate) trait Fields: Sized {
+/// A type that is written as some elements of an enclosing positional array. For [`wire_struct!`](crate::wire_struct),
+/// which other crates use as well.
+pub trait Fields: Sized {
     /// How many elements.
     const COUNT: usize;
     /// Writes the elements.
@@ -46,7 +47,7 @@ pub(crate) trait Fields: Sized {
 }
 
 /// Reads what a newer peer appended.
-pub(crate) fn drain<'de, A: serde::de::SeqAccess<'de>>(elements: &mut A) -> Result<(), A::Error> {
+pub fn drain<'de, A: serde::de::SeqAccess<'de>>(elements: &mut A) -> Result<(), A::Error> {
     while elements.next_element::<serde::de::IgnoredAny>()?.is_some() {}
     Ok(())
 }

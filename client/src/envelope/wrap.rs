@@ -1,0 +1,43 @@
+//! The content key of one version, wrapped under its collection's key, and the commitment that ties it to the header.
+//!
+//! Never: a content key used for two versions.
+
+use cloudsync_protocol::Hash;
+
+use crate::keys::sealing::{NONCE_BYTES, TAG_BYTES, open, seal};
+use crate::keys::secret::derive;
+use crate::keys::{CollectionKey, KeyEpoch, Secret};
+
+const EPOCH_BYTES: usize = 8;
+/// epoch ‖ nonce ‖ wrapped key ‖ tag.
+pub const WRAP_BYTES: usize = EPOCH_BYTES + NONCE_BYTES + 32 + TAG_BYTES;
+
+const _: () = assert!(WRAP_BYTES <= cloudsync_protocol::limits::WRAP_BYTES_MAX);
+
+/// What the header says of the content key: GCM commits to no key, so without it a wrap could be swapped for one whose
+/// key opens the body to something else.
+pub(crate) fn commitment(content_key: &Secret<32>) -> Hash {
+    Hash(*derive(content_key.expose(), &[b"cs1/commit"]).expose())
+}
+
+/// epoch (u64, big endian) ‖ nonce ‖ AES-256-GCM(collection key, content key, "cs1/dek" ‖ SHA-256(header) ‖ epoch).
+pub(crate) fn wrap(key: &CollectionKey, content_key: &Secret<32>, header: &[u8], nonce: [u8; NONCE_BYTES]) -> Vec<u8> {
+    let sealed = seal(&key.key, nonce, content_key.expose(), &aad(header, key.epoch));
+    [key.epoch.0.to_be_bytes().as_slice(), &sealed].concat()
+}
+
+/// The epoch that a wrap is under; nothing when it is not one.
+pub(crate) fn epoch_of(wrap: &[u8]) -> Option<KeyEpoch> {
+    let (epoch, _) = wrap.split_first_chunk::<EPOCH_BYTES>()?;
+    (wrap.len() == WRAP_BYTES).then(|| KeyEpoch(u64::from_be_bytes(*epoch)))
+}
+
+/// The content key; nothing when a byte of wrap or header differs, or it is under another key.
+pub(crate) fn unwrap(key: &CollectionKey, wrap: &[u8], header: &[u8]) -> Option<Secret<32>> {
+    let (_, sealed) = wrap.split_first_chunk::<EPOCH_BYTES>()?;
+    Secret::from_slice(&open(&key.key, sealed, &aad(header, key.epoch))?)
+}
+
+fn aad(header: &[u8], epoch: KeyEpoch) -> Vec<u8> {
+    [b"cs1/dek".as_slice(), Hash::of(&[header]).as_bytes(), &epoch.0.to_be_bytes()].concat()
+}

@@ -1,0 +1,164 @@
+//! What a device and what the account is to others: an Ed25519 key that signs and an X25519 key that is sealed to.
+//!
+//! Never: a secret half outside this crate; callers sign through it.
+
+use std::fmt;
+
+use cloudsync_protocol::statement::{PublicKey, Signature};
+use cloudsync_protocol::{DeviceId, UserId};
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use x25519_dalek::StaticSecret;
+use zeroize::Zeroizing;
+
+use super::secret::{Secret, random};
+
+/// The signature that was just made does not verify: this machine computes wrongly, or its memory is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a signature made here does not verify: memory or processor is faulty")]
+pub struct SignError;
+
+/// An Ed25519 key that checks every signature that it makes (RFC 8032; a faulty one can give the key away).
+#[derive(Clone)]
+pub struct SigningPair(SigningKey);
+
+impl SigningPair {
+    /// From its 32-byte seed.
+    #[must_use]
+    pub fn from_seed(seed: &Secret<32>) -> Self {
+        Self(SigningKey::from_bytes(seed.expose()))
+    }
+    /// A fresh one.
+    #[must_use]
+    pub fn random() -> Self {
+        Self::from_seed(&Secret::random())
+    }
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key().to_bytes())
+    }
+    /// Signs context ‖ statement, and checks what it made.
+    pub fn sign(&self, context: &[u8], statement: &[u8]) -> Result<Signature, SignError> {
+        let message = [context, statement].concat();
+        let signature = self.0.sign(&message);
+        self.0.verifying_key().verify_strict(&message, &signature).map_err(|_| SignError)?;
+        Ok(Signature(signature.to_bytes()))
+    }
+    pub(crate) fn seed(&self) -> Secret<32> {
+        Secret::new(self.0.to_bytes())
+    }
+}
+
+impl fmt::Debug for SigningPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningPair({})", self.public())
+    }
+}
+
+/// An X25519 key (RFC 7748) that others seal to.
+#[derive(Clone)]
+pub struct AgreementPair(StaticSecret);
+
+impl AgreementPair {
+    /// From its 32 secret bytes.
+    #[must_use]
+    pub fn from_secret(secret: &Secret<32>) -> Self {
+        Self(StaticSecret::from(*secret.expose()))
+    }
+    /// A fresh one.
+    #[must_use]
+    pub fn random() -> Self {
+        Self::from_secret(&Secret::random())
+    }
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        PublicKey(x25519_dalek::PublicKey::from(&self.0).to_bytes())
+    }
+    pub(crate) fn secret(&self) -> Secret<32> {
+        Secret::new(*Zeroizing::new(self.0.to_bytes()))
+    }
+}
+
+impl fmt::Debug for AgreementPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AgreementPair({})", self.public())
+    }
+}
+
+/// A device: its id and its own keys. The id is never reused, not even after it was revoked.
+#[derive(Debug, Clone)]
+pub struct DeviceKeys {
+    /// The device.
+    pub id: DeviceId,
+    /// Signs batches and sessions.
+    pub signing: SigningPair,
+    /// A rotated account key is sealed to it.
+    pub agreement: AgreementPair,
+}
+
+impl DeviceKeys {
+    /// A new device.
+    #[must_use]
+    pub fn random() -> Self {
+        Self { id: DeviceId(random()), signing: SigningPair::random(), agreement: AgreementPair::random() }
+    }
+}
+
+/// The account's identity: signs its roster and its keyring.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Counts identities, from 1.
+    pub epoch: u64,
+    /// Signs.
+    pub signing: SigningPair,
+    /// Others seal to it when they share.
+    pub sharing: AgreementPair,
+}
+
+impl Identity {
+    /// The first identity of a new account.
+    #[must_use]
+    pub fn first() -> Self {
+        Self { epoch: 1, signing: SigningPair::random(), sharing: AgreementPair::random() }
+    }
+}
+
+/// A fresh user id.
+#[must_use]
+pub fn random_user() -> UserId {
+    UserId(random())
+}
+
+/// Checks a signature over context ‖ statement, refusing weak keys and malleable signatures.
+#[must_use]
+pub fn verifies(public: &PublicKey, context: &[u8], statement: &[u8], signature: &Signature) -> bool {
+    let message = [context, statement].concat();
+    VerifyingKey::from_bytes(public.as_bytes())
+        .is_ok_and(|key| key.verify_strict(&message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_holds_for_its_own_context_and_statement_only() {
+        let pair = SigningPair::from_seed(&Secret::new([3; 32]));
+        let signature = pair.sign(b"cs1/batch", b"statement").unwrap();
+        assert!(verifies(&pair.public(), b"cs1/batch", b"statement", &signature));
+        assert!(!verifies(&pair.public(), b"cs1/enrol", b"statement", &signature));
+        assert!(!verifies(&pair.public(), b"cs1/batch", b"statemenT", &signature));
+        assert!(!verifies(&SigningPair::random().public(), b"cs1/batch", b"statement", &signature));
+    }
+
+    #[test]
+    fn debug_shows_public_halves_only() {
+        let device = DeviceKeys::random();
+        let text = format!("{device:?}");
+        assert!(text.contains(&device.signing.public().to_string()));
+        let seed: String = device.signing.seed().expose().iter().map(|byte| format!("{byte:02x}")).collect();
+        let secret: String = device.agreement.secret().expose().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(!text.contains(&seed) && !text.contains(&secret));
+    }
+}

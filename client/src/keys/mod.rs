@@ -1,0 +1,20 @@
+//! Every key there is, where it comes from and how it is kept: see `docs/crypto.md`.
+//!
+//! Never: a secret in `Debug`, in an error, or left in memory once dropped.
+
+pub mod account;
+pub mod device;
+pub mod device_name;
+pub mod file;
+pub mod keyring;
+pub mod recovery;
+pub(crate) mod sealing;
+pub mod secret;
+
+pub use account::{AccountKey, AccountKeys, CollectionKey, KeyEpoch, RecordIdKey};
+pub use device::{AgreementPair, DeviceKeys, Identity, SignError, SigningPair};
+pub use device_name::{NAME_BYTES_MAX, open_name, seal_name};
+pub use file::{FileError, KeyFile};
+pub use keyring::{AccountSecrets, ExportKey, Opener, open_keyring, seal_keyring};
+pub use recovery::{CodeError, RecoveryCode};
+pub use secret::Secret;
