@@ -9,11 +9,12 @@ use bytes::Bytes;
 use cloudsync_protocol::codec;
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::frame::{
-    Authorized, Done, Enrol, LoginFinish, LoginStart, LoginStarted, Logout, Refresh, RegisterFinish, RegisterStart, RegisterStarted, Tokens,
+    Authorized, Done, Enrol, GetRoster, LoginFinish, LoginStart, LoginStarted, Logout, Refresh, RegisterFinish, RegisterStart,
+    RegisterStarted, RosterPage, Tokens,
 };
-use cloudsync_protocol::limits::{KEYRING_BYTES_MAX, STATEMENT_BYTES_MAX};
+use cloudsync_protocol::limits::{KEYRING_BYTES_MAX, PAGE_BYTES, STATEMENT_BYTES_MAX};
 use cloudsync_protocol::statement::{EnrolStatement, PublicKey, RevokeStatement, RosterChange};
-use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, Nonce, UserId};
+use cloudsync_protocol::{DeviceId, Entry, ErrorCode, Failure, Frame, Nonce, Seq, UserId};
 use cloudsync_storage::store::{Account, CreateAccountError, WriteError};
 use tracing::info;
 
@@ -82,6 +83,7 @@ impl Conversation {
             Frame::Enrol(enrol) => (numbered(enrol.request)?, self.enrol(enrol, now_ms).await.map(Frame::from)),
             Frame::Refresh(refresh) => (numbered(refresh.request)?, self.refresh(&refresh, now_ms).await.map(Frame::from)),
             Frame::Logout(logout) => (numbered(logout.request)?, self.logout(&logout).await.map(Frame::from)),
+            Frame::GetRoster(get) => (numbered(get.request)?, self.roster(&get, now_ms).await.map(Frame::from)),
             Frame::Challenge(_)
             | Frame::Hello(_)
             | Frame::Welcome(_)
@@ -94,6 +96,7 @@ impl Conversation {
             | Frame::Authorized(_)
             | Frame::Tokens(_)
             | Frame::Done(_)
+            | Frame::RosterPage(_)
             | Frame::Authenticate(_)
             | Frame::Authenticated(_)
             | Frame::Attach(_)
@@ -200,15 +203,23 @@ impl Conversation {
         let inner = self.inner();
         let keyring = inner.store.keyring(user).await.map_err(|read| failures::of_read(&read))?;
         let keyring = keyring.ok_or_else(|| refuse(ErrorCode::AccountErased, "this account was erased"))?;
-        let roster = inner.rosters.roster(user).await?;
+        let (roster, more) = page_after(inner.rosters.roster(user).await?, Seq::ZERO);
         let ticket = inner.tickets.issue(user, &self.nonce, now_ms).into();
-        Ok(Authorized { request, user, ticket, keyring_version: keyring.version, keyring: keyring.bytes, roster })
+        Ok(Authorized { request, user, ticket, keyring_version: keyring.version, keyring: keyring.bytes, roster, more })
+    }
+
+    async fn roster(&self, get: &GetRoster, now_ms: u64) -> Result<RosterPage, Failure> {
+        let inner = self.inner();
+        let user =
+            inner.tickets.user(&get.ticket, &self.nonce, now_ms).map_err(|error| refuse(ErrorCode::TicketInvalid, error.to_string()))?;
+        let (roster, more) = page_after(inner.rosters.roster(user).await?, get.after);
+        Ok(RosterPage { request: get.request, roster, more })
     }
 
     async fn enrol(&mut self, enrol: Enrol, now_ms: u64) -> Result<Tokens, Failure> {
         let inner = Arc::clone(&self.accounts.inner);
         let user = inner.tickets.user(&enrol.ticket, &self.nonce, now_ms);
-        let user = user.ok_or_else(|| refuse(ErrorCode::TicketInvalid, "the log-in is too old or of another connection; log in again"))?;
+        let user = user.ok_or_else(ticket_invalid)?;
         if self.enrolled.is_some_and(|device| device != enrol.device) {
             return Err(refuse(ErrorCode::TicketInvalid, "this log-in has enrolled its device; log in again for another"));
         }
@@ -298,4 +309,22 @@ fn enrolled_key(roster: &[RosterRow], device: DeviceId) -> Result<PublicKey, Fai
         }
     }
     signing.ok_or_else(|| refuse(ErrorCode::DeviceUnknown, "this device is not enrolled, and no enrolment came with the call"))
+}
+
+/// The rows after `after` until `PAGE_BYTES` are passed, and whether there are more.
+fn page_after(rows: Vec<RosterRow>, after: Seq) -> (Vec<RosterRow>, bool) {
+    let mut bytes = 0;
+    let mut rest = rows.into_iter().filter(|row| row.seq > after).peekable();
+    let mut page = Vec::new();
+    while bytes < PAGE_BYTES
+        && let Some(row) = rest.next()
+    {
+        bytes += Entry::Roster(row.clone()).bytes();
+        page.push(row);
+    }
+    (page, rest.peek().is_some())
+}
+
+fn ticket_invalid() -> Failure {
+    refuse(ErrorCode::TicketInvalid, "the log-in is too old or of another connection; log in again")
 }

@@ -96,15 +96,15 @@ impl Entry {
             Self::Roster(row) => row.change.signed().hash(),
         }
     }
-    /// Bytes of bodies, headers, wraps and statements: what a page or an event counts.
+    /// What a page or an event counts: bodies, headers, wraps, statements, signatures, and 32 B of framing each.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
             Self::Batch(batch) => {
                 let operations: u64 = batch.operations.iter().map(|Operation::Put(put)| put.envelope.bytes()).sum();
-                batch.signed.statement.len() + usize::try_from(operations).unwrap_or(usize::MAX)
+                batch.signed.statement.len() + 96 + 32 * batch.operations.len() + usize::try_from(operations).unwrap_or(usize::MAX)
             }
-            Self::Roster(row) => row.change.signed().statement.len(),
+            Self::Roster(row) => row.change.signed().statement.len() + 96,
         }
     }
 }

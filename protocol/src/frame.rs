@@ -58,6 +58,10 @@ crate::wire_enum! {
         Logout(Logout) = 26,
         /// Server: done, nothing to say.
         Done(Done) = 27,
+        /// Client, before hello: more of the roster.
+        GetRoster(GetRoster) = 28,
+        /// Server: a page of it.
+        RosterPage(RosterPage) = 29,
 
         /// Client: a fresh token for this session.
         Authenticate(Authenticate) = 32,
@@ -272,8 +276,10 @@ crate::wire_struct! {
         pub keyring_version: u64,
         /// The keyring blob.
         pub keyring: Bytes,
-        /// Every roster row so far, in order; empty when the log has no identity yet.
+        /// The first roster rows, in order, up to about `PAGE_BYTES`; empty when the log has no identity yet.
         pub roster: Vec<RosterRow>,
+        /// Whether there are more roster rows: ask by `GetRoster`.
+        pub more: bool,
     }
 }
 
@@ -286,7 +292,8 @@ crate::wire_struct! {
         pub ticket: Bytes,
         /// The device that this connection is.
         pub device: DeviceId,
-        /// Signed changes to append: the identity when the log has none, the device when it isn't enrolled. May be empty.
+        /// Signed changes to append, as one: the identity when the log has none, revokes that make room, the device when it
+        /// isn't enrolled. May be empty.
         pub changes: Vec<RosterChange>,
         /// By the device's key over [`refresh_message`](crate::statement::refresh_message) of the ticket in hexadecimal.
         pub proof: Signature,
@@ -338,6 +345,30 @@ crate::wire_struct! {
     pub struct Done {
         /// The request's.
         pub request: u32,
+    }
+}
+
+crate::wire_struct! {
+    /// Asks for roster rows after one.
+    pub struct GetRoster {
+        /// Not 0.
+        pub request: u32,
+        /// From `Authorized`.
+        pub ticket: Bytes,
+        /// Exclusive.
+        pub after: Seq,
+    }
+}
+
+crate::wire_struct! {
+    /// Roster rows in order, up to about `PAGE_BYTES`.
+    pub struct RosterPage {
+        /// The request's.
+        pub request: u32,
+        /// The rows.
+        pub roster: Vec<RosterRow>,
+        /// Whether there are more.
+        pub more: bool,
     }
 }
 
@@ -450,11 +481,13 @@ crate::wire_struct! {
         pub start: Seq,
         /// The last record given.
         pub last: Option<RecordKey>,
+        /// While the roster is given: the last roster row given.
+        pub roster_after: Option<Seq>,
     }
 }
 
 crate::wire_struct! {
-    /// A page of the current state; the first has the roster.
+    /// A page of the current state; the first ones have the roster.
     pub struct SnapshotPage {
         /// The request's.
         pub request: u32,
@@ -462,7 +495,7 @@ crate::wire_struct! {
         pub log: u32,
         /// Timeline and head when the snapshot began, and the hash of that row: where to pull from afterwards.
         pub start: Cursor,
-        /// On the first page: every roster row up to `start`.
+        /// On the first pages: every roster row up to `start`, in order.
         pub roster: Vec<RosterRow>,
         /// In key order, tombstones included; a row may be newer than `start`.
         pub rows: Vec<Row>,
@@ -504,6 +537,14 @@ crate::wire_struct! {
         pub signed: Signed,
         /// As the statement lists them.
         pub operations: Vec<Operation>,
+    }
+}
+
+impl Push {
+    /// What counts against `PUSH_BYTES_MAX`: statement, signature and operations as encoded, whatever the request id.
+    #[must_use]
+    pub fn counted_bytes(&self) -> usize {
+        crate::codec::encode(&self.signed).len() + crate::codec::encode(&self.operations).len()
     }
 }
 

@@ -21,11 +21,15 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 pub const TOMBSTONE_BODY_BYTES_MAX: usize = 256;
 /// A wrapped content key.
 pub const WRAP_BYTES_MAX: usize = 128;
+/// A wrap of suite 1: epoch, nonce, key and tag.
+pub const WRAP_BYTES: usize = 8 + 12 + 32 + 16;
+/// The shortest body: nonce, one padding step, tag.
+pub const BODY_BYTES_MIN: usize = 12 + 64 + 16;
 /// A record's header as encoded.
 pub const HEADER_BYTES_MAX: usize = 512;
 /// Operations of one push.
 pub const PUSH_OPERATIONS_MAX: usize = 1000;
-/// A push frame as encoded.
+/// A push's statement, signature and operations as encoded.
 pub const PUSH_BYTES_MAX: usize = 512 * 1024;
 /// A page is whole batches until this many bytes are passed.
 pub const PAGE_BYTES: usize = 256 * 1024;
