@@ -6,7 +6,7 @@ use cloudsync_protocol::frame::{GetKeyring, History, Keyring, Page, Pull, Snapsh
 use cloudsync_protocol::limits::{HISTORY_ROWS_MAX, PAGE_BYTES};
 use cloudsync_protocol::{Cursor, ErrorCode, Failure, Frame, LogId, RecordKey, Seq, TimelineId, UserId};
 use cloudsync_storage::Store;
-use cloudsync_storage::store::{PullError, ReadError};
+use cloudsync_storage::store::{self, PullError, ReadError};
 
 use crate::options::Options;
 
@@ -37,7 +37,8 @@ pub(crate) async fn read(store: &dyn Store, user: UserId, read: Read, options: &
 async fn page(store: &dyn Store, log: LogId, pull: Pull, options: &Options) -> Result<Frame, Failure> {
     let from = pull.from.seq;
     let timeline = if from == Seq::ZERO { current_timeline(store, log, options).await? } else { pull.from.timeline };
-    let page = store.pull(log, timeline, from, pull.to, PAGE_BYTES).await.map_err(|error| pull_failure(error, options))?;
+    let wanted = store::Pull { timeline, from, to: pull.to, bytes_max: PAGE_BYTES };
+    let page = store.pull(log, wanted).await.map_err(|error| pull_failure(error, options))?;
     check_cursor(store, log, pull.from, page.head).await.map_err(|error| error.into_failure(options))?;
     Ok(Page { request: pull.request, log: pull.log, timeline, from, to: page.to, head: page.head, entries: page.entries }.into())
 }
@@ -92,7 +93,8 @@ async fn state(store: &dyn Store, log: LogId, snapshot: Snapshot, options: &Opti
 async fn versions(store: &dyn Store, log: LogId, history: History, options: &Options) -> Result<Frame, Failure> {
     let record = RecordKey { collection: history.collection, record: history.record };
     let count = history.count.clamp(1, HISTORY_ROWS_MAX);
-    let read = store.history(log, record, history.before, count, PAGE_BYTES).await;
+    let wanted = store::History { record, before: history.before, count, bytes_max: PAGE_BYTES };
+    let read = store.history(log, wanted).await;
     let (rows, more) = read.map_err(|error| read_failure(&error, options))?;
     Ok(Versions { request: history.request, log: history.log, rows, more }.into())
 }
@@ -100,6 +102,9 @@ async fn versions(store: &dyn Store, log: LogId, history: History, options: &Opt
 fn pull_failure(error: PullError, options: &Options) -> Failure {
     match error {
         PullError::BelowFloor { floor } => Failure::new(0, ErrorCode::BelowFloor, format!("history begins after {floor}: take a snapshot")),
+        PullError::InsideBatch { from } => {
+            Failure::new(0, ErrorCode::StoreRewound, format!("a batch runs over {from}, where the cursor stands: keep everything"))
+        }
         PullError::Timeline(timeline) => Failure::new(0, ErrorCode::TimelineUnknown, format!("the log's timeline is {timeline}")),
         PullError::Read(error) => read_failure(&error, options),
     }
