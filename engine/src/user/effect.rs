@@ -102,6 +102,8 @@ pub enum Stop {
     LaterView(View),
     /// The user was erased, for ever.
     Erased,
-    /// The store can't be reached, or its roster or head can't be read.
+    /// The store can't be reached, or stays in doubt.
     Unavailable,
+    /// The log's head or roster is damaged, or was never verifiable.
+    Damaged,
 }

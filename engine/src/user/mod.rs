@@ -5,17 +5,33 @@
 //! mine any more.
 
 mod effect;
+mod entropy;
 mod event;
+mod group;
+mod inbox;
+mod ownership;
+mod reads;
+mod refusal;
+mod settle;
 
 pub use effect::{Admission, Effect, FanOut, PageRead, Stop};
 pub use event::{AcquireOutcome, CallId, CommitOutcome, Event, ReadId, ReadTrouble};
+pub use ownership::{ACQUIRE_ATTEMPTS_MAX, ACQUIRE_BACKOFF_MAX_MS, ACQUIRE_BACKOFF_MS};
 
 use std::collections::BTreeMap;
 
-use cloudsync_protocol::frame::{HeadAt, OWN_LOG};
-use cloudsync_protocol::{DeviceId, ErrorCode, Failure, LogId, View};
+use cloudsync_protocol::frame::{self, HeadAt, OWN_LOG};
+use cloudsync_protocol::limits::PUSH_BYTES_MAX;
+use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, LogId, OwnerId, RecordKey, Seq, View};
 
+use self::entropy::Entropy;
+use self::group::Decided;
+use self::inbox::{ClaimItem, Inbox, Item, Origin, PushItem, Pushers, RosterItem};
+use self::reads::{Ask, Confirm};
+use crate::batch;
+use crate::invariants;
 use crate::log::Head;
+use crate::roster::{Roster, Standing};
 use crate::session::{Peer, SessionId};
 
 /// What an owner is told when it is made.
@@ -31,10 +47,10 @@ pub struct Options {
     pub retry_after_ms: u32,
 }
 
-/// What waits to be decided, so that the shell can bound it.
+/// What waits to be decided or is in flight, so that the shell can bound it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Queued {
-    /// Pushes, claims and changes of the roster that wait or are in flight.
+    /// Pushes, claims and changes of the roster.
     pub requests: usize,
     /// Operations in them.
     pub operations: usize,
@@ -51,63 +67,274 @@ pub struct Passivated {
     pub head: Option<HeadAt>,
 }
 
+/// What is known for certain once the log is owned: the stable head and the roster at it.
+#[derive(Debug)]
+struct Owned {
+    head: Head,
+    roster: Roster,
+}
+
+/// What is in flight; one thing at a time.
+#[derive(Debug)]
+enum Phase {
+    Asleep,
+    Acquiring { owner: OwnerId, attempt: u32, unresolved: Option<Box<Decided>> },
+    BackingOff { until_ms: u64, attempt: u32, unresolved: Option<Box<Decided>> },
+    ReadingRoster { read: ReadId, head: Box<Head> },
+    Idle,
+    LookingUp { read: ReadId, group: Vec<Item>, records: Vec<RecordKey> },
+    Claiming { read: ReadId, claim: ClaimItem },
+    Persisting(Box<Decided>),
+    Stopped(Stop),
+}
+
 /// One user's rules.
 #[derive(Debug)]
 pub struct User {
     options: Options,
+    entropy: Entropy,
+    now_ms: u64,
+    phase: Phase,
+    owned: Option<Owned>,
     attached: BTreeMap<SessionId, DeviceId>,
-    stable: Option<Head>,
+    pushers: Pushers,
+    inbox: Inbox,
+    early: Vec<Ask>,
+    reads: BTreeMap<ReadId, (Ask, Confirm)>,
+    reads_begun: u64,
 }
 
 impl User {
-    /// An owner to be; the first event is [`Event::Start`].
+    /// An owner to be; the first event is [`Event::Start`]. `attached` are the sessions that an earlier owner gave back.
     #[must_use]
     pub fn new(options: Options, attached: Vec<Peer>) -> Self {
-        let attached = attached.into_iter().map(|peer| (peer.session, peer.device)).collect();
-        Self { options, attached, stable: None }
+        Self {
+            entropy: Entropy::new(options.seed),
+            options,
+            now_ms: 0,
+            phase: Phase::Asleep,
+            owned: None,
+            attached: attached.into_iter().map(|peer| (peer.session, peer.device)).collect(),
+            pushers: Pushers::default(),
+            inbox: Inbox::default(),
+            early: Vec::new(),
+            reads: BTreeMap::new(),
+            reads_begun: 0,
+        }
     }
 
     /// Takes what happened at `now_ms` (milliseconds since the epoch) and says what is to be done, in order.
     #[must_use]
     pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
-        let busy = |request| Failure {
-            retry_after_ms: Some(self.options.retry_after_ms),
-            ..Failure::new(request, ErrorCode::Busy, format!("not yet, at {now_ms}"))
-        };
+        self.now_ms = now_ms;
+        let mut effects = Vec::new();
         match event {
-            Event::Open { peer, .. } => vec![Effect::Opened { session: peer.session, outcome: Err(busy(0)) }],
-            _ => Vec::new(),
+            Event::Start => {
+                if matches!(self.phase, Phase::Asleep) {
+                    self.acquire(1, None, &mut effects);
+                }
+            }
+            Event::Wake => self.on_wake(&mut effects),
+            Event::Open { peer, proof } => self.ask(Ask::Open { peer, proof }, &mut effects),
+            Event::Closed { session } => self.on_closed(session),
+            Event::Attach { peer, attach } => self.ask(Ask::Attach { peer, attach }, &mut effects),
+            Event::Pull { peer, pull } => self.ask(Ask::Pull { peer, pull }, &mut effects),
+            Event::Snapshot { peer, snapshot } => self.ask(Ask::Snapshot { peer, snapshot }, &mut effects),
+            Event::History { peer, history } => self.ask(Ask::History { peer, history }, &mut effects),
+            Event::Claim { peer, claim } => self.on_claim(peer, &claim, &mut effects),
+            Event::Push { peer, push, frame_bytes } => self.on_push(peer, push, frame_bytes, &mut effects),
+            Event::ChangeRoster { peer, change } => self.on_change_roster(peer, change, &mut effects),
+            Event::Enrol { call, changes } => {
+                self.enqueue(Item::Roster(RosterItem { origin: Origin::Account { call }, changes }), &mut effects);
+            }
+            Event::Acquired { owner, outcome } => self.on_acquired(owner, outcome, &mut effects),
+            Event::RosterRead { read, outcome } => self.on_roster_read(read, outcome, &mut effects),
+            Event::HeadRead { read, outcome } => self.on_head_read(read, outcome, &mut effects),
+            Event::RowRead { read, outcome } => self.on_row_read(read, outcome, &mut effects),
+            Event::Found { read, outcome } => self.on_found(read, outcome, &mut effects),
+            Event::Persisted { commit, outcome } => self.on_persisted(commit, outcome, &mut effects),
         }
+        self.next_turn(&mut effects);
+        effects
     }
 
     /// When to say [`Event::Wake`], in milliseconds since the epoch.
     #[must_use]
-    pub fn wake_at_ms(&self) -> Option<u64> {
-        None
+    pub const fn wake_at_ms(&self) -> Option<u64> {
+        match &self.phase {
+            Phase::BackingOff { until_ms, .. } => Some(*until_ms),
+            Phase::Asleep
+            | Phase::Acquiring { .. }
+            | Phase::ReadingRoster { .. }
+            | Phase::Idle
+            | Phase::LookingUp { .. }
+            | Phase::Claiming { .. }
+            | Phase::Persisting(_)
+            | Phase::Stopped(_) => None,
+        }
     }
 
     /// Whether nothing is queued or in flight: it may be passivated.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        true
+        let rests = matches!(self.phase, Phase::Idle | Phase::Stopped(_));
+        rests && self.inbox.is_empty() && self.early.is_empty() && self.reads.is_empty()
     }
 
-    /// What waits to be decided.
+    /// What waits to be decided or is in flight.
     #[must_use]
     pub fn queued(&self) -> Queued {
-        Queued::default()
+        self.inbox.queued()
+    }
+
+    /// Why it stopped, if it did.
+    #[must_use]
+    pub const fn stopped(&self) -> Option<Stop> {
+        match &self.phase {
+            Phase::Stopped(stop) => Some(*stop),
+            Phase::Asleep
+            | Phase::Acquiring { .. }
+            | Phase::BackingOff { .. }
+            | Phase::ReadingRoster { .. }
+            | Phase::Idle
+            | Phase::LookingUp { .. }
+            | Phase::Claiming { .. }
+            | Phase::Persisting(_) => None,
+        }
+    }
+
+    /// The stable head, once the log is owned.
+    #[must_use]
+    pub fn head(&self) -> Option<&Head> {
+        self.owned.as_ref().map(|owned| &owned.head)
+    }
+
+    /// The roster at the stable head, once the log is owned.
+    #[must_use]
+    pub fn roster(&self) -> Option<&Roster> {
+        self.owned.as_ref().map(|owned| &owned.roster)
     }
 
     /// What a keep-alive says: the stable head, once it is known.
     #[must_use]
     pub fn head_at(&self) -> Option<HeadAt> {
-        self.stable.as_ref().map(|head| HeadAt { log: OWN_LOG, timeline: head.timeline, head: head.seq })
+        self.head().map(|head| HeadAt { log: OWN_LOG, timeline: head.timeline, head: head.seq })
+    }
+
+    /// The sessions on the fan-out list.
+    pub fn attached(&self) -> impl Iterator<Item = Peer> {
+        self.attached.iter().map(|(session, device)| Peer { session: *session, device: *device })
     }
 
     /// Gives the attached sessions back.
     #[must_use]
     pub fn into_attached(self) -> Passivated {
         let head = self.head_at();
-        Passivated { attached: self.attached.into_iter().map(|(session, device)| Peer { session, device }).collect(), head }
+        Passivated { attached: self.attached().collect(), head }
+    }
+
+    // --- arrivals ---------------------------------------------------------------------------------------------
+
+    fn on_closed(&mut self, session: SessionId) {
+        self.attached.remove(&session);
+        self.pushers.forget_session(session);
+        self.early.retain(|ask| ask.session() != session);
+        self.reads.retain(|_, (ask, _)| ask.session() != session);
+    }
+
+    fn on_claim(&mut self, peer: Peer, claim: &frame::Claim, effects: &mut Vec<Effect>) {
+        let request = claim.request;
+        if claim.log != OWN_LOG {
+            return self.answer(peer.session, request, Frame::Failure(reads::log_unknown(request)), effects);
+        }
+        // From now on later pushes of the device's other sessions are refused; what waits already is decided before.
+        self.pushers.claim(peer);
+        self.enqueue(Item::Claim(ClaimItem { peer, request }), effects);
+    }
+
+    fn on_push(&mut self, peer: Peer, push: frame::Push, frame_bytes: usize, effects: &mut Vec<Effect>) {
+        let frame::Push { request, log, signed, operations } = push;
+        let failed = |code, message: String| Frame::Failure(Failure::new(request, code, message));
+        if log != OWN_LOG {
+            return self.answer(peer.session, request, Frame::Failure(reads::log_unknown(request)), effects);
+        }
+        if frame_bytes > PUSH_BYTES_MAX {
+            let message = format!("a push of {frame_bytes} B, allowed are {PUSH_BYTES_MAX}");
+            return self.answer(peer.session, request, failed(ErrorCode::PushTooLarge, message), effects);
+        }
+        let statement = batch::statement(self.options.log, &signed).and_then(|statement| {
+            if statement.device == peer.device { Ok(statement) } else { Err(batch::StatementError::Device(statement.device)) }
+        });
+        match statement {
+            Ok(statement) => {
+                let shape = batch::check_operations(statement.clone(), &signed, &operations);
+                let (right, hash) = (self.pushers.right(peer), signed.hash());
+                let item = PushItem { peer, request, right, signed, hash, statement, operations, shape, frame_bytes };
+                self.enqueue(Item::Push(Box::new(item)), effects);
+            }
+            Err(error) => self.answer(peer.session, request, failed(ErrorCode::StatementInvalid, error.to_string()), effects),
+        }
+    }
+
+    fn on_change_roster(&mut self, peer: Peer, change: frame::ChangeRoster, effects: &mut Vec<Effect>) {
+        let frame::ChangeRoster { request, log, change } = change;
+        if log != OWN_LOG {
+            return self.answer(peer.session, request, Frame::Failure(reads::log_unknown(request)), effects);
+        }
+        self.enqueue(Item::Roster(RosterItem { origin: Origin::Session { peer, request }, changes: vec![change] }), effects);
+    }
+
+    fn enqueue(&mut self, item: Item, effects: &mut Vec<Effect>) {
+        match self.stopped() {
+            Some(stop) => self.refuse(item.origin(), stop, effects),
+            None => self.inbox.push(item),
+        }
+    }
+
+    // --- answers ----------------------------------------------------------------------------------------------
+
+    /// Answers a request, unless the answer cites what is not stable: then it is our bug, and said to be.
+    fn answer(&self, session: SessionId, request: u32, frame: Frame, effects: &mut Vec<Effect>) {
+        let stable = self.owned.as_ref().map_or(Seq::ZERO, |owned| owned.head.seq);
+        let frame = match cited(&frame).map_or(Ok(()), |cited| invariants::cited_is_stable(cited, stable)) {
+            Ok(()) => frame,
+            Err(violation) => {
+                effects.push(Effect::Violated(violation));
+                Frame::Failure(Failure::new(request, ErrorCode::Internal, "refused by an internal check"))
+            }
+        };
+        effects.push(Effect::Answer { session, request, frame: Box::new(frame) });
+    }
+
+    /// Takes what is in flight, if it is that.
+    fn take_phase(&mut self, is_it: impl FnOnce(&Phase) -> bool) -> Option<Phase> {
+        is_it(&self.phase).then(|| std::mem::replace(&mut self.phase, Phase::Idle))
+    }
+
+    fn next_read(&mut self) -> ReadId {
+        self.reads_begun += 1;
+        ReadId(self.reads_begun)
+    }
+}
+
+/// The highest `seq` that an answer of these rules cites.
+fn cited(frame: &Frame) -> Option<Seq> {
+    if let Frame::Failure(failure) = frame {
+        let records = failure.records.iter().map(|issue| issue.current_seq);
+        return records.chain(failure.last.iter().map(|last| last.seq)).max();
+    }
+    if let Frame::Pushed(frame::Pushed { to, .. }) = frame {
+        return Some(*to);
+    }
+    if let Frame::RosterChanged(frame::RosterChanged { seq, .. }) | Frame::Attached(frame::Attached { head: seq, .. }) = frame {
+        return Some(*seq);
+    }
+    if let Frame::Claimed(frame::Claimed { last, .. }) = frame { Some(last.seq) } else { None }
+}
+
+fn is_enrolled(roster: &Roster, device: DeviceId) -> bool {
+    match roster.standing(device) {
+        Standing::Enrolled(_) => true,
+        Standing::Unknown | Standing::Revoked(_) => false,
     }
 }

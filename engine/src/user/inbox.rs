@@ -1,0 +1,189 @@
+//! What waits for its turn: pushes, changes of the roster and claims, in one order.
+//!
+//! Never: a decision. The right to push is noted as it was when the push arrived.
+
+use std::collections::VecDeque;
+
+use cloudsync_protocol::limits::COMMIT_BYTES_MAX;
+use cloudsync_protocol::statement::{BatchStatement, RosterChange, Signed};
+use cloudsync_protocol::{DeviceId, Hash, Operation};
+
+use super::Queued;
+use super::event::CallId;
+use crate::batch::{BatchError, Checked};
+use crate::session::{Peer, SessionId};
+
+/// Whether the session might push when its push arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Right {
+    Pusher,
+    NotThePusher,
+    ClaimFirst,
+}
+
+#[derive(Debug)]
+pub(super) struct PushItem {
+    pub(super) peer: Peer,
+    pub(super) request: u32,
+    pub(super) right: Right,
+    pub(super) signed: Signed,
+    pub(super) hash: Hash,
+    pub(super) statement: BatchStatement,
+    pub(super) operations: Vec<Operation>,
+    pub(super) shape: Result<Checked, BatchError>,
+    pub(super) frame_bytes: usize,
+}
+
+/// Who is told what becomes of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    Session { peer: Peer, request: u32 },
+    Account { call: CallId },
+}
+
+#[derive(Debug)]
+pub(super) struct RosterItem {
+    pub(super) origin: Origin,
+    pub(super) changes: Vec<RosterChange>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClaimItem {
+    pub(super) peer: Peer,
+    pub(super) request: u32,
+}
+
+#[derive(Debug)]
+pub(super) enum Item {
+    Push(Box<PushItem>),
+    Roster(RosterItem),
+    Claim(ClaimItem),
+}
+
+impl Item {
+    pub(super) fn origin(&self) -> Origin {
+        match self {
+            Self::Push(push) => Origin::Session { peer: push.peer, request: push.request },
+            Self::Roster(roster) => roster.origin,
+            Self::Claim(claim) => Origin::Session { peer: claim.peer, request: claim.request },
+        }
+    }
+
+    fn weight(&self) -> Queued {
+        match self {
+            Self::Push(push) => Queued { requests: 1, operations: push.operations.len(), bytes: push.frame_bytes },
+            Self::Roster(roster) => {
+                let bytes = roster.changes.iter().map(|change| change.signed().statement.len()).sum();
+                Queued { requests: 1, operations: roster.changes.len(), bytes }
+            }
+            Self::Claim(_) => Queued { requests: 1, operations: 0, bytes: 0 },
+        }
+    }
+}
+
+impl Queued {
+    fn plus(self, other: Self) -> Self {
+        Self { requests: self.requests + other.requests, operations: self.operations + other.operations, bytes: self.bytes + other.bytes }
+    }
+}
+
+/// What is next.
+#[derive(Debug)]
+pub(super) enum Turn {
+    Nothing,
+    Group(Vec<Item>),
+    Claim(ClaimItem),
+}
+
+/// The queue, and what of it is in flight.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    waiting: VecDeque<Item>,
+    /// This many are taken one at a time: one of them met damage, and the others shall not suffer from it.
+    alone: usize,
+    in_flight: Queued,
+}
+
+impl Inbox {
+    pub(super) fn push(&mut self, item: Item) {
+        self.waiting.push_back(item);
+    }
+
+    /// Takes as many from the front as fit one commit; a claim has a turn of its own.
+    pub(super) fn take_turn(&mut self) -> Turn {
+        self.in_flight = Queued::default();
+        let mut group = Vec::new();
+        while let Some(front) = self.waiting.front() {
+            let together = self.in_flight.plus(front.weight());
+            let fits = group.is_empty() || (together.bytes <= COMMIT_BYTES_MAX && self.alone == 0);
+            if !fits || (matches!(front, Item::Claim(_)) && !group.is_empty()) {
+                break;
+            }
+            match self.waiting.pop_front() {
+                Some(Item::Claim(claim)) => {
+                    self.in_flight = together;
+                    return Turn::Claim(claim);
+                }
+                Some(item @ (Item::Push(_) | Item::Roster(_))) => group.push(item),
+                None => break,
+            }
+            self.in_flight = together;
+        }
+        self.alone = self.alone.saturating_sub(1);
+        if group.is_empty() { Turn::Nothing } else { Turn::Group(group) }
+    }
+
+    /// What was taken is decided.
+    pub(super) fn settled(&mut self) {
+        self.in_flight = Queued::default();
+    }
+
+    /// Puts a group back, to be decided one by one.
+    pub(super) fn put_back_alone(&mut self, group: Vec<Item>) {
+        self.alone = group.len();
+        group.into_iter().rev().for_each(|item| self.waiting.push_front(item));
+        self.in_flight = Queued::default();
+    }
+
+    /// Everything that waits, for an owner that stops.
+    pub(super) fn drain(&mut self) -> Vec<Item> {
+        self.in_flight = Queued::default();
+        self.waiting.drain(..).collect()
+    }
+
+    pub(super) fn queued(&self) -> Queued {
+        self.waiting.iter().fold(self.in_flight, |sum, item| sum.plus(item.weight()))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight == Queued::default()
+    }
+}
+
+/// Who may push for each device.
+#[derive(Debug, Default)]
+pub(super) struct Pushers {
+    by_device: std::collections::BTreeMap<DeviceId, SessionId>,
+}
+
+impl Pushers {
+    pub(super) fn claim(&mut self, peer: Peer) {
+        self.by_device.insert(peer.device, peer.session);
+    }
+
+    pub(super) fn right(&self, peer: Peer) -> Right {
+        match self.by_device.get(&peer.device) {
+            Some(session) if *session == peer.session => Right::Pusher,
+            Some(_) => Right::NotThePusher,
+            None => Right::ClaimFirst,
+        }
+    }
+
+    pub(super) fn forget_session(&mut self, session: SessionId) {
+        self.by_device.retain(|_, pusher| *pusher != session);
+    }
+
+    pub(super) fn forget_device(&mut self, device: DeviceId) {
+        self.by_device.remove(&device);
+    }
+}

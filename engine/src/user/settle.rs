@@ -1,0 +1,228 @@
+//! Turns: taking a group or a claim, looking up, persisting, and telling what is durable.
+//!
+//! Never: two turns at once, or a word before the commit is durable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cloudsync_protocol::frame::{Claimed, Committed, Event as EventFrame, HeadAt, OWN_LOG};
+use cloudsync_protocol::limits::EVENT_BODY_BYTES_MAX;
+use cloudsync_protocol::{CommitId, Entry, ErrorCode, Failure, Frame, RecordKey, Seq, TimelineId};
+
+use super::effect::{Effect, FanOut, Stop};
+use super::event::{CommitOutcome, ReadId, ReadTrouble};
+use super::group::{self, Author, Decided, Facts, Held};
+use super::inbox::{ClaimItem, Item, Right, Turn};
+use super::{Phase, User, refusal};
+use crate::invariants::{self, Violation};
+use crate::log::{Current, Head};
+use crate::session::SessionId;
+
+impl User {
+    /// Begins turns until one has to wait for the store.
+    pub(super) fn next_turn(&mut self, effects: &mut Vec<Effect>) {
+        while self.owned.is_some() && matches!(self.phase, Phase::Idle) {
+            match self.inbox.take_turn() {
+                Turn::Nothing => return,
+                Turn::Claim(claim) => self.begin_claim(claim, effects),
+                Turn::Group(group) => {
+                    let records = group::records_named(&group);
+                    let read = self.next_read();
+                    self.phase = Phase::LookingUp { read, group, records: records.iter().cloned().collect() };
+                    if records.is_empty() {
+                        self.on_found(read, Ok(Vec::new()), effects);
+                    } else {
+                        effects.push(Effect::LookUp { read, records: records.into_iter().collect() });
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_found(&mut self, read: ReadId, outcome: Result<Vec<Option<Current>>, ReadTrouble>, effects: &mut Vec<Effect>) {
+        let mine = self.take_phase(|phase| matches!(phase, Phase::LookingUp { read: mine, .. } if *mine == read));
+        let Some(Phase::LookingUp { group, records, .. }) = mine else { return };
+        match outcome {
+            Ok(found) if found.len() == records.len() => self.decide(group, records.into_iter().zip(found).collect(), effects),
+            Ok(_) => self.fail_group(&group, |_, request| Failure::new(request, ErrorCode::Internal, "the look-up is incomplete"), effects),
+            Err(ReadTrouble::Damaged(_)) if group.len() > 1 => self.inbox.put_back_alone(group),
+            Err(trouble) => self.fail_group(&group, |user, request| user.trouble_failure(request, &trouble), effects),
+        }
+    }
+
+    fn fail_group(&mut self, group: &[Item], failure: impl Fn(&Self, u32) -> Failure, effects: &mut Vec<Effect>) {
+        for item in group {
+            match item.origin() {
+                super::inbox::Origin::Session { peer, request } => {
+                    let failure = failure(self, request);
+                    self.answer(peer.session, request, Frame::Failure(failure), effects);
+                }
+                super::inbox::Origin::Account { call } => effects.push(Effect::Enrolled { call, outcome: Err(failure(self, 0)) }),
+            }
+        }
+        self.inbox.settled();
+    }
+
+    fn decide(&mut self, group: Vec<Item>, found: BTreeMap<RecordKey, Option<Current>>, effects: &mut Vec<Effect>) {
+        let Some(owned) = &self.owned else { return };
+        let commit = self.entropy.commit();
+        let (log, now_ms) = (self.options.log, self.now_ms);
+        let decided = group::decide(Facts { log, now_ms, head: &owned.head, roster: &owned.roster, found, commit }, group);
+        match &decided.commit {
+            // Its facts are stable.
+            None => self.tell(decided.held, effects),
+            Some(commit) => {
+                let stable = owned.head.seq;
+                let holds = invariants::commit_is_contiguous(commit)
+                    .and_then(|()| invariants::stable_is_not_above_assigned(stable, commit.head.seq))
+                    .and_then(|()| invariants::cited_is_stable(commit.after, stable));
+                match holds {
+                    Ok(()) => self.persist(Box::new(decided), effects),
+                    Err(violation) => self.refuse_violating(decided.held, violation, effects),
+                }
+            }
+        }
+    }
+
+    pub(super) fn persist(&mut self, group: Box<Decided>, effects: &mut Vec<Effect>) {
+        if let Some(commit) = &group.commit {
+            effects.push(Effect::Persist(Box::new(commit.clone())));
+        }
+        self.phase = Phase::Persisting(group);
+    }
+
+    pub(super) fn on_persisted(&mut self, commit: CommitId, outcome: CommitOutcome, effects: &mut Vec<Effect>) {
+        let mine = self.take_phase(|phase| matches!(phase, Phase::Persisting(group) if group.commit_id() == Some(commit)));
+        let Some(Phase::Persisting(group)) = mine else { return };
+        match outcome {
+            CommitOutcome::Durable => self.durable(*group, effects),
+            CommitOutcome::Unknown => self.acquire(1, Some(group), effects),
+            CommitOutcome::Fenced => self.give_up(Stop::Fenced, Some(group), effects),
+            CommitOutcome::Full => {
+                self.fail_held(
+                    group.held,
+                    |user, request| user.later(request, ErrorCode::StoreFull, "the store is full; reads go on"),
+                    effects,
+                );
+                self.inbox.settled();
+            }
+            CommitOutcome::Unavailable => {
+                let failure = |user: &Self, request| user.later(request, ErrorCode::StoreUnavailable, "the store does not answer");
+                self.fail_held(group.held, failure, effects);
+                self.inbox.settled();
+            }
+        }
+    }
+
+    /// The group is there for good: now it may be told.
+    pub(super) fn durable(&mut self, group: Decided, effects: &mut Vec<Effect>) {
+        let Decided { commit, held, authors, roster, revoked } = group;
+        let (Some(commit), Some(owned)) = (commit, &mut self.owned) else { return };
+        let mut from = commit.after;
+        owned.head = commit.head;
+        owned.roster = roster;
+        let timeline = owned.head.timeline;
+        self.tell(held, effects);
+        for device in &revoked {
+            self.pushers.forget_device(*device);
+            // Its sockets close: what follows is not for it.
+            self.attached.retain(|_, attached| attached != device);
+        }
+        for (entry, author) in commit.entries.into_iter().zip(authors) {
+            let to = entry.last();
+            effects.extend(self.fan_out(timeline, from, entry, author).map(Effect::FanOut));
+            from = to;
+        }
+        for device in revoked {
+            effects.push(Effect::RevokeFamilies { device });
+            effects.push(Effect::CloseDevice { device, code: ErrorCode::DeviceRevoked });
+        }
+    }
+
+    fn fan_out(&self, timeline: TimelineId, from: Seq, entry: Entry, author: Author) -> Option<FanOut> {
+        let (to, row) = (entry.last(), entry.last_hash().short());
+        let own = match (author, &entry) {
+            (Author::Pusher { session, device_seq }, Entry::Batch(batch)) if self.attached.contains_key(&session) => {
+                let server_ts = batch.server_ts;
+                Some((session, Committed { log: OWN_LOG, timeline, from, to, device_seq, row, server_ts }))
+            }
+            (Author::Pusher { .. } | Author::Roster, Entry::Batch(_) | Entry::Roster(_)) => None,
+        };
+        let own_session = own.as_ref().map(|(session, _)| *session);
+        let receivers: Vec<SessionId> = self.attached.keys().copied().filter(|session| Some(*session) != own_session).collect();
+        if receivers.is_empty() && own.is_none() {
+            return None;
+        }
+        let frame = if entry.bytes() > EVENT_BODY_BYTES_MAX {
+            Frame::HeadAt(HeadAt { log: OWN_LOG, timeline, head: to })
+        } else {
+            Frame::Event(EventFrame { log: OWN_LOG, timeline, from, to, entries: vec![entry] })
+        };
+        Some(FanOut { frame: Arc::new(frame), to: receivers, own, head: to })
+    }
+
+    /// Tells held answers: what they cite is stable now.
+    fn tell(&mut self, held: Vec<Held>, effects: &mut Vec<Effect>) {
+        for held in held {
+            match held {
+                Held::Session { session, request, frame } => self.answer(session, request, *frame, effects),
+                Held::Account { call, outcome } => effects.push(Effect::Enrolled { call, outcome }),
+            }
+        }
+        self.inbox.settled();
+    }
+
+    fn refuse_violating(&mut self, held: Vec<Held>, violation: Violation, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Violated(violation));
+        self.fail_held(
+            held,
+            |_, request| Failure::new(request, ErrorCode::Internal, "refused by an internal check; nothing was changed"),
+            effects,
+        );
+        self.inbox.settled();
+    }
+
+    // --- claims -----------------------------------------------------------------------------------------------
+
+    fn begin_claim(&mut self, claim: ClaimItem, effects: &mut Vec<Effect>) {
+        let ClaimItem { peer, request } = claim;
+        let Some(owned) = &self.owned else { return };
+        let outcome = refusal::standing(request, owned.roster.standing(peer.device)).and_then(|()| match self.pushers.right(peer) {
+            Right::Pusher => Ok(()),
+            // Another session claimed after this one, or this one is gone.
+            Right::NotThePusher | Right::ClaimFirst => refusal::right(request, Right::NotThePusher),
+        });
+        match outcome {
+            Ok(()) => {
+                let read = self.next_read();
+                self.phase = Phase::Claiming { read, claim };
+                effects.push(Effect::ReadHead { read });
+            }
+            Err(failure) => {
+                self.answer(peer.session, request, Frame::Failure(failure), effects);
+                self.inbox.settled();
+            }
+        }
+    }
+
+    pub(super) fn on_head_read(&mut self, read: ReadId, outcome: Result<Option<Head>, ReadTrouble>, effects: &mut Vec<Effect>) {
+        if self.on_head_confirmed(read, &outcome, effects) {
+            return;
+        }
+        let mine = self.take_phase(|phase| matches!(phase, Phase::Claiming { read: mine, .. } if *mine == read));
+        let Some(Phase::Claiming { claim: ClaimItem { peer, request }, .. }) = mine else { return };
+        let frame = match (outcome, &self.owned) {
+            (Ok(head), Some(owned)) if self.is_mine(head.as_ref()) => {
+                let last = owned.head.dedup.get(&peer.device).map_or(refusal::NO_PUSH, |settled| settled.push);
+                Frame::Claimed(Claimed { request, log: OWN_LOG, last })
+            }
+            (Ok(_), _) => {
+                self.phase = Phase::Claiming { read, claim: ClaimItem { peer, request } };
+                return self.stop(Stop::Fenced, effects);
+            }
+            (Err(trouble), _) => Frame::Failure(self.trouble_failure(request, &trouble)),
+        };
+        self.answer(peer.session, request, frame, effects);
+        self.inbox.settled();
+    }
+}
