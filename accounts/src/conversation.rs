@@ -210,8 +210,7 @@ impl Conversation {
 
     async fn roster(&self, get: &GetRoster, now_ms: u64) -> Result<RosterPage, Failure> {
         let inner = self.inner();
-        let user =
-            inner.tickets.user(&get.ticket, &self.nonce, now_ms).map_err(|error| refuse(ErrorCode::TicketInvalid, error.to_string()))?;
+        let user = inner.tickets.user(&get.ticket, &self.nonce, now_ms).ok_or_else(ticket_invalid)?;
         let (roster, more) = page_after(inner.rosters.roster(user).await?, get.after);
         Ok(RosterPage { request: get.request, roster, more })
     }

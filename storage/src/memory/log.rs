@@ -160,7 +160,7 @@ impl Log {
                 continue;
             }
             if bytes >= bytes_max && !page.rows.is_empty() {
-                page.resume = Some(SnapshotToken { timeline: head.timeline, start, last: given });
+                page.resume = Some(SnapshotToken { timeline: head.timeline, start, last: given, roster_after: None });
                 break;
             }
             let Some(seq) = versions.values().next_back() else { continue };
