@@ -152,6 +152,8 @@ fn request_of(frame: &Frame) -> Option<u32> {
         | Frame::Tokens(_)
         | Frame::Logout(_)
         | Frame::Done(_)
+        | Frame::GetRoster(_)
+        | Frame::RosterPage(_)
         | Frame::Authenticated(_)
         | Frame::Attached(_)
         | Frame::Page(_)
