@@ -1,0 +1,159 @@
+//! Keys of a test account: real Ed25519, and envelopes whose "ciphertext" is the content and a hash over header and content.
+//!
+//! Never: secrecy. What matters here is that a wrong envelope does not open.
+
+use bytes::Bytes;
+use cloudsync_engine::replica::{Content, Draft, Me, OpenError, Opener, SealError, Sealer};
+use cloudsync_protocol::entry::RosterRow;
+use cloudsync_protocol::envelope::{FLAG_TOMBSTONE, FORMAT, SUITE_AES_256_GCM};
+use cloudsync_protocol::statement::{
+    self, CONTEXT_ENROL, CONTEXT_IDENTITY, CONTEXT_REVOKE, EnrolChange, EnrolStatement, IdentityChange, IdentityStatement, PublicKey,
+    RevokeChange, RevokeStatement, RosterChange, Signed,
+};
+use cloudsync_protocol::{
+    CollectionName, DeviceId, DeviceSeq, Envelope, ErrorCode, Hash, Header, LogId, RecordId, RecordKey, Seq, Signature, codec,
+};
+use ed25519_dalek::{Signer, SigningKey};
+
+/// The log of every test account.
+pub const LOG: LogId = LogId([7; 16]);
+
+/// A value that no sealer takes.
+pub const UNFIT: &[u8] = b"unfit";
+
+fn signing_key(seed: u8, kind: u8) -> SigningKey {
+    SigningKey::from_bytes(&Hash::of(&[&[seed, kind]]).0)
+}
+
+fn public(key: &SigningKey) -> PublicKey {
+    PublicKey(key.verifying_key().to_bytes())
+}
+
+/// Signs a statement in its context.
+pub fn signed<T: serde::Serialize>(key: &SigningKey, context: &[u8], statement: &T) -> Signed {
+    let statement = Bytes::from(codec::encode(statement));
+    let signature = Signature(key.sign(&[context, &statement].concat()).to_bytes());
+    Signed { statement, signature }
+}
+
+/// The account's identity.
+pub fn identity() -> SigningKey {
+    signing_key(0, 1)
+}
+
+/// One device's keys.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    pub device: DeviceId,
+    pub signing: SigningKey,
+}
+
+impl Keys {
+    pub fn new(device: u8) -> Self {
+        Self { device: DeviceId([device; 16]), signing: signing_key(device, 2) }
+    }
+
+    pub fn me(&self) -> Me {
+        Me { log: LOG, device: self.device, signing: public(&self.signing), identity: public(&identity()) }
+    }
+
+    /// The change that enrols this device.
+    pub fn enrol(&self) -> RosterChange {
+        let statement = EnrolStatement {
+            format: statement::FORMAT,
+            log: LOG,
+            identity_epoch: 1,
+            device: self.device,
+            signing: public(&self.signing),
+            agreement: PublicKey([9; 32]),
+            name: Bytes::from_static(b"sealed name"),
+            client_ts: 0,
+        };
+        EnrolChange { signed: signed(&identity(), CONTEXT_ENROL, &statement) }.into()
+    }
+
+    /// The change by which `by` revokes this device.
+    pub fn revoke(&self, last: DeviceSeq, by: DeviceId) -> RosterChange {
+        let statement =
+            RevokeStatement { format: statement::FORMAT, log: LOG, identity_epoch: 1, device: self.device, last, by, client_ts: 0 };
+        RevokeChange { signed: signed(&identity(), CONTEXT_REVOKE, &statement) }.into()
+    }
+}
+
+/// The change that gives the log its identity.
+pub fn identify() -> RosterChange {
+    identify_as(&identity())
+}
+
+/// The same for any key.
+pub fn identify_as(key: &SigningKey) -> RosterChange {
+    let statement = IdentityStatement {
+        format: statement::FORMAT,
+        log: LOG,
+        identity_epoch: 1,
+        signing: public(key),
+        sharing: PublicKey([8; 32]),
+        client_ts: 0,
+    };
+    IdentityChange { signed: signed(key, CONTEXT_IDENTITY, &statement) }.into()
+}
+
+/// A roster row.
+pub fn row(seq: u64, change: RosterChange) -> RosterRow {
+    RosterRow { seq: Seq(seq), server_ts: 0, change }
+}
+
+/// A record's key.
+pub fn key(record: &str) -> RecordKey {
+    RecordKey { collection: CollectionName::new("timer_session").unwrap(), record: RecordId::new(record).unwrap() }
+}
+
+/// A value.
+pub fn value(text: &str) -> Content {
+    Content::Value(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+impl Sealer for Keys {
+    fn seal(&self, draft: &Draft<'_>) -> Result<Envelope, SealError> {
+        let (flags, content) = match draft.content {
+            Content::Value(bytes) if bytes == UNFIT => {
+                return Err(SealError::Unfit { code: ErrorCode::BodyTooLarge, message: "unfit".into() });
+            }
+            Content::Value(bytes) => (0, bytes.clone()),
+            Content::Deleted => (FLAG_TOMBSTONE, Bytes::new()),
+        };
+        let header = Header {
+            format: FORMAT,
+            suite: SUITE_AES_256_GCM,
+            log: draft.log,
+            collection: draft.key.collection.clone(),
+            record: draft.key.record.clone(),
+            version: draft.version,
+            parent: draft.parent,
+            device: draft.device,
+            device_seq: draft.device_seq,
+            hlc: draft.hlc,
+            flags,
+            commitment: Hash::of(&[&content]),
+        };
+        let header = Bytes::from(codec::encode(&header));
+        let seal = Hash::of(&[&header, &content]);
+        let body = [&seal.0[..], &content].concat().into();
+        Ok(Envelope { header, body, wrap: Bytes::from_static(&[1; 68]) })
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        Signature(self.signing.sign(message).to_bytes())
+    }
+}
+
+impl Opener for Keys {
+    fn open(&self, header: &Header, envelope: &Envelope) -> Result<Content, OpenError> {
+        let forged = || OpenError::Forged("the seal is broken".into());
+        let (seal, content) = envelope.body.split_at_checked(Hash::LENGTH).ok_or_else(forged)?;
+        if Hash::of(&[&envelope.header, content]).0 != seal {
+            return Err(forged());
+        }
+        Ok(if header.is_tombstone() { Content::Deleted } else { Content::Value(Bytes::copy_from_slice(content)) })
+    }
+}

@@ -1,0 +1,235 @@
+//! A log that decides at once, by the rules that a server has: for tests of one replica's rules.
+//!
+//! Never: a session, an owner or a store; the real ones are in the simulation.
+
+use std::collections::BTreeMap;
+
+use cloudsync_engine::replica::{
+    Applied, ApplyError, Me, MemoryTables, Next, OutboxBatch, Outcome, Replica, SnapshotError, SnapshotOutcome, Start, Stretch,
+};
+use cloudsync_protocol::entry::{RosterRow, Row};
+use cloudsync_protocol::error::{LastPush, RecordIssue};
+use cloudsync_protocol::frame::{Attached, Committed, OWN_LOG, Pushed, SnapshotPage, SnapshotToken};
+use cloudsync_protocol::statement::RosterChange;
+use cloudsync_protocol::{
+    Batch, Cursor, DeviceId, DeviceSeq, Entry, ErrorCode, Failure, Generation, Hash, Operation, RecordKey, Seq, ShortHash, TimelineId,
+    Version,
+};
+
+use super::keys::{Keys, LOG, identify, row};
+
+/// The timeline of every test log.
+pub const TIMELINE: TimelineId = TimelineId([3; 16]);
+
+/// A log in memory.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    pub entries: Vec<Entry>,
+    pub current: BTreeMap<RecordKey, Row>,
+    pub last: BTreeMap<DeviceId, LastPush>,
+    /// Records that are refused, and why.
+    pub refuses: BTreeMap<RecordKey, ErrorCode>,
+}
+
+impl Log {
+    /// With an identity and these devices enrolled.
+    pub fn with(devices: &[&Keys]) -> Self {
+        let mut log = Self::default();
+        log.change(identify());
+        devices.iter().for_each(|keys| log.change(keys.enrol()));
+        log
+    }
+
+    pub fn change(&mut self, change: RosterChange) {
+        let seq = self.head().next();
+        self.entries.push(Entry::Roster(row(seq.0, change)));
+    }
+
+    pub fn head(&self) -> Seq {
+        self.entries.last().map_or(Seq::ZERO, Entry::last)
+    }
+
+    pub fn last_of(&self, device: DeviceId) -> LastPush {
+        self.last.get(&device).copied().unwrap_or(LastPush { device_seq: DeviceSeq(0), hash: Hash::default(), seq: Seq::ZERO })
+    }
+
+    /// Decides a push.
+    pub fn push(&mut self, batch: &OutboxBatch) -> Result<Pushed, Failure> {
+        let last = self.last_of(batch.device);
+        let refuse = |code| Failure { last: Some(last), ..Failure::new(1, code, "") };
+        if batch.device_seq < last.device_seq {
+            return Err(refuse(ErrorCode::Settled));
+        }
+        if batch.device_seq == last.device_seq && batch.hash != last.hash {
+            return Err(refuse(ErrorCode::SequenceReused));
+        }
+        let (from, to) = if batch.device_seq == last.device_seq {
+            (Seq(last.seq.0 - batch.made.len() as u64), last.seq)
+        } else if batch.prev_hash == last.hash {
+            self.decide(batch)?
+        } else {
+            return Err(refuse(ErrorCode::ChainMoved));
+        };
+        Ok(Pushed { request: 1, log: OWN_LOG, device_seq: batch.device_seq, hash: batch.hash, timeline: TIMELINE, from, to })
+    }
+
+    fn decide(&mut self, batch: &OutboxBatch) -> Result<(Seq, Seq), Failure> {
+        let mut records = Vec::new();
+        for Operation::Put(put) in batch.operations() {
+            let key = put.envelope.check().unwrap().key();
+            let (current, current_seq) =
+                self.current.get(&key).map_or((Version::NONE, Seq::ZERO), |row| (row.envelope.check().unwrap().version, row.seq));
+            if let Some(code) = self.refuses.get(&key).copied() {
+                records.push(RecordIssue { key, code, current, current_seq });
+            } else if put.base != current {
+                records.push(RecordIssue { key, code: ErrorCode::Stale, current, current_seq });
+            }
+        }
+        if let Some(first) = records.first() {
+            let code = if first.code == ErrorCode::Stale { ErrorCode::Stale } else { ErrorCode::Refused };
+            return Err(Failure { records, ..Failure::new(1, code, "") });
+        }
+        let from = self.head();
+        let entry = Batch { first: from.next(), server_ts: 0, signed: batch.signed.clone(), operations: batch.operations() };
+        self.append(entry);
+        let to = self.head();
+        self.last.insert(batch.device, LastPush { device_seq: batch.device_seq, hash: batch.hash, seq: to });
+        Ok((from, to))
+    }
+
+    /// Appends a batch as it is, whatever it says.
+    pub fn append(&mut self, batch: Batch) {
+        for (Operation::Put(put), number) in batch.operations.iter().zip(0..) {
+            let row = Row { seq: batch.first.plus(number), server_ts: 0, envelope: put.envelope.clone() };
+            self.current.insert(put.envelope.check().unwrap().key(), row);
+        }
+        self.entries.push(batch.into());
+    }
+
+    /// The entries of `(from, to]`.
+    pub fn entries_of(&self, from: Seq, to: Seq) -> Vec<Entry> {
+        self.entries.iter().filter(|entry| entry.first() > from && entry.last() <= to).cloned().collect()
+    }
+
+    pub fn row(&self, seq: Seq) -> ShortHash {
+        self.entries.iter().find(|entry| entry.last() == seq).map(|entry| entry.last_hash().short()).unwrap_or_default()
+    }
+
+    pub fn attached(&self, floor: Seq) -> Attached {
+        Attached { request: 1, log: OWN_LOG, id: LOG, head: self.head(), timeline: TIMELINE, generation: Generation(0), floor }
+    }
+
+    /// The echo of a push.
+    pub fn committed(&self, pushed: &Pushed) -> Committed {
+        let Pushed { log, timeline, from, to, device_seq, .. } = *pushed;
+        Committed { log, timeline, from, to, device_seq, row: self.row(to), server_ts: 0 }
+    }
+
+    /// A page of `count` rows.
+    pub fn snapshot(&self, resume: Option<&SnapshotToken>, start: Seq, count: usize) -> SnapshotPage {
+        let after = resume.and_then(|token| token.last.clone());
+        let rest: Vec<_> = self.current.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after)).collect();
+        let rows: Vec<Row> = rest.iter().take(count).map(|(_, row)| (*row).clone()).collect();
+        let last = rest.iter().take(count).last().map(|(key, _)| (*key).clone());
+        let more = rest.len() > count;
+        let roster: Vec<RosterRow> =
+            self.entries.iter().filter(|entry| resume.is_none() && entry.last() <= start).filter_map(roster_row).collect();
+        SnapshotPage {
+            request: 1,
+            log: OWN_LOG,
+            start: Cursor { timeline: TIMELINE, seq: start, row: self.row(start) },
+            roster,
+            rows,
+            resume: more.then_some(SnapshotToken { timeline: TIMELINE, start, last }),
+        }
+    }
+}
+
+fn roster_row(entry: &Entry) -> Option<RosterRow> {
+    match entry {
+        Entry::Roster(row) => Some(row.clone()),
+        Entry::Batch(_) => None,
+    }
+}
+
+/// A device's keys and replica; each call is a transaction.
+#[derive(Debug, Clone)]
+pub struct Device {
+    pub keys: Keys,
+    pub me: Me,
+    pub tables: MemoryTables,
+}
+
+impl Device {
+    pub fn new(number: u8) -> Self {
+        let keys = Keys::new(number);
+        Self { me: keys.me(), keys, tables: MemoryTables::new() }
+    }
+
+    pub fn replica(&mut self) -> Replica<'_, MemoryTables> {
+        Replica::open(&mut self.tables, &self.me).unwrap()
+    }
+
+    /// One transaction: what it wrote is rolled back when it fails.
+    pub fn transact<R, E>(&mut self, operation: impl FnOnce(&mut Replica<'_, MemoryTables>, &Keys) -> Result<R, E>) -> Result<R, E> {
+        let before = self.tables.clone();
+        let result = operation(&mut Replica::open(&mut self.tables, &self.me).unwrap(), &self.keys);
+        if result.is_err() {
+            self.tables = before;
+        }
+        result
+    }
+
+    pub fn apply(&mut self, from: Seq, to: Seq, entries: &[Entry]) -> Result<Outcome, ApplyError> {
+        self.transact(|replica, keys| replica.apply(Stretch { timeline: TIMELINE, from, to, entries }, keys))
+    }
+
+    /// Reads the log to its head.
+    pub fn pull(&mut self, log: &Log) -> Applied {
+        let start = self.transact(|replica, _| replica.attached(&log.attached(Seq::ZERO))).unwrap();
+        let (from, to) = match start {
+            Start::Pull { from, to } => (from.seq, to),
+            Start::UpToDate => (log.head(), log.head()),
+            Start::Snapshot { .. } => panic!("asked for a snapshot"),
+        };
+        if from == to {
+            let cursor = self.replica().cursor().unwrap();
+            return Applied { cursor, changes: Vec::new(), stopped: None };
+        }
+        match self.apply(from, to, &log.entries_of(from, to)).unwrap() {
+            Outcome::Applied(applied) => applied,
+            other @ (Outcome::Old | Outcome::Gap { .. }) => panic!("{other:?}"),
+        }
+    }
+
+    pub fn snapshot_page(&mut self, asked: Option<&SnapshotToken>, page: &SnapshotPage) -> Result<SnapshotOutcome, SnapshotError> {
+        self.transact(|replica, keys| replica.snapshot_page(asked, page, keys))
+    }
+
+    pub fn outgoing(&mut self) -> Option<OutboxBatch> {
+        self.transact(|replica, keys| replica.outgoing(keys)).unwrap()
+    }
+
+    /// Pushes until nothing is left to push, reading the log where that is asked for.
+    pub fn drain(&mut self, log: &mut Log) {
+        for _ in 0..100 {
+            let Some(batch) = self.outgoing() else { return };
+            let mut next = match log.push(&batch) {
+                Ok(pushed) => self.transact(|replica, _| replica.pushed(&pushed)).unwrap(),
+                Err(failure) => self.fail(&batch, &failure),
+            };
+            if let Next::CatchUp { to } = next {
+                assert!(to <= log.head());
+                self.pull(log);
+                let failure = log.push(&batch).unwrap_err();
+                next = self.fail(&batch, &failure);
+            }
+            assert_eq!(next, Next::Push);
+        }
+        panic!("still pushing");
+    }
+
+    pub fn fail(&mut self, batch: &OutboxBatch, failure: &Failure) -> Next {
+        self.transact(|replica, _| replica.push_failed(batch.device_seq, failure)).unwrap()
+    }
+}

@@ -1,0 +1,9 @@
+//! What the engine's integration tests share: keys that seal by hashing, a log that decides at once, and devices on it.
+//!
+//! Never: the rules under test. Whatever a test asserts is decided in `engine`.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(unreachable_pub, reason = "a module of test binaries")]
+
+pub mod keys;
+pub mod log;
