@@ -2,6 +2,8 @@
 //!
 //! Never: a server session; the simulation has those.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic where it stands")]
+
 mod support;
 
 use cloudsync_engine::replica::{

@@ -2,13 +2,15 @@
 //!
 //! Never: a server session; the simulation has those.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic where it stands")]
+
 mod support;
 
 use bytes::Bytes;
 use cloudsync_engine::replica::{
     ApplyError, AttachError, AttachRefusal, Content, NewEdit, Onto, Outcome, SnapshotError, SnapshotOutcome, Start, Stretch, Why, changes,
 };
-use cloudsync_protocol::frame::HeadAt;
+use cloudsync_protocol::frame::{HeadAt, SnapshotPage, SnapshotToken};
 use cloudsync_protocol::{Batch, Cursor, DeviceSeq, Entry, Operation, Seq, TimelineId};
 
 use support::keys::{Keys, identify_as, key, row, value};
@@ -325,4 +327,34 @@ fn a_batch_may_name_one_record_several_times() {
     let applied = reader.pull(&log);
     assert_eq!((applied.stopped, applied.changes.len()), (None, 2));
     assert_eq!(content(&mut reader, "a"), Some(value("two")));
+}
+
+#[test]
+fn a_roster_that_comes_in_pages_is_verified_across_them() {
+    let (mut log, _, mut reader) = written(&["a"]);
+    reader.pull(&log);
+    log.change(Keys::new(5).enrol());
+    let start = log.head();
+    let whole = log.snapshot(None, start, 9);
+    let token = |roster_after| SnapshotToken { timeline: TIMELINE, start, last: None, roster_after };
+    let pages: Vec<SnapshotPage> = [(0..2, Some(token(Some(Seq(2))))), (2..4, None)]
+        .map(|(rows, resume)| SnapshotPage {
+            roster: whole.roster[rows].to_vec(),
+            rows: if resume.is_none() { whole.rows.clone() } else { Vec::new() },
+            resume,
+            ..whole.clone()
+        })
+        .to_vec();
+    let mut short = pages[0].clone();
+    short.roster.remove(1);
+    assert!(matches!(reader.snapshot_page(None, &short).unwrap_err(), SnapshotError::Untrusted(_)), "a row read before is missing");
+    assert!(matches!(reader.snapshot_page(None, &pages[0]).unwrap(), SnapshotOutcome::Next { .. }));
+    let resume = pages[0].resume.clone();
+    assert!(matches!(reader.snapshot_page(resume.as_ref(), &pages[1]).unwrap(), SnapshotOutcome::Complete { .. }));
+    assert_eq!(reader.pull(&log).stopped, None);
+    let mut fifth = Device::new(5);
+    fifth.pull(&log);
+    put(&mut fifth, "b", value("by the new one"));
+    fifth.drain(&mut log);
+    assert_eq!(reader.pull(&log).stopped, None);
 }

@@ -69,12 +69,13 @@ impl<T: Tables> Replica<'_, T> {
             return Ok(SnapshotOutcome::Old { resume: resume.cloned() });
         }
         match &marks.snapshot {
-            None => self.begin(marks.cursor, page)?,
+            None => check_start(marks.cursor, page.start)?,
             Some(progress) if progress.start != page.start => {
                 return Err(SnapshotError::OtherStart { found: page.start.seq, asked: progress.start.seq });
             }
             Some(_) => {}
         }
+        self.take_roster(asked, page)?;
         for row in &page.rows {
             let stop = |why| Box::new(Untrusted { seq: row.seq, device: None, device_seq: None, hash: row.envelope.hash(), why });
             let header = header(self.me.log, &row.envelope).map_err(stop)?;
@@ -89,42 +90,35 @@ impl<T: Tables> Replica<'_, T> {
         self.advance(page)
     }
 
-    /// Checks where the snapshot begins, and takes in its roster.
-    fn begin(&mut self, cursor: Cursor, page: &SnapshotPage) -> Result<(), SnapshotError> {
-        let start = page.start;
-        if cursor.seq > Seq::ZERO && cursor.timeline != start.timeline {
-            return Err(SnapshotError::Timeline { timeline: start.timeline, read: cursor.timeline });
-        }
-        if start.seq < cursor.seq {
-            return Err(SnapshotError::Behind { start: start.seq, read: cursor.seq });
-        }
-        let roster = self.grown_roster(&page.roster)?;
-        for (device, _) in roster.devices() {
-            let device_seq = self.tables.last_batch(device)?.map(|last| last.device_seq).unwrap_or_default();
-            self.tables.set_last_batch(device, LastBatch { device_seq, hash: None })?;
-        }
-        for row in &page.roster {
-            self.tables.put_roster_row(row)?;
-        }
-        Ok(())
-    }
-
-    /// Verifies a roster as a whole; every row that was read before must be in it.
-    fn grown_roster(&self, rows: &[RosterRow]) -> Result<Roster, SnapshotError> {
+    /// Verifies a page's roster rows on top of those given before; every row that was read before must be among them.
+    fn take_roster(&mut self, asked: Option<&SnapshotToken>, page: &SnapshotPage) -> Result<(), SnapshotError> {
         let stop = |row: &RosterRow, why| {
             Box::new(Untrusted { seq: row.seq, device: None, device_seq: None, hash: row.change.signed().hash(), why })
         };
-        let mut roster = Roster::new(self.me.log);
-        for row in rows {
+        // Where the roster stood before this page; once it was given whole, all of it.
+        let given = asked.map_or(Some(Seq::ZERO), |token| token.roster_after);
+        let upto = page.resume.as_ref().and_then(|token| token.roster_after);
+        let held = self.tables.roster()?;
+        let (before, mut rest): (Vec<_>, Vec<_>) = held.into_iter().partition(|row| given.is_none_or(|given| row.seq <= given));
+        rest.retain(|row| upto.is_none_or(|upto| row.seq <= upto) && !page.roster.contains(row));
+        if let Some(missing) = rest.first() {
+            return Err(stop(missing, Why::OtherRow { seq: missing.seq }).into());
+        }
+        let mut roster = Roster::from_rows(self.me.log, &before)
+            .map_err(|error| TablesError::Damaged { place: "the roster".into(), why: error.to_string() })?;
+        for row in &page.roster {
             roster.apply(row).map_err(|error| stop(row, error.into()))?;
             of_account(&roster, self.me.identity).map_err(|why| stop(row, why))?;
+            self.tables.put_roster_row(row)?;
         }
-        for held in self.tables.roster()? {
-            if !rows.contains(&held) {
-                return Err(stop(&held, Why::OtherRow { seq: held.seq }).into());
+        // Rows come without statements: what a device's batch before was is not known from here on, only its number.
+        if !page.roster.is_empty() {
+            for (device, _) in roster.devices() {
+                let device_seq = self.tables.last_batch(device)?.map(|last| last.device_seq).unwrap_or_default();
+                self.tables.set_last_batch(device, LastBatch { device_seq, hash: None })?;
             }
         }
-        Ok(roster)
+        Ok(())
     }
 
     /// Whether a row contradicts the one held.
@@ -157,4 +151,15 @@ impl<T: Tables> Replica<'_, T> {
         self.prune()?;
         Ok(outcome)
     }
+}
+
+/// A snapshot must be of the log that was read, and not of before.
+fn check_start(cursor: Cursor, start: Cursor) -> Result<(), SnapshotError> {
+    if cursor.seq > Seq::ZERO && cursor.timeline != start.timeline {
+        return Err(SnapshotError::Timeline { timeline: start.timeline, read: cursor.timeline });
+    }
+    if start.seq < cursor.seq {
+        return Err(SnapshotError::Behind { start: start.seq, read: cursor.seq });
+    }
+    Ok(())
 }

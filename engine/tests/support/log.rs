@@ -130,7 +130,7 @@ impl Log {
         let after = resume.and_then(|token| token.last.clone());
         let rest: Vec<_> = self.current.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after)).collect();
         let rows: Vec<Row> = rest.iter().take(count).map(|(_, row)| (*row).clone()).collect();
-        let last = rest.iter().take(count).last().map(|(key, _)| (*key).clone());
+        let last = rest.iter().take(count).next_back().map(|(key, _)| (*key).clone());
         let more = rest.len() > count;
         let roster: Vec<RosterRow> =
             self.entries.iter().filter(|entry| resume.is_none() && entry.last() <= start).filter_map(roster_row).collect();
@@ -140,7 +140,7 @@ impl Log {
             start: Cursor { timeline: TIMELINE, seq: start, row: self.row(start) },
             roster,
             rows,
-            resume: more.then_some(SnapshotToken { timeline: TIMELINE, start, last }),
+            resume: more.then_some(SnapshotToken { timeline: TIMELINE, start, last, roster_after: None }),
         }
     }
 }

@@ -3,7 +3,8 @@
 //! Never: the rules under test. Whatever a test asserts is decided in `engine`.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
-#![allow(unreachable_pub, reason = "a module of test binaries")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "a test may panic where it stands")]
+#![allow(missing_debug_implementations, unreachable_pub, reason = "a module of test binaries")]
 
 pub mod keys;
 pub mod log;
