@@ -6,15 +6,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cloudsync_protocol::codec;
-use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::frame::{
     Authorized, Done, Enrol, GetRoster, LoginFinish, LoginStart, LoginStarted, Logout, Refresh, RegisterFinish, RegisterStart,
     RegisterStarted, RosterPage, Tokens,
 };
-use cloudsync_protocol::limits::{KEYRING_BYTES_MAX, PAGE_BYTES, STATEMENT_BYTES_MAX};
-use cloudsync_protocol::statement::{EnrolStatement, PublicKey, RevokeStatement, RosterChange};
-use cloudsync_protocol::{DeviceId, Entry, ErrorCode, Failure, Frame, Nonce, Seq, UserId};
+use cloudsync_protocol::limits::KEYRING_BYTES_MAX;
+use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, Nonce, Seq, UserId};
 use cloudsync_storage::store::{Account, CreateAccountError, WriteError};
 use tracing::info;
 
@@ -22,10 +19,8 @@ use crate::accounts::{Accounts, Inner, Registration};
 use crate::failures::{self, refuse};
 use crate::passwords::{LoginState, PasswordError, Passwords};
 use crate::refresh::{Bound, Presented};
+use crate::roster::{self, Page};
 use crate::{email, proofs};
-
-/// The identity when there is none, and the device.
-const ENROL_CHANGES_MAX: usize = 2;
 
 /// What the next frame may go on with.
 #[derive(Debug)]
@@ -85,9 +80,9 @@ impl Conversation {
             Frame::LoginStart(start) => (numbered(start.request)?, self.login_start(&start).await.map(Frame::from)),
             Frame::LoginFinish(finish) => (numbered(finish.request)?, self.login_finish(&finish, now_ms).await.map(Frame::from)),
             Frame::Enrol(enrol) => (numbered(enrol.request)?, self.enrol(enrol, now_ms).await.map(Frame::from)),
+            Frame::GetRoster(get) => (numbered(get.request)?, self.get_roster(&get, now_ms).await.map(Frame::from)),
             Frame::Refresh(refresh) => (numbered(refresh.request)?, self.refresh(&refresh, now_ms).await.map(Frame::from)),
             Frame::Logout(logout) => (numbered(logout.request)?, self.logout(&logout).await.map(Frame::from)),
-            Frame::GetRoster(get) => (numbered(get.request)?, self.roster(&get, now_ms).await.map(Frame::from)),
             Frame::Challenge(_)
             | Frame::Hello(_)
             | Frame::Welcome(_)
@@ -100,6 +95,7 @@ impl Conversation {
             | Frame::Authorized(_)
             | Frame::Tokens(_)
             | Frame::Done(_)
+            | Frame::RosterPage(_)
             | Frame::RosterPage(_)
             | Frame::Authenticate(_)
             | Frame::Authenticated(_)
@@ -205,28 +201,32 @@ impl Conversation {
         let inner = self.inner();
         let keyring = inner.store.keyring(user).await.map_err(|read| failures::of_read(&read))?;
         let keyring = keyring.ok_or_else(|| refuse(ErrorCode::AccountErased, "this account was erased"))?;
-        let (roster, more) = page_after(inner.rosters.roster(user).await?, Seq::ZERO);
+        let Page { rows: roster, more } = roster::page(inner.rosters.roster(user).await?, Seq::ZERO);
         let ticket = inner.tickets.issue(user, &self.nonce, now_ms).into();
         Ok(Authorized { request, user, ticket, keyring_version: keyring.version, keyring: keyring.bytes, roster, more })
     }
 
-    async fn roster(&self, get: &GetRoster, now_ms: u64) -> Result<RosterPage, Failure> {
-        let inner = self.inner();
-        let user = inner.tickets.user(&get.ticket, &self.nonce, now_ms).ok_or_else(ticket_invalid)?;
-        let (roster, more) = page_after(inner.rosters.roster(user).await?, get.after);
+    /// Whose ticket of this connection it is.
+    fn ticketed(&self, ticket: &[u8], now_ms: u64) -> Result<UserId, Failure> {
+        let user = self.inner().tickets.user(ticket, &self.nonce, now_ms);
+        user.ok_or_else(|| refuse(ErrorCode::TicketInvalid, "the log-in is too old or of another connection; log in again"))
+    }
+
+    async fn get_roster(&self, get: &GetRoster, now_ms: u64) -> Result<RosterPage, Failure> {
+        let user = self.ticketed(&get.ticket, now_ms)?;
+        let Page { rows: roster, more } = roster::page(self.inner().rosters.roster(user).await?, get.after);
         Ok(RosterPage { request: get.request, roster, more })
     }
 
     async fn enrol(&mut self, enrol: Enrol, now_ms: u64) -> Result<Tokens, Failure> {
         let inner = Arc::clone(&self.accounts.inner);
-        let user = inner.tickets.user(&enrol.ticket, &self.nonce, now_ms);
-        let user = user.ok_or_else(ticket_invalid)?;
+        let user = self.ticketed(&enrol.ticket, now_ms)?;
         if self.enrolled.is_some_and(|device| device != enrol.device) {
             return Err(refuse(ErrorCode::TicketInvalid, "this log-in has enrolled its device; log in again for another"));
         }
-        let signing = match key_to_enrol(&enrol)? {
+        let signing = match roster::key_to_enrol(&enrol.changes, enrol.device)? {
             Some(signing) => signing,
-            None => enrolled_key(&inner.rosters.roster(user).await?, enrol.device)?,
+            None => roster::enrolled_key(&inner.rosters.roster(user).await?, enrol.device)?,
         };
         let ticket: String = enrol.ticket.iter().map(|byte| format!("{byte:02x}")).collect();
         if !proofs::holds(&signing, &self.nonce, &ticket, &enrol.proof) {
@@ -243,89 +243,31 @@ impl Conversation {
     }
 
     async fn refresh(&self, refresh: &Refresh, now_ms: u64) -> Result<Tokens, Failure> {
+        let inner = self.inner();
         let presented = Presented { token: &refresh.refresh_token, proof: &refresh.proof, nonce: &self.nonce };
-        let family = self.inner().families.refresh(presented, now_ms).await.map_err(|error| error.failure())?;
+        let proven = inner.families.prove(presented).await.map_err(|error| error.failure())?;
+        // A revoke is committed before its families are ended: in between, or after a crash in between, the roster says it.
+        let roster = inner.rosters.roster(proven.family.user).await?;
+        if let Err(failure) = roster::enrolled_key(&roster, proven.family.device) {
+            if failure.code == ErrorCode::DeviceRevoked {
+                inner.families.end(&proven.family).await.map_err(|error| error.failure())?;
+            }
+            return Err(failure);
+        }
+        let family = inner.families.refresh(proven, now_ms).await.map_err(|error| error.failure())?;
         let tokens = self.accounts.tokens(&family, now_ms).await?;
         Ok(Tokens { request: refresh.request, ..tokens })
     }
 
     async fn logout(&self, logout: &Logout) -> Result<Done, Failure> {
+        let families = &self.inner().families;
         let presented = Presented { token: &logout.refresh_token, proof: &logout.proof, nonce: &self.nonce };
-        self.inner().families.end(presented).await.map_err(|error| error.failure())?;
+        let proven = families.prove(presented).await.map_err(|error| error.failure())?;
+        families.end(&proven.family).await.map_err(|error| error.failure())?;
         Ok(Done { request: logout.request })
     }
 }
 
 fn numbered(request: u32) -> Result<u32, Failure> {
     if request == 0 { Err(refuse(ErrorCode::RequestIdInUse, "a request's id is not 0")) } else { Ok(request) }
-}
-
-/// The signing key in the changes, which may be the log's first identity and the enrolment of the device itself.
-/// Whether they are validly signed is for the log's owner to say.
-fn key_to_enrol(enrol: &Enrol) -> Result<Option<PublicKey>, Failure> {
-    let invalid = |message: &str| refuse(ErrorCode::StatementInvalid, message);
-    if enrol.changes.len() > ENROL_CHANGES_MAX {
-        return Err(invalid("enrolling takes the log's first identity and the device, no more"));
-    }
-    let mut signing = None;
-    for change in &enrol.changes {
-        let statement = &change.signed().statement;
-        if statement.len() > STATEMENT_BYTES_MAX {
-            return Err(invalid("a statement over STATEMENT_BYTES_MAX"));
-        }
-        match change {
-            RosterChange::Identity(_) => {}
-            RosterChange::Revoke(_) => return Err(invalid("a device is revoked by a session, not by enrolling")),
-            RosterChange::Enrol(_) => {
-                let statement: EnrolStatement = codec::decode(statement).map_err(|error| invalid(&error.to_string()))?;
-                if statement.device != enrol.device || signing.is_some() {
-                    return Err(invalid("a connection enrols the one device that it is"));
-                }
-                signing = Some(statement.signing);
-            }
-        }
-    }
-    Ok(signing)
-}
-
-/// The key of a device that is enrolled already.
-fn enrolled_key(roster: &[RosterRow], device: DeviceId) -> Result<PublicKey, Failure> {
-    let mut signing = None;
-    for row in roster {
-        let statement = &row.change.signed().statement;
-        match &row.change {
-            RosterChange::Identity(_) => {}
-            RosterChange::Enrol(_) => match codec::decode::<EnrolStatement>(statement) {
-                Ok(enrolled) if enrolled.device == device => signing = Some(enrolled.signing),
-                Ok(_) => {}
-                Err(_) => return Err(refuse(ErrorCode::StoreDamaged, "the stored roster can't be read")),
-            },
-            RosterChange::Revoke(_) => match codec::decode::<RevokeStatement>(statement) {
-                Ok(revoked) if revoked.device == device => {
-                    return Err(refuse(ErrorCode::DeviceRevoked, "this device was revoked; enrol it under a new id"));
-                }
-                Ok(_) => {}
-                Err(_) => return Err(refuse(ErrorCode::StoreDamaged, "the stored roster can't be read")),
-            },
-        }
-    }
-    signing.ok_or_else(|| refuse(ErrorCode::DeviceUnknown, "this device is not enrolled, and no enrolment came with the call"))
-}
-
-/// The rows after `after` until `PAGE_BYTES` are passed, and whether there are more.
-fn page_after(rows: Vec<RosterRow>, after: Seq) -> (Vec<RosterRow>, bool) {
-    let mut bytes = 0;
-    let mut rest = rows.into_iter().filter(|row| row.seq > after).peekable();
-    let mut page = Vec::new();
-    while bytes < PAGE_BYTES
-        && let Some(row) = rest.next()
-    {
-        bytes += Entry::Roster(row.clone()).bytes();
-        page.push(row);
-    }
-    (page, rest.peek().is_some())
-}
-
-fn ticket_invalid() -> Failure {
-    refuse(ErrorCode::TicketInvalid, "the log-in is too old or of another connection; log in again")
 }

@@ -10,6 +10,7 @@ mod failures;
 mod passwords;
 mod proofs;
 mod refresh;
+mod roster;
 mod rosters;
 mod secrets;
 mod secrets_file;

@@ -70,6 +70,13 @@ pub(crate) struct Presented<'a> {
     pub(crate) nonce: &'a Nonce,
 }
 
+/// A token that came with its device's proof.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    pub(crate) family: Family,
+    number: u64,
+}
+
 /// What a family is opened for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound {
@@ -143,7 +150,7 @@ impl Families {
 
     /// The family of a token that comes with its device's proof, and the token's number. Without the proof somebody
     /// has the token who should not: the family ends.
-    async fn prove(&self, presented: Presented<'_>) -> Result<(Family, u64), RefreshError> {
+    pub(crate) async fn prove(&self, presented: Presented<'_>) -> Result<Proven, RefreshError> {
         let (id, number) = self.parse(presented.token).ok_or(RefreshError::Invalid)?;
         let family = self.store.family(id).await?.ok_or(RefreshError::Invalid)?;
         if !proofs::holds(&family.signing, presented.nonce, presented.token, presented.proof) {
@@ -153,12 +160,12 @@ impl Families {
             }
             return Err(RefreshError::ProofWrong);
         }
-        Ok((family, number))
+        Ok(Proven { family, number })
     }
 
     /// Moves the family on, or gives its last answer again: the family as it then is.
-    pub(crate) async fn refresh(&self, presented: Presented<'_>, now_ms: u64) -> Result<Family, RefreshError> {
-        let (mut family, number) = self.prove(presented).await?;
+    pub(crate) async fn refresh(&self, proven: Proven, now_ms: u64) -> Result<Family, RefreshError> {
+        let Proven { mut family, number } = proven;
         for _ in 0..ATTEMPTS_MAX {
             if family.revoked || number > family.number {
                 return Err(RefreshError::Invalid);
@@ -188,9 +195,8 @@ impl Families {
         Err(WriteError::Unavailable("a refresh family changed under every attempt".to_owned()).into())
     }
 
-    /// Ends the family of any of its tokens, expired or not. Repeatable.
-    pub(crate) async fn end(&self, presented: Presented<'_>) -> Result<(), RefreshError> {
-        let (family, _) = self.prove(presented).await?;
+    /// Ends a family. Repeatable.
+    pub(crate) async fn end(&self, family: &Family) -> Result<(), RefreshError> {
         Ok(self.store.revoke_family(family.id).await?)
     }
 }

@@ -3,20 +3,25 @@
 //! Never: tokens for a device whose key the other end does not hold.
 
 use cloudsync_accounts::TICKET_LIFETIME;
-use cloudsync_protocol::limits::STATEMENT_BYTES_MAX;
-use cloudsync_protocol::statement::{EnrolChange, IdentityChange, RosterChange};
-use cloudsync_protocol::{ErrorCode, Failure};
+use cloudsync_protocol::frame::GetRoster;
+use cloudsync_protocol::limits::{DEVICES_MAX, FRAME_BYTES_MAX, STATEMENT_BYTES_MAX};
+use cloudsync_protocol::statement::{EnrolChange, IdentityChange, RevokeChange, RosterChange};
+use cloudsync_protocol::{ErrorCode, Failure, Frame, Seq, codec};
 use cloudsync_storage::memory::{Fault, Target};
 
 use crate::support::{Device, EMAIL, NOW_MS, PASSWORD, USER, server, unsigned};
+
+/// A statement of that many bytes; the log's owner would look at it.
+fn identity(bytes: usize) -> RosterChange {
+    RosterChange::Identity(IdentityChange { signed: unsigned(vec![0; bytes]) })
+}
 
 #[tokio::test]
 async fn enrolling_appends_the_changes_and_gives_tokens_of_that_device() {
     let (server, device) = (server(), Device::new(1));
     let mut connection = server.connect();
     let authorized = connection.register(EMAIL, PASSWORD).await.unwrap();
-    let identity = RosterChange::Identity(IdentityChange { signed: unsigned(b"the owner looks at it".to_vec()) });
-    let tokens = connection.enrol(&authorized, &device, vec![identity, device.enrolment(USER)]).await.unwrap();
+    let tokens = connection.enrol(&authorized, &device, vec![identity(10), device.enrolment(USER)]).await.unwrap();
     assert_eq!((tokens.request, server.ledger.len(USER)), (5, 2));
     let access = server.accounts.verify_access(&tokens.access_token, NOW_MS).unwrap();
     assert_eq!((access.user, access.device, access.expires_ts), (USER, device.id, tokens.access_expires_ts));
@@ -86,22 +91,68 @@ async fn changes_that_are_not_this_enrolment_are_refused() {
     let (server, device, other) = (server(), Device::new(1), Device::new(2));
     let mut connection = server.connect();
     let authorized = connection.register(EMAIL, PASSWORD).await.unwrap();
-    let long = RosterChange::Identity(IdentityChange { signed: unsigned(vec![0; STATEMENT_BYTES_MAX + 1]) });
-    let garbage = RosterChange::Enrol(EnrolChange { signed: unsigned(vec![0xc1]) });
     for changes in [
         vec![other.enrolment(USER)],
-        vec![device.revocation(USER)],
+        vec![identity(10)],
+        vec![other.revocation(USER)],
+        vec![device.revocation(USER), device.enrolment(USER)],
         vec![device.enrolment(USER), device.enrolment(USER)],
-        vec![device.enrolment(USER), device.revocation(USER)],
-        vec![long, device.enrolment(USER)],
-        vec![garbage],
+        vec![device.enrolment(USER), other.revocation(USER)],
+        vec![RosterChange::Enrol(EnrolChange { signed: unsigned(vec![0xc1]) })],
+        vec![RosterChange::Revoke(RevokeChange { signed: unsigned(vec![0xc1]) }), device.enrolment(USER)],
     ] {
         assert_eq!(connection.enrol(&authorized, &device, changes).await.unwrap_err().code, ErrorCode::StatementInvalid);
     }
-    let fits = RosterChange::Identity(IdentityChange { signed: unsigned(vec![0; STATEMENT_BYTES_MAX]) });
-    connection.enrol(&authorized, &device, vec![fits.clone(), device.enrolment(USER)]).await.unwrap();
-    let three = vec![fits.clone(), fits, device.enrolment(USER)];
-    assert_eq!(connection.enrol(&authorized, &device, three).await.unwrap_err().code, ErrorCode::StatementInvalid);
+    assert_eq!(server.ledger.len(USER), 0);
+}
+
+#[tokio::test]
+async fn a_statement_may_be_as_long_as_the_limit_and_no_longer() {
+    let (server, device) = (server(), Device::new(1));
+    let mut connection = server.connect();
+    let authorized = connection.register(EMAIL, PASSWORD).await.unwrap();
+    let over = vec![identity(STATEMENT_BYTES_MAX + 1), device.enrolment(USER)];
+    assert_eq!(connection.enrol(&authorized, &device, over).await.unwrap_err().code, ErrorCode::StatementInvalid);
+    connection.enrol(&authorized, &device, vec![identity(STATEMENT_BYTES_MAX), device.enrolment(USER)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn revokes_that_make_room_go_with_the_enrolment_as_many_as_there_can_be_devices() {
+    let (server, device) = (server(), Device::new(1));
+    let mut connection = server.connect();
+    let authorized = connection.register(EMAIL, PASSWORD).await.unwrap();
+    let mut changes = vec![identity(10)];
+    changes.extend((0..DEVICES_MAX).map(|at| Device::new(u8::try_from(at + 2).unwrap()).revocation(USER)));
+    changes.push(device.enrolment(USER));
+    connection.enrol(&authorized, &device, changes.clone()).await.unwrap();
+    assert_eq!(server.ledger.len(USER), DEVICES_MAX + 2);
+    changes.insert(0, Device::new(100).revocation(USER));
+    assert_eq!(connection.enrol(&authorized, &device, changes).await.unwrap_err().code, ErrorCode::StatementInvalid);
+}
+
+#[tokio::test]
+async fn a_long_roster_comes_in_pages() {
+    let server = server();
+    server.connect().register(EMAIL, PASSWORD).await.unwrap();
+    server.ledger.append(USER, vec![identity(STATEMENT_BYTES_MAX); 200]);
+    let mut connection = server.connect();
+    let authorized = connection.log_in(EMAIL, PASSWORD).await.unwrap();
+    let (mut rows, mut more, mut pages) = (authorized.roster, authorized.more, 1);
+    while more {
+        assert!(codec::encode(&rows).len() < FRAME_BYTES_MAX);
+        let after = rows.last().unwrap().seq;
+        let Frame::RosterPage(page) = connection.send(GetRoster { request: 8, ticket: authorized.ticket.clone(), after }).await.unwrap()
+        else {
+            panic!("another answer")
+        };
+        assert_eq!(page.request, 8);
+        rows.extend(page.roster);
+        (more, pages) = (page.more, pages + 1);
+    }
+    let seqs: Vec<u64> = rows.iter().map(|row| row.seq.0).collect();
+    assert_eq!((seqs, pages), ((1..=200).collect(), 4));
+    let stranger = GetRoster { request: 8, ticket: authorized.ticket, after: Seq::ZERO };
+    assert_eq!(server.connect().send(stranger).await.unwrap_err().code, ErrorCode::TicketInvalid);
 }
 
 #[tokio::test]

@@ -135,6 +135,15 @@ async fn revoking_a_device_ends_its_log_ins_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn a_revoke_that_did_not_get_to_the_families_still_ends_the_refreshing() {
+    let (server, device) = (server(), Device::new(1));
+    let first = server.sign_up(&device).await;
+    server.ledger.append(USER, vec![device.revocation(USER)]);
+    let failure = server.connect().refresh(&device, &first.refresh_token).await.unwrap_err();
+    assert_eq!((failure.code, failure.request), (ErrorCode::DeviceRevoked, 6));
+}
+
+#[tokio::test]
 async fn a_refresh_of_unknown_outcome_is_settled_by_reading_or_by_asking_again() {
     for fault in [Fault::Applied, Fault::Lost, Fault::Late] {
         let (server, device) = (server(), Device::new(1));

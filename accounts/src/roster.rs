@@ -1,0 +1,98 @@
+//! What account calls read in a roster, and which changes of it they pass on.
+//!
+//! Never: a signature checked here; the log's owner checks each. Never more than a page in one answer.
+
+use cloudsync_protocol::codec;
+use cloudsync_protocol::entry::{Entry, RosterRow};
+use cloudsync_protocol::limits::{DEVICES_MAX, PAGE_BYTES, STATEMENT_BYTES_MAX};
+use cloudsync_protocol::statement::{EnrolStatement, PublicKey, RevokeStatement, RosterChange};
+use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Seq};
+
+use crate::failures::refuse;
+
+/// The identity when there is none, a revoke of each device to make room, and the device.
+const ENROL_CHANGES_MAX: usize = DEVICES_MAX + 2;
+
+/// Rows of a roster.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) rows: Vec<RosterRow>,
+    pub(crate) more: bool,
+}
+
+/// The rows after one, until `PAGE_BYTES` are passed.
+pub(crate) fn page(roster: Vec<RosterRow>, after: Seq) -> Page {
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    for row in roster.into_iter().filter(|row| row.seq > after) {
+        if bytes >= PAGE_BYTES {
+            return Page { rows, more: true };
+        }
+        bytes += Entry::from(row.clone()).bytes();
+        rows.push(row);
+    }
+    Page { rows, more: false }
+}
+
+fn invalid(message: impl Into<String>) -> Failure {
+    refuse(ErrorCode::StatementInvalid, message)
+}
+
+/// The signing key of `device` in the changes that enrol it: the log's first identity, revokes that make room, then the
+/// enrolment itself. Nothing when there are no changes.
+pub(crate) fn key_to_enrol(changes: &[RosterChange], device: DeviceId) -> Result<Option<PublicKey>, Failure> {
+    if changes.len() > ENROL_CHANGES_MAX {
+        return Err(invalid(format!("{} changes, enrolling takes {ENROL_CHANGES_MAX} at most", changes.len())));
+    }
+    let mut signing = None;
+    for change in changes {
+        let statement = &change.signed().statement;
+        if statement.len() > STATEMENT_BYTES_MAX {
+            return Err(invalid(format!("a statement of {} B, allowed are {STATEMENT_BYTES_MAX}", statement.len())));
+        }
+        if signing.is_some() {
+            return Err(invalid("the enrolment is the last change"));
+        }
+        match change {
+            RosterChange::Identity(_) => {}
+            RosterChange::Revoke(_) => {
+                let statement: RevokeStatement = codec::decode(statement).map_err(|error| invalid(error.to_string()))?;
+                if statement.device == device {
+                    return Err(invalid("a device does not revoke itself to enrol"));
+                }
+            }
+            RosterChange::Enrol(_) => {
+                let statement: EnrolStatement = codec::decode(statement).map_err(|error| invalid(error.to_string()))?;
+                if statement.device != device {
+                    return Err(invalid("a connection enrols the one device that it is"));
+                }
+                signing = Some(statement.signing);
+            }
+        }
+    }
+    if signing.is_none() && !changes.is_empty() { Err(invalid("the changes enrol no device")) } else { Ok(signing) }
+}
+
+/// The key of a device that is enrolled and not revoked.
+pub(crate) fn enrolled_key(roster: &[RosterRow], device: DeviceId) -> Result<PublicKey, Failure> {
+    let unreadable = |_| refuse(ErrorCode::StoreDamaged, "the stored roster can't be read");
+    let mut signing = None;
+    for row in roster {
+        let statement = &row.change.signed().statement;
+        match &row.change {
+            RosterChange::Identity(_) => {}
+            RosterChange::Enrol(_) => {
+                let enrolled: EnrolStatement = codec::decode(statement).map_err(unreadable)?;
+                if enrolled.device == device {
+                    signing = Some(enrolled.signing);
+                }
+            }
+            RosterChange::Revoke(_) => {
+                let revoked: RevokeStatement = codec::decode(statement).map_err(unreadable)?;
+                if revoked.device == device {
+                    return Err(refuse(ErrorCode::DeviceRevoked, "this device was revoked; enrol it under a new id"));
+                }
+            }
+        }
+    }
+    signing.ok_or_else(|| refuse(ErrorCode::DeviceUnknown, "this device is not enrolled"))
+}
