@@ -6,17 +6,19 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use cloudsync_engine::session::TokenState;
+use cloudsync_engine::verify::HelloProof;
 use cloudsync_protocol::frame::{Authenticate, Authenticated, OWN_LOG, Pong};
-use cloudsync_protocol::statement::hello_message;
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, UserId};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use crate::outbound::{Answer, Lane};
-use crate::permits::{Exceeded, PageSlot};
+use crate::outbound::Lane;
+use crate::permits::PageSlot;
 use crate::reads::{self, Read};
 use crate::region::Shared;
-use crate::session::{Session, Ticket, busy, encode, going_away};
-use crate::user::{Ask, UserMessage};
+use crate::request::{self, Ask, Request, Sorted};
+use crate::session::{Session, Ticket, busy, going_away};
+use crate::user::UserMessage;
 
 /// An open session. Clones are the same session; it ends when the last of them is dropped.
 #[derive(Debug, Clone)]
@@ -46,7 +48,7 @@ impl Device {
     /// The session's number on this node, from 1.
     #[must_use]
     pub fn session(&self) -> u64 {
-        self.0.session.id
+        self.0.session.id.0
     }
     /// Whose session.
     #[must_use]
@@ -66,7 +68,7 @@ impl Device {
     /// Until when the token holds, in milliseconds since the epoch.
     #[must_use]
     pub fn token_expires_ts(&self) -> u64 {
-        self.0.session.token_expires_ts()
+        self.0.session.queue.token_expires_ts()
     }
 
     /// Takes a frame that came in on `lane` with `bytes` bytes. Never waits: whatever comes of it, the refusal of a
@@ -74,34 +76,27 @@ impl Device {
     pub fn submit(&self, frame: Frame, bytes: usize, lane: Lane) {
         let Handle { session, shared, actor, .. } = &*self.0;
         let name = frame.name();
-        let Some(request) = request_of(&frame) else {
+        let Some(Sorted { id, log, request }) = request::sort(frame, bytes) else {
             session.end(ErrorCode::UnexpectedFrame, format!("{name} has no place in a session"));
             return;
         };
-        let credit = match session.allowance.admit(bytes, &shared.budgets) {
-            Ok(credit) => credit,
-            Err(Exceeded::Session) => {
-                session.turn_away(lane, Failure::new(request, ErrorCode::TooManyRequests, "too much is unanswered: wait for answers"));
-                return;
-            }
-            Err(Exceeded::Node) => {
-                session.turn_away(lane, busy(request, &shared.options, "this node has too much to do"));
-                return;
-            }
-        };
-        if let Frame::Ping(ping) = frame {
-            let frame = encode(&Pong { number: ping.number }.into());
-            session.queue.answer(Answer { lane, frame, credit: Some(credit), page: None });
+        if let Request::Ping(ping) = request {
+            session.answer_unasked(lane, &Pong { number: ping.number }.into());
         } else if shared.is_draining() {
-            session.turn_away(lane, going_away(request, &shared.options));
-        } else if let Some(ticket) = Ticket::new(Arc::clone(session), request, lane, credit) {
-            // A session that is over has no actor any more; the ticket's answer goes nowhere either.
-            let _ = actor.send_message(DeviceMessage::Request { ticket, frame, bytes });
+            session.turn_away(lane, going_away(id, &shared.options));
+        } else if let Err(error) = session.queue.admit(id, bytes) {
+            session.turn_away(lane, Failure::new(id, error.code(), error.to_string()));
+        } else if let Some(room) = shared.budgets.request(bytes) {
+            let ticket = Ticket::new(Arc::clone(session), id, lane, room);
+            if log == OWN_LOG {
+                // A session that is over has no actor any more; the ticket's answer goes nowhere either.
+                let _ = actor.send_message(DeviceMessage::Request { ticket, request: Box::new(request), bytes });
+            } else {
+                ticket.refuse(Failure::new(0, ErrorCode::LogUnknown, format!("this session has no log {log}")));
+            }
         } else {
-            session.turn_away(
-                lane,
-                Failure::new(request, ErrorCode::RequestIdInUse, "a request's id is not 0 and not that of an unanswered one"),
-            );
+            session.queue.withdraw(id);
+            session.turn_away(lane, busy(id, &shared.options, "this node has too much to do"));
         }
     }
 
@@ -121,59 +116,10 @@ impl Device {
     }
 }
 
-/// The request's id (a ping has none: 0), or nothing for a frame that is no request of a session.
-fn request_of(frame: &Frame) -> Option<u32> {
-    match frame {
-        Frame::Ping(_) => Some(0),
-        Frame::Authenticate(frame) => Some(frame.request),
-        Frame::Attach(frame) => Some(frame.request),
-        Frame::Pull(frame) => Some(frame.request),
-        Frame::Snapshot(frame) => Some(frame.request),
-        Frame::Claim(frame) => Some(frame.request),
-        Frame::Push(frame) => Some(frame.request),
-        Frame::ChangeRoster(frame) => Some(frame.request),
-        Frame::GetKeyring(frame) => Some(frame.request),
-        Frame::History(frame) => Some(frame.request),
-        Frame::Challenge(_)
-        | Frame::Hello(_)
-        | Frame::Welcome(_)
-        | Frame::GoingAway(_)
-        | Frame::Pong(_)
-        | Frame::Failure(_)
-        | Frame::RegisterStart(_)
-        | Frame::RegisterStarted(_)
-        | Frame::RegisterFinish(_)
-        | Frame::LoginStart(_)
-        | Frame::LoginStarted(_)
-        | Frame::LoginFinish(_)
-        | Frame::Authorized(_)
-        | Frame::Enrol(_)
-        | Frame::Refresh(_)
-        | Frame::Tokens(_)
-        | Frame::Logout(_)
-        | Frame::Done(_)
-        | Frame::GetRoster(_)
-        | Frame::RosterPage(_)
-        | Frame::Authenticated(_)
-        | Frame::Attached(_)
-        | Frame::Page(_)
-        | Frame::SnapshotPage(_)
-        | Frame::Claimed(_)
-        | Frame::Pushed(_)
-        | Frame::RosterChanged(_)
-        | Frame::Keyring(_)
-        | Frame::Versions(_)
-        | Frame::Event(_)
-        | Frame::Committed(_)
-        | Frame::HeadAt(_)
-        | Frame::Lagging(_) => None,
-    }
-}
-
 #[derive(Debug)]
 pub(crate) enum DeviceMessage {
     /// An admitted request.
-    Request { ticket: Ticket, frame: Frame, bytes: usize },
+    Request { ticket: Ticket, request: Box<Request>, bytes: usize },
     /// A page was written, or lost: there is room for another.
     PageFree,
 }
@@ -208,7 +154,7 @@ impl Actor for DeviceActor {
 
     async fn handle(&self, myself: ActorRef<DeviceMessage>, message: DeviceMessage, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
-            DeviceMessage::Request { ticket, frame, bytes } => state.request(ticket, frame, bytes),
+            DeviceMessage::Request { ticket, request, bytes } => state.request(ticket, *request, bytes),
             DeviceMessage::PageFree => state.pages = state.pages.saturating_sub(1),
         }
         state.read_more(&myself);
@@ -217,45 +163,32 @@ impl Actor for DeviceActor {
 }
 
 impl State {
-    fn request(&mut self, ticket: Ticket, frame: Frame, bytes: usize) {
-        if let Frame::Authenticate(frame) = frame {
-            self.authenticate(ticket, &frame);
-            return;
-        }
-        if self.shared.clock.now_ms() >= self.session.token_expires_ts() {
-            self.session.end(ErrorCode::TokenExpired, "the access token's time is over: refresh it and connect again");
-            return;
-        }
-        match log_of(&frame) {
-            Some(OWN_LOG) | None => {}
-            Some(log) => return ticket.refuse(Failure::new(0, ErrorCode::LogUnknown, format!("this session has no log {log}"))),
-        }
-        match frame {
-            Frame::Pull(pull) => self.reads.push_back((ticket, Read::Pull(pull))),
-            Frame::Snapshot(snapshot) => self.reads.push_back((ticket, Read::Snapshot(snapshot))),
-            Frame::History(history) => self.reads.push_back((ticket, Read::History(history))),
-            Frame::GetKeyring(get) => self.reads.push_back((ticket, Read::Keyring(get))),
-            Frame::Push(push) => match self.session.face.budget.take(bytes) {
-                Some(room) => self.ask(ticket.with_room(room), Ask::Push(push)),
+    fn request(&mut self, ticket: Ticket, request: Request, bytes: usize) {
+        let expired = self.session.queue.token(self.shared.clock.now_ms()) == TokenState::Expired;
+        match request {
+            Request::Authenticate(frame) => self.authenticate(ticket, &frame),
+            Request::Ping(_) | Request::Read(_) | Request::Ask(_) if expired => self.session.end_expired(),
+            Request::Read(read) => self.reads.push_back((ticket, read)),
+            Request::Ask(ask @ Ask::Push { .. }) => match self.session.face.budget.take(bytes) {
+                Some(room) => self.ask(ticket.with_room(room), ask),
                 None => ticket.refuse(busy(0, &self.shared.options, "too many pushes of this user are undecided")),
             },
-            Frame::Attach(attach) => self.ask(ticket, Ask::Attach(attach)),
-            Frame::Claim(claim) => self.ask(ticket, Ask::Claim(claim)),
-            Frame::ChangeRoster(change) => self.ask(ticket, Ask::ChangeRoster(change)),
-            other => ticket.refuse(Failure::new(0, ErrorCode::UnexpectedFrame, format!("{} has no place in a session", other.name()))),
+            Request::Ask(ask @ (Ask::Attach(_) | Ask::Claim(_) | Ask::ChangeRoster(_))) => self.ask(ticket, ask),
+            // Answered before it gets here; its ticket answers by being dropped.
+            Request::Ping(_) => {}
         }
     }
 
     fn ask(&self, ticket: Ticket, ask: Ask) {
-        self.shared.directory.send(self.session.face.log, UserMessage::Ask { ticket, ask });
+        self.shared.directory.send(self.session.face.log, UserMessage::Ask { ticket, ask: Box::new(ask) });
     }
 
     fn authenticate(&self, ticket: Ticket, frame: &Authenticate) {
         match self.check_token(frame) {
             Ok(expires_ts) => {
-                self.session.extend(expires_ts);
+                let token_expires_ts = self.session.queue.authenticated(expires_ts);
                 let request = ticket.request;
-                ticket.answer(&Authenticated { request, token_expires_ts: expires_ts }.into());
+                ticket.answer(&Authenticated { request, token_expires_ts }.into());
             }
             Err(failure) => ticket.refuse(failure),
         }
@@ -267,9 +200,11 @@ impl State {
         if (access.user, access.device) != (identity.user, identity.device) {
             return Err(Failure::new(0, ErrorCode::TokenMismatch, "the token is of another user or device than this session"));
         }
-        let message = hello_message(&identity.nonce, identity.carrier, &frame.token);
-        let signed = self.session.signing().is_some_and(|_| message.is_empty());
-        if signed { Ok(access.expires_ts) } else { Err(Failure::new(0, ErrorCode::SignatureInvalid, "not signed by this device")) }
+        let proof = HelloProof { nonce: identity.nonce, carrier: identity.carrier, token: frame.token.clone(), signature: frame.signature };
+        match self.session.signing().map(|key| proof.verify(&key)) {
+            Some(Ok(())) => Ok(access.expires_ts),
+            Some(Err(_)) | None => Err(Failure::new(0, ErrorCode::SignatureInvalid, "not signed by this device's key")),
+        }
     }
 
     /// Starts reads while there is room for their pages.
@@ -291,18 +226,5 @@ impl State {
                 }
             });
         }
-    }
-}
-
-fn log_of(frame: &Frame) -> Option<u32> {
-    match frame {
-        Frame::Pull(frame) => Some(frame.log),
-        Frame::Snapshot(frame) => Some(frame.log),
-        Frame::History(frame) => Some(frame.log),
-        Frame::Push(frame) => Some(frame.log),
-        Frame::Attach(frame) => Some(frame.log),
-        Frame::Claim(frame) => Some(frame.log),
-        Frame::ChangeRoster(frame) => Some(frame.log),
-        _ => None,
     }
 }

@@ -4,6 +4,7 @@
 
 mod device;
 mod directory;
+mod effects;
 pub mod metrics;
 mod options;
 mod outbound;
@@ -11,7 +12,9 @@ mod permits;
 mod reads;
 mod region;
 mod region_actor;
+mod request;
 mod session;
+mod stored;
 mod user;
 mod wheel;
 

@@ -33,8 +33,6 @@ pub struct Options {
     pub sessions_max: usize,
     /// What `busy` and `going_away` say about trying again, before jitter (up to twice that).
     pub retry_after: Duration,
-    /// The longest wait between attempts to acquire a log.
-    pub acquire_backoff_max: Duration,
 }
 
 impl Default for Options {
@@ -50,7 +48,6 @@ impl Default for Options {
             user_bytes_max: 8 * MIB,
             sessions_max: 100_000,
             retry_after: Duration::from_secs(1),
-            acquire_backoff_max: Duration::from_secs(5),
         }
     }
 }

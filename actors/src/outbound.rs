@@ -6,13 +6,20 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use cloudsync_protocol::ErrorCode;
-use cloudsync_protocol::limits::{DEVICE_QUEUE_BYTES_MAX, DEVICE_QUEUE_FRAMES_MAX};
-use tokio::sync::Notify;
+use cloudsync_engine::session::{self, Attachment, CreditError, EventQueue, Offered, Peer, TokenState};
+use cloudsync_protocol::frame::{Lagging, OWN_LOG};
+use cloudsync_protocol::limits::UNANSWERED_REQUESTS_MAX;
+use cloudsync_protocol::{ErrorCode, Frame, Seq, codec};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::metrics::Meters;
-use crate::permits::{Credit, PageSlot};
+use crate::permits::{NodeRoom, PageSlot};
+
+/// Encodes a frame: once, whoever gets it.
+pub(crate) fn encode(frame: &Frame) -> Bytes {
+    codec::encode(frame).into()
+}
 
 /// Which stream of a connection. A WebSocket has only one; there it says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,45 +50,28 @@ impl Outgoing {
     }
 }
 
-/// Whether a session is on its log's fan-out list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Feed {
-    /// It did not ask for events.
-    Detached,
-    /// Events are queued for it.
-    Attached,
-    /// Its queue overflowed: events are dropped until it attaches again.
-    Lagging,
-}
-
-/// What became of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Offered {
-    /// It waits for the socket.
-    Queued,
-    /// The queue is full: it and all that waited are dropped, the session is lagging from now on.
-    Overflowed,
-    /// The session wants no events at present.
-    Skipped,
-}
+/// The request id of answers that nothing with credit asked for.
+const UNASKED: u32 = 0;
 
 /// An answer on its way, with what it holds.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) lane: Lane,
     pub(crate) frame: Bytes,
-    /// The request's; nothing for what no request asked for.
-    pub(crate) credit: Option<Credit>,
-    /// A page's.
+    /// The request, whose credit is given back when the writer takes the answer.
+    pub(crate) request: u32,
+    /// Its part of the node's budget, given back at the same time.
+    pub(crate) room: Option<NodeRoom>,
+    /// A page's place.
     pub(crate) page: Option<PageSlot>,
 }
 
 #[derive(Debug)]
 struct State {
+    rules: session::Session<Bytes>,
     answers: VecDeque<Answer>,
-    events: VecDeque<Bytes>,
-    events_bytes: usize,
-    feed: Feed,
+    /// Pongs and refusals among the answers: they hold no credit, so they have a bound of their own.
+    unasked: usize,
     last_event: Instant,
     ending: Option<ErrorCode>,
     last_frame: Option<Bytes>,
@@ -93,22 +83,25 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     answers_ready: Notify,
     events_ready: Notify,
-    ending: tokio::sync::watch::Sender<bool>,
+    ending: watch::Sender<bool>,
     meters: Arc<Meters>,
 }
 
+/// More pongs and refusals wait than a client that listens lets wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unheard;
+
 impl Queue {
-    pub(crate) fn new(meters: Arc<Meters>) -> Self {
+    pub(crate) fn new(peer: Peer, token_expires_ts: u64, meters: Arc<Meters>) -> Self {
         let state = State {
+            rules: session::Session::new(peer, token_expires_ts),
             answers: VecDeque::new(),
-            events: VecDeque::new(),
-            events_bytes: 0,
-            feed: Feed::Detached,
+            unasked: 0,
             last_event: Instant::now(),
             ending: None,
             last_frame: None,
         };
-        let (ending, _) = tokio::sync::watch::channel(false);
+        let (ending, _) = watch::channel(false);
         Self { state: Mutex::new(state), answers_ready: Notify::new(), events_ready: Notify::new(), ending, meters }
     }
 
@@ -116,72 +109,99 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues an answer; its credit is given back when the writer takes it.
+    /// Takes a request's credit, until its answer is taken.
+    pub(crate) fn admit(&self, request: u32, bytes: usize) -> Result<(), CreditError> {
+        self.lock().rules.credit.take(request, bytes)
+    }
+
+    /// Gives the credit of a request back that is refused without an answer of its own.
+    pub(crate) fn withdraw(&self, request: u32) {
+        self.lock().rules.credit.answered(request);
+    }
+
+    /// Queues an answer.
     pub(crate) fn answer(&self, answer: Answer) {
         self.push_answer(&mut self.lock(), answer);
         self.answers_ready.notify_one();
+    }
+
+    /// Queues a pong or a refusal.
+    pub(crate) fn answer_unasked(&self, lane: Lane, frame: Bytes) -> Result<(), Unheard> {
+        {
+            let mut state = self.lock();
+            if state.unasked >= UNANSWERED_REQUESTS_MAX {
+                return Err(Unheard);
+            }
+            state.unasked += 1;
+            self.push_answer(&mut state, Answer { lane, frame, request: UNASKED, room: None, page: None });
+        }
+        self.answers_ready.notify_one();
+        Ok(())
     }
 
     /// Queues the answer to *attach* and opens the feed anew: what waited before is of an earlier attachment.
     pub(crate) fn answer_attached(&self, answer: Answer) {
         {
             let mut state = self.lock();
-            self.clear_events(&mut state);
-            state.feed = Feed::Attached;
+            self.meters.queue_frames.decrement(state.rules.events.len() as f64);
+            state.rules.events.attach();
             state.last_event = Instant::now();
             self.push_answer(&mut state, answer);
         }
         self.answers_ready.notify_one();
     }
 
-    /// Offers an event. `lagging` is the frame to send instead of all that waits when there is no room.
-    pub(crate) fn offer(&self, event: &Bytes, lagging: impl FnOnce() -> Bytes) -> Offered {
-        let offered = {
-            let mut state = self.lock();
-            if state.feed != Feed::Attached || state.ending.is_some() {
-                return Offered::Skipped;
+    /// Offers an event that brings the session to `head`; without room, all that waits goes and the session is lagging.
+    pub(crate) fn offer(&self, event: &Bytes, head: Seq) {
+        self.with_events(|state| {
+            if state.rules.events.offer(event.clone(), event.len(), head) == Offered::Overflowed {
+                self.meters.lagging.increment(1);
             }
-            if state.events.len() < DEVICE_QUEUE_FRAMES_MAX && state.events_bytes + event.len() <= DEVICE_QUEUE_BYTES_MAX {
-                self.push_event(&mut state, event.clone());
-                Offered::Queued
-            } else {
-                self.lag(&mut state, lagging());
-                Offered::Overflowed
-            }
-        };
-        self.events_ready.notify_one();
-        offered
+        });
     }
 
-    /// Marks an attached session as lagging, as if its queue had overflowed. Says whether it was attached.
-    pub(crate) fn mark_lagging(&self, lagging: impl FnOnce() -> Bytes) -> bool {
+    /// Marks an attached session as lagging, as if its queue had overflowed.
+    pub(crate) fn lag(&self, head: Seq) {
+        self.with_events(|state| {
+            if state.rules.events.attachment() == Attachment::Attached {
+                state.rules.events.lag(head);
+                self.meters.lagging.increment(1);
+            }
+        });
+    }
+
+    /// Queues a keep-alive if the session is attached, nothing waits and nothing was sent since `idle_since`. Returns from
+    /// when on to count the next interval.
+    pub(crate) fn keep_alive(&self, idle_since: Instant, head: Seq, frame: impl FnOnce() -> Bytes) -> Instant {
+        let mut from = Instant::now();
+        self.with_events(|state| {
+            if state.last_event > idle_since {
+                from = state.last_event;
+            } else if state.rules.events.is_empty() {
+                let frame = frame();
+                let bytes = frame.len();
+                // Nobody has to know that a session which wants no events got no keep-alive.
+                let _ = state.rules.events.offer(frame, bytes, head);
+            }
+        });
+        from
+    }
+
+    fn with_events(&self, change: impl FnOnce(&mut State)) {
         {
             let mut state = self.lock();
-            if state.feed != Feed::Attached || state.ending.is_some() {
-                return false;
+            if state.ending.is_some() {
+                return;
             }
-            self.lag(&mut state, lagging());
+            let before = state.rules.events.len();
+            change(&mut state);
+            let after = state.rules.events.len();
+            if after > before {
+                state.last_event = Instant::now();
+            }
+            self.meters.queue_frames.increment(after as f64 - before as f64);
         }
         self.events_ready.notify_one();
-        true
-    }
-
-    /// Queues a keep-alive if the feed is open, nothing waits and nothing was sent since `idle_since`. Returns from when on to count the next
-    /// interval.
-    pub(crate) fn keep_alive(&self, idle_since: Instant, frame: impl FnOnce() -> Bytes) -> Instant {
-        let last_event = {
-            let mut state = self.lock();
-            if state.last_event > idle_since {
-                return state.last_event;
-            }
-            if state.feed != Feed::Attached || !state.events.is_empty() || state.ending.is_some() {
-                return Instant::now();
-            }
-            self.push_event(&mut state, frame());
-            state.last_event
-        };
-        self.events_ready.notify_one();
-        last_event
     }
 
     /// Ends the session: nothing is queued from now on; the answers that wait go out, then `last_frame`, then it is over.
@@ -194,7 +214,8 @@ impl Queue {
             }
             state.ending = Some(code);
             state.last_frame = last_frame;
-            self.clear_events(&mut state);
+            self.meters.queue_frames.decrement(state.rules.events.len() as f64);
+            state.rules.events = EventQueue::default();
         }
         self.ending.send_replace(true);
         self.answers_ready.notify_one();
@@ -210,8 +231,23 @@ impl Queue {
         state.last_frame = None;
     }
 
-    pub(crate) fn feed(&self) -> Feed {
-        self.lock().feed
+    /// Whether events are queued for it.
+    pub(crate) fn attachment(&self) -> Attachment {
+        self.lock().rules.events.attachment()
+    }
+    /// Until when the session's token holds, in milliseconds since the epoch.
+    pub(crate) fn token_expires_ts(&self) -> u64 {
+        self.lock().rules.token_expires_ts()
+    }
+    /// Whether its token holds.
+    pub(crate) fn token(&self, now_ms: u64) -> TokenState {
+        self.lock().rules.token(now_ms)
+    }
+    /// It showed a fresh token; returns until when the session's holds now.
+    pub(crate) fn authenticated(&self, token_expires_ts: u64) -> u64 {
+        let mut state = self.lock();
+        state.rules.authenticated(token_expires_ts);
+        state.rules.token_expires_ts()
     }
 
     pub(crate) fn ending(&self) -> Option<ErrorCode> {
@@ -232,31 +268,16 @@ impl Queue {
         }
     }
 
-    fn push_event(&self, state: &mut State, event: Bytes) {
-        state.events_bytes += event.len();
-        state.events.push_back(event);
-        state.last_event = Instant::now();
-        self.meters.queue_frames.increment(1.0);
-    }
-
-    fn clear_events(&self, state: &mut State) {
-        self.meters.queue_frames.decrement(state.events.len() as f64);
-        state.events.clear();
-        state.events_bytes = 0;
-    }
-
-    fn lag(&self, state: &mut State, frame: Bytes) {
-        self.clear_events(state);
-        self.push_event(state, frame);
-        state.feed = Feed::Lagging;
-        self.meters.lagging.increment(1);
-    }
-
     fn take_answer(&self, state: &mut State) -> Taken {
-        if let Some(Answer { lane, frame, credit, page }) = state.answers.pop_front() {
+        if let Some(Answer { lane, frame, request, room, page }) = state.answers.pop_front() {
             self.meters.queue_frames.decrement(1.0);
             // Given back before the bytes are on the wire: a client that keeps every request in use must never find one taken.
-            drop(credit);
+            drop(room);
+            if request == UNASKED {
+                state.unasked -= 1;
+            } else {
+                state.rules.credit.answered(request);
+            }
             return Taken::Frame(Outgoing { lane, frame, page });
         }
         if state.ending.is_none() {
@@ -269,17 +290,28 @@ impl Queue {
         if state.ending.is_some() {
             return Taken::Ended;
         }
-        state.events.pop_front().map_or(Taken::Nothing, |frame| {
-            state.events_bytes -= frame.len();
-            self.meters.queue_frames.decrement(1.0);
-            Taken::Frame(Outgoing { lane: Lane::Events, frame, page: None })
-        })
+        let frame = match state.rules.events.pop() {
+            Some(session::Outgoing::Event(frame)) => frame,
+            Some(session::Outgoing::Lagging { head }) => encode(&Lagging { log: OWN_LOG, head }.into()),
+            None => return Taken::Nothing,
+        };
+        self.meters.queue_frames.decrement(1.0);
+        Taken::Frame(Outgoing { lane: Lane::Events, frame, page: None })
+    }
+
+    fn next_answer(&self) -> Taken {
+        self.take_answer(&mut self.lock())
+    }
+
+    fn next_event(&self) -> Taken {
+        self.take_event(&mut self.lock())
     }
 
     /// Under one lock, so that an event never overtakes the answer that it follows.
-    fn take_any(&self, state: &mut State) -> Taken {
-        match self.take_answer(state) {
-            Taken::Nothing => self.take_event(state),
+    fn next_any(&self) -> Taken {
+        let mut state = self.lock();
+        match self.take_answer(&mut state) {
+            Taken::Nothing => self.take_event(&mut state),
             taken @ (Taken::Frame(_) | Taken::Ended) => taken,
         }
     }
@@ -310,7 +342,7 @@ impl Outbound {
         let queue = &self.answers.queue;
         loop {
             let (answers, events) = (queue.answers_ready.notified(), queue.events_ready.notified());
-            match queue.take_any(&mut queue.lock()) {
+            match queue.next_any() {
                 Taken::Frame(outgoing) => return Some(outgoing),
                 Taken::Ended => return None,
                 Taken::Nothing => {}
@@ -343,7 +375,7 @@ impl Answers {
     pub async fn next(&mut self) -> Option<Outgoing> {
         loop {
             let ready = self.queue.answers_ready.notified();
-            match self.queue.take_answer(&mut self.queue.lock()) {
+            match self.queue.next_answer() {
                 Taken::Frame(outgoing) => return Some(outgoing),
                 Taken::Ended => return None,
                 Taken::Nothing => ready.await,
@@ -375,7 +407,7 @@ impl Events {
     pub async fn next(&mut self) -> Option<Outgoing> {
         loop {
             let ready = self.queue.events_ready.notified();
-            match self.queue.take_event(&mut self.queue.lock()) {
+            match self.queue.next_event() {
                 Taken::Frame(outgoing) => return Some(outgoing),
                 Taken::Ended => return None,
                 Taken::Nothing => ready.await,

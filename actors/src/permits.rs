@@ -1,10 +1,11 @@
 //! Admission: mailboxes are unbounded, so what may wait in them is bounded by permits that travel inside messages.
 //!
-//! Never: waiting for a permit on the way in. A request that finds none is refused, by name.
+//! Never: waiting for a permit on the way in. A request that finds none is refused, by name. What one session may have
+//! unanswered is the engine's rule, not a permit.
 
 use std::sync::Arc;
 
-use cloudsync_protocol::limits::{PAGE_BYTES, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
+use cloudsync_protocol::limits::PAGE_BYTES;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::options::Options;
@@ -16,18 +17,18 @@ pub(crate) struct Budgets {
     pages: Arc<Semaphore>,
 }
 
-/// Why a request was not admitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exceeded {
-    /// The session has too much unanswered: its own fault.
-    Session,
-    /// The node has: not its fault, try again.
-    Node,
-}
+/// A part of the node's budget, held by a request until its answer is taken for the socket.
+#[derive(Debug)]
+pub(crate) struct NodeRoom(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl Budgets {
     pub(crate) fn new(options: &Options) -> Self {
         Self { requests: Arc::new(Semaphore::new(options.node_bytes_max)), pages: Arc::new(Semaphore::new(options.pages_bytes_max)) }
+    }
+
+    /// Takes what a request of that many bytes needs; nothing when the node has too much to do.
+    pub(crate) fn request(&self, bytes: usize) -> Option<NodeRoom> {
+        Arc::clone(&self.requests).try_acquire_many_owned(permits(bytes)).ok().map(NodeRoom)
     }
 
     /// Waits until there is room in memory for one more page.
@@ -40,48 +41,6 @@ impl Budgets {
 /// Room for a page on this node. (The semaphore is never closed; without a permit the page is only not counted.)
 #[derive(Debug)]
 pub(crate) struct PageRoom(#[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
-
-/// What one session may have unanswered.
-#[derive(Debug)]
-pub(crate) struct Allowance {
-    requests: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
-    /// Refusals that wait for the socket: they hold no credit, so they have a bound of their own.
-    refusals: Arc<Semaphore>,
-}
-
-/// What one request holds until its answer is taken for the socket.
-#[derive(Debug)]
-pub(crate) struct Credit {
-    _permits: Vec<OwnedSemaphorePermit>,
-}
-
-impl Allowance {
-    pub(crate) fn new() -> Self {
-        Self {
-            requests: Arc::new(Semaphore::new(UNANSWERED_REQUESTS_MAX)),
-            bytes: Arc::new(Semaphore::new(UNANSWERED_BYTES_MAX)),
-            refusals: Arc::new(Semaphore::new(UNANSWERED_REQUESTS_MAX)),
-        }
-    }
-
-    /// Takes what a request of that many bytes needs, or nothing.
-    pub(crate) fn admit(&self, bytes: usize, budgets: &Budgets) -> Result<Credit, Exceeded> {
-        let take = |semaphore: &Arc<Semaphore>, count, exceeded| Arc::clone(semaphore).try_acquire_many_owned(count).map_err(|_| exceeded);
-        let bytes = permits(bytes);
-        let permits = vec![
-            take(&self.requests, 1, Exceeded::Session)?,
-            take(&self.bytes, bytes, Exceeded::Session)?,
-            take(&budgets.requests, bytes, Exceeded::Node)?,
-        ];
-        Ok(Credit { _permits: permits })
-    }
-
-    /// Takes room for one refusal; nothing left means that this client does not listen.
-    pub(crate) fn refusal(&self) -> Option<Credit> {
-        Arc::clone(&self.refusals).try_acquire_owned().ok().map(|permit| Credit { _permits: vec![permit] })
-    }
-}
 
 /// The bytes of one user's pushes that are undecided.
 #[derive(Debug, Clone)]

@@ -76,7 +76,10 @@ async fn check_cursor(store: &dyn Store, log: LogId, cursor: Cursor, head: Seq) 
         return Ok(());
     }
     if cursor.seq > head {
-        return Err(CursorError::Ahead { cursor: cursor.seq, head });
+        // *Rewound* is final for a client: said only after a serial read.
+        let head = store.read_head(log).await.map_err(CursorError::Read)?.map_or(Seq::ZERO, |head| head.seq);
+        let behind = ReadError::Unavailable(format!("a read gave the head as it was before {head}"));
+        return Err(if cursor.seq > head { CursorError::Ahead { cursor: cursor.seq, head } } else { CursorError::Read(behind) });
     }
     match store.row_hash(log, cursor.seq).await.map_err(CursorError::Read)? {
         Some(row) if row != cursor.row => Err(CursorError::OtherRow { cursor: cursor.seq }),
@@ -85,7 +88,18 @@ async fn check_cursor(store: &dyn Store, log: LogId, cursor: Cursor, head: Seq) 
 }
 
 async fn state(store: &dyn Store, log: LogId, snapshot: Snapshot, options: &Options) -> Result<Frame, Failure> {
-    let page = store.snapshot(log, snapshot.resume, PAGE_BYTES).await.map_err(|error| pull_failure(error, options))?;
+    let invalid = || Failure::new(0, ErrorCode::SnapshotInvalid, "that snapshot is not of this log: begin anew");
+    if let Some(token) = &snapshot.resume {
+        let head = store.read_head(log).await.map_err(|error| read_failure(&error, options))?;
+        if head.is_none_or(|head| token.timeline != head.timeline || token.start > head.seq) {
+            return Err(invalid());
+        }
+    }
+    let page = match store.snapshot(log, snapshot.resume, PAGE_BYTES).await {
+        Ok(page) => page,
+        Err(PullError::Timeline(_)) => return Err(invalid()),
+        Err(error) => return Err(pull_failure(error, options)),
+    };
     let (request, log) = (snapshot.request, snapshot.log);
     Ok(SnapshotPage { request, log, start: page.start, roster: page.roster, rows: page.rows, resume: page.resume }.into())
 }

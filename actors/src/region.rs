@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::user::HelloProof;
+use cloudsync_engine::session::SessionId;
+use cloudsync_engine::verify::HelloProof;
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::statement::{Carrier, RosterChange, Signature};
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, LogId, Nonce, Seq, UserId};
@@ -136,7 +137,7 @@ impl Region {
         let place = Place::take(shared).ok_or_else(|| busy(0, &shared.options, "this node has all the sessions that it can hold"))?;
         let keyring = shared.store.keyring(request.user).await.map_err(|error| read_failure(&error, &shared.options))?;
         let OpenRequest { user, device, carrier, nonce, token, token_expires_ts, signature } = request;
-        let id = shared.last_session.fetch_add(1, Ordering::AcqRel) + 1;
+        let id = SessionId(shared.last_session.fetch_add(1, Ordering::AcqRel) + 1);
         let session = self.join(id, Identity { user, device, carrier, nonce }, token_expires_ts).await?;
         // From here on the session leaves through its device actor, whatever happens.
         let started = Device::start(Arc::clone(&session), Arc::clone(shared), keyring.map_or(0, |keyring| keyring.version)).await;
@@ -147,32 +148,28 @@ impl Region {
         place.keep();
         let outbound = Outbound::new(Arc::clone(&session.queue));
         let (reply, opened) = oneshot::channel();
-        let proof = HelloProof { nonce, carrier, token, signature };
+        let proof = Box::new(HelloProof { nonce, carrier, token, signature });
         shared.directory.send(session.face.log, UserMessage::Open { session: Arc::clone(&session), proof, reply });
         opened.await.unwrap_or_else(|_| Err(busy(0, &shared.options, "interrupted: say hello again")))?;
         shared.wheel.add(&session, shared.clock.now_ms());
         Ok((device, outbound))
     }
 
-    async fn join(&self, id: u64, identity: Identity, token_expires_ts: u64) -> Result<Arc<Session>, Failure> {
+    async fn join(&self, id: SessionId, identity: Identity, token_expires_ts: u64) -> Result<Arc<Session>, Failure> {
         let (reply, joined) = oneshot::channel();
         self.tell(RegionMessage::Join { id, identity, token_expires_ts, reply });
         joined.await.map_err(|_| going_away(0, &self.shared.options))
     }
 
-    /// Appends signed changes to a user's roster, in order, for whoever proved to be that user by password or code.
-    /// Returns their numbers; of one that was there already, its old number. Changes before a refused one stay.
-    pub async fn change_roster(&self, user: UserId, changes: Vec<RosterChange>) -> Result<Vec<Seq>, Failure> {
-        let mut seqs = Vec::with_capacity(changes.len());
-        for change in changes {
-            if self.shared.is_draining() {
-                return Err(going_away(0, &self.shared.options));
-            }
-            let (reply, changed) = oneshot::channel();
-            self.shared.directory.send(user.into(), UserMessage::ChangeRoster { change, reply });
-            seqs.push(changed.await.unwrap_or_else(|_| Err(busy(0, &self.shared.options, "interrupted: try again")))?);
+    /// Appends signed changes to a user's roster, all or none, for whoever proved to be that user by password or code.
+    /// Returns the number of the last, durable; changes that were there already keep their numbers.
+    pub async fn change_roster(&self, user: UserId, changes: Vec<RosterChange>) -> Result<Seq, Failure> {
+        if self.shared.is_draining() {
+            return Err(going_away(0, &self.shared.options));
         }
-        Ok(seqs)
+        let (reply, changed) = oneshot::channel();
+        self.shared.directory.send(user.into(), UserMessage::ChangeRoster { changes, reply });
+        changed.await.unwrap_or_else(|_| Err(busy(0, &self.shared.options, "interrupted: try again")))
     }
 
     /// Every roster row of a user, in order; none for a user whose log was never written to.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloudsync_engine::session::SessionId;
 use cloudsync_protocol::frame::GoingAway;
 use cloudsync_protocol::{DeviceId, ErrorCode, LogId, UserId};
 use ractor::actor::messages::BoxedState;
@@ -14,17 +15,18 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::directory::Entry;
+use crate::outbound::encode;
 use crate::region::{Drained, Shared};
-use crate::session::{Face, Identity, Parts, Session, encode, going_away};
+use crate::session::{Face, Identity, Parts, Session, going_away};
 use crate::user::{self, UserActor, UserMessage};
 
 /// What the region actor is told.
 #[derive(Debug)]
 pub(crate) enum RegionMessage {
     /// A session begins; it is served once its user actor admits it.
-    Join { id: u64, identity: Identity, token_expires_ts: u64, reply: oneshot::Sender<Arc<Session>> },
+    Join { id: SessionId, identity: Identity, token_expires_ts: u64, reply: oneshot::Sender<Arc<Session>> },
     /// A session is over.
-    Leave { log: LogId, session: u64 },
+    Leave { log: LogId, session: SessionId },
     /// A message for a user that has no actor, or one that is stopping.
     Route { log: LogId, message: Box<UserMessage> },
     /// Ends a device's sessions.
@@ -123,7 +125,7 @@ impl State {
         })
     }
 
-    fn join(&mut self, id: u64, identity: Identity, token_expires_ts: u64) -> Arc<Session> {
+    fn join(&mut self, id: SessionId, identity: Identity, token_expires_ts: u64) -> Arc<Session> {
         let shared = Arc::clone(&self.shared);
         let log = self.log(identity.user.into());
         let session = Arc::new(Session::new(identity, Parts { id, face: Arc::clone(&log.face), shared: &shared, token_expires_ts }));
@@ -131,7 +133,7 @@ impl State {
         session
     }
 
-    fn leave(&mut self, log: LogId, session: u64) {
+    fn leave(&mut self, log: LogId, session: SessionId) {
         if let Some(entry) = self.logs.get_mut(&log) {
             entry.sessions.retain(|other| other.id != session);
             // A passive user has nothing to forget.

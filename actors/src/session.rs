@@ -3,28 +3,21 @@
 //! Never: deciding about a log. A ticket that nobody answers says *busy* when it is dropped, so that no request ends in
 //! silence, whoever dies on its way.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use cloudsync_protocol::frame::{HeadAt, Lagging, OWN_LOG};
+use cloudsync_engine::session::{Peer, SessionId};
+use cloudsync_protocol::frame::HeadAt;
 use cloudsync_protocol::statement::{Carrier, PublicKey};
-use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, LogId, Nonce, Seq, TimelineId, UserId, codec};
+use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, LogId, Nonce, Seq, UserId};
 use tokio::time::Instant;
 
 use crate::metrics::Meters;
 use crate::options::Options;
-use crate::outbound::{Answer, Lane, Queue};
-use crate::permits::{Allowance, Credit, Outstanding, PageSlot, UserBudget, UserRoom};
+use crate::outbound::{Answer, Lane, Queue, Unheard, encode};
+use crate::permits::{NodeRoom, Outstanding, PageSlot, UserBudget, UserRoom};
 use crate::region::Shared;
-
-/// Where a log's owner stands: what keep-alives say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stable {
-    pub(crate) timeline: TimelineId,
-    pub(crate) head: Seq,
-}
 
 /// What a log's sessions and actors share, whether the user is active or not.
 #[derive(Debug)]
@@ -32,20 +25,21 @@ pub(crate) struct Face {
     pub(crate) log: LogId,
     pub(crate) user: UserId,
     pub(crate) budget: UserBudget,
-    stable: Mutex<Option<Stable>>,
+    /// What keep-alives say: where the log's owner stands.
+    head_at: Mutex<Option<HeadAt>>,
     touched: Mutex<Instant>,
 }
 
 impl Face {
     pub(crate) fn new(user: UserId, options: &Options) -> Self {
-        let (stable, touched) = (Mutex::new(None), Mutex::new(Instant::now()));
-        Self { log: user.into(), user, budget: UserBudget::new(options), stable, touched }
+        let (head_at, touched) = (Mutex::new(None), Mutex::new(Instant::now()));
+        Self { log: user.into(), user, budget: UserBudget::new(options), head_at, touched }
     }
-    pub(crate) fn stable(&self) -> Option<Stable> {
-        *self.stable.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn head_at(&self) -> Option<HeadAt> {
+        self.head_at.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-    pub(crate) fn set_stable(&self, stable: Stable) {
-        *self.stable.lock().unwrap_or_else(PoisonError::into_inner) = Some(stable);
+    pub(crate) fn set_head_at(&self, head_at: HeadAt) {
+        *self.head_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(head_at);
     }
     /// Notes that the user has work, so that its actor is not passivated.
     pub(crate) fn touch(&self) {
@@ -68,24 +62,21 @@ pub(crate) struct Identity {
 /// One session, shared by its connection, its device actor and its user actor.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) id: u64,
+    pub(crate) id: SessionId,
     pub(crate) identity: Identity,
     pub(crate) face: Arc<Face>,
     pub(crate) queue: Arc<Queue>,
-    pub(crate) allowance: Allowance,
     pub(crate) options: Arc<Options>,
     pub(crate) meters: Arc<Meters>,
     outstanding: Arc<Outstanding>,
-    unanswered: Mutex<BTreeSet<u32>>,
     admitted: AtomicBool,
     signing: OnceLock<PublicKey>,
-    token_expires_ts: AtomicU64,
 }
 
 /// What a session is made of besides its identity.
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
-    pub(crate) id: u64,
+    pub(crate) id: SessionId,
     pub(crate) face: Arc<Face>,
     pub(crate) shared: &'a Shared,
     pub(crate) token_expires_ts: u64,
@@ -94,20 +85,22 @@ pub(crate) struct Parts<'a> {
 impl Session {
     pub(crate) fn new(identity: Identity, parts: Parts<'_>) -> Self {
         let Parts { id, face, shared, token_expires_ts } = parts;
+        let peer = Peer { session: id, device: identity.device };
         Self {
             id,
             identity,
             face,
-            queue: Arc::new(Queue::new(Arc::clone(&shared.meters))),
-            allowance: Allowance::new(),
+            queue: Arc::new(Queue::new(peer, token_expires_ts, Arc::clone(&shared.meters))),
             options: Arc::clone(&shared.options),
             meters: Arc::clone(&shared.meters),
             outstanding: Arc::clone(&shared.outstanding),
-            unanswered: Mutex::new(BTreeSet::new()),
             admitted: AtomicBool::new(false),
             signing: OnceLock::new(),
-            token_expires_ts: AtomicU64::new(token_expires_ts),
         }
+    }
+
+    pub(crate) const fn peer(&self) -> Peer {
+        Peer { session: self.id, device: self.identity.device }
     }
 
     /// The roster admitted it: its user actor, and any that follows, serves it.
@@ -123,59 +116,39 @@ impl Session {
     pub(crate) fn signing(&self) -> Option<PublicKey> {
         self.signing.get().copied()
     }
-    pub(crate) fn token_expires_ts(&self) -> u64 {
-        self.token_expires_ts.load(Ordering::Acquire)
-    }
-    pub(crate) fn extend(&self, token_expires_ts: u64) {
-        self.token_expires_ts.store(token_expires_ts, Ordering::Release);
-    }
 
     /// Ends the session with a word.
     pub(crate) fn end(&self, code: ErrorCode, message: impl Into<String>) {
         self.queue.end(code, Some(encode(&Failure::new(0, code, message).into())));
     }
 
+    /// Ends it for want of a token that holds.
+    pub(crate) fn end_expired(&self) {
+        self.end(ErrorCode::TokenExpired, "the access token's time is over: refresh it and connect again");
+    }
+
     /// Tells the session, if it is attached, that its events are interrupted.
     pub(crate) fn mark_lagging(&self) {
-        let head = self.face.stable().map_or(Seq::ZERO, |stable| stable.head);
-        self.queue.mark_lagging(|| lagging(head));
+        self.queue.lag(self.face.head_at().map_or(Seq::ZERO, |at| at.head));
     }
 
-    /// Sends where the log's owner stands, if nothing was sent since `idle_since`. Returns when the last event was queued.
-    pub(crate) fn keep_alive(&self, idle_since: Instant) -> Option<Instant> {
-        let Stable { timeline, head } = self.face.stable()?;
-        Some(self.queue.keep_alive(idle_since, || encode(&HeadAt { log: OWN_LOG, timeline, head }.into())))
+    /// Says where the log's owner stands, if nothing was sent since `idle_since`. Returns from when on to count anew.
+    pub(crate) fn keep_alive(&self, idle_since: Instant) -> Instant {
+        self.face.head_at().map_or_else(Instant::now, |at| self.queue.keep_alive(idle_since, at.head, || encode(&at.into())))
     }
 
-    fn reserve(&self, request: u32) -> bool {
-        let reserved = request != 0 && self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).insert(request);
-        if reserved {
-            self.outstanding.add();
-        }
-        reserved
-    }
-    fn release(&self, request: u32) {
-        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).remove(&request);
-    }
-
-    /// Refuses a request that was not admitted. One too many of these ends the session: its client does not listen.
+    /// Refuses a request that was not admitted.
     pub(crate) fn turn_away(&self, lane: Lane, failure: Failure) {
         self.meters.refused(failure.code);
-        match self.allowance.refusal() {
-            Some(credit) => self.queue.answer(Answer { lane, frame: encode(&failure.into()), credit: Some(credit), page: None }),
-            None => self
-                .end(ErrorCode::TooManyRequests, "too many requests beyond the unanswered ones allowed, and their refusals are not read"),
+        self.answer_unasked(lane, &failure.into());
+    }
+
+    /// Sends a frame that holds no credit. One too many that is not read ends the session: its client does not listen.
+    pub(crate) fn answer_unasked(&self, lane: Lane, frame: &Frame) {
+        if let Err(Unheard) = self.queue.answer_unasked(lane, encode(frame)) {
+            self.end(ErrorCode::TooManyRequests, "too many pings, or requests beyond those allowed, whose answers are not read");
         }
     }
-}
-
-/// The frame that tells a session to attach again.
-pub(crate) fn lagging(head: Seq) -> Bytes {
-    encode(&Lagging { log: OWN_LOG, head }.into())
-}
-
-pub(crate) fn encode(frame: &Frame) -> Bytes {
-    codec::encode(frame).into()
 }
 
 /// An unanswered request. It is answered once; dropped unanswered it answers *busy*.
@@ -185,28 +158,21 @@ pub(crate) struct Ticket {
     pub(crate) request: u32,
     pub(crate) admitted: Instant,
     lane: Lane,
-    credit: Option<Credit>,
-    room: Option<UserRoom>,
+    node_room: Option<NodeRoom>,
+    user_room: Option<UserRoom>,
     answered: bool,
 }
 
 impl Ticket {
-    /// Takes the request's id; `None` when it is 0 or still unanswered.
-    pub(crate) fn new(session: Arc<Session>, request: u32, lane: Lane, credit: Credit) -> Option<Self> {
-        session.reserve(request).then(|| Self {
-            session,
-            request,
-            admitted: Instant::now(),
-            lane,
-            credit: Some(credit),
-            room: None,
-            answered: false,
-        })
+    /// Of a request that the session's credit admitted.
+    pub(crate) fn new(session: Arc<Session>, request: u32, lane: Lane, room: NodeRoom) -> Self {
+        session.outstanding.add();
+        Self { session, request, admitted: Instant::now(), lane, node_room: Some(room), user_room: None, answered: false }
     }
 
     /// Holds a part of the user's budget as well.
     pub(crate) fn with_room(mut self, room: UserRoom) -> Self {
-        self.room = Some(room);
+        self.user_room = Some(room);
         self
     }
 
@@ -238,12 +204,10 @@ impl Ticket {
         self.session.outstanding.remove();
     }
 
-    /// The id is free before the answer can be read.
     fn settle(&mut self, frame: Bytes, page: Option<PageSlot>) -> Answer {
         self.answered = true;
-        self.room = None;
-        self.session.release(self.request);
-        Answer { lane: self.lane, frame, credit: self.credit.take(), page }
+        self.user_room = None;
+        Answer { lane: self.lane, frame, request: self.request, room: self.node_room.take(), page }
     }
 }
 

@@ -1,56 +1,76 @@
-//! The user actor: it owns a log's rules, carries out their effects against the store, and sends what comes of them.
+//! The user actor: it owns a log's rules, feeds them what happens, and has their effects carried out.
 //!
-//! Never: deciding. The rules are `engine::user`.
+//! Never: deciding (the rules are `engine::user`), waiting for the store inside a message, or ending in silence: what it
+//! did not begin it leaves to the next actor, what it did not end answers *busy*.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use cloudsync_protocol::frame::{Attach, ChangeRoster, Claim, Push};
+use cloudsync_engine::session::{Attachment, Peer, SessionId};
+use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Event, Options as RulesOptions, User};
+use cloudsync_engine::verify::HelloProof;
 use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{Failure, Seq};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use crate::region::Shared;
+use crate::request::Ask;
 use crate::session::{Face, Session, Ticket};
 
-/// A request that must be decided in the log's order.
-#[derive(Debug)]
-pub(crate) enum Ask {
-    Attach(Attach),
-    Claim(Claim),
-    Push(Push),
-    ChangeRoster(ChangeRoster),
+/// What a ticket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// The rules forget it when its session ends.
+    Attach,
+    /// The rules decide it all the same.
+    Push,
+    /// This too.
+    Other,
+}
+
+impl From<&Ask> for Asked {
+    fn from(ask: &Ask) -> Self {
+        match ask {
+            Ask::Attach(_) => Self::Attach,
+            Ask::Push { .. } => Self::Push,
+            Ask::Claim(_) | Ask::ChangeRoster(_) => Self::Other,
+        }
+    }
 }
 
 /// What a user actor is told.
 #[derive(Debug)]
 pub(crate) enum UserMessage {
     /// Whether a session may begin.
-    Open { session: Arc<Session>, proof: HelloProof, reply: oneshot::Sender<Result<(), Failure>> },
+    Open { session: Arc<Session>, proof: Box<HelloProof>, reply: oneshot::Sender<Result<(), Failure>> },
     /// A session is over.
-    Leave { session: u64 },
+    Leave { session: SessionId },
     /// A request of a session.
-    Ask { ticket: Ticket, ask: Ask },
-    /// A change of the roster by the account itself.
-    ChangeRoster { change: RosterChange, reply: oneshot::Sender<Result<Seq, Failure>> },
+    Ask { ticket: Ticket, ask: Box<Ask> },
+    /// Changes of the roster by the account itself.
+    ChangeRoster { changes: Vec<RosterChange>, reply: oneshot::Sender<Result<Seq, Failure>> },
+    /// What the store said to an effect of this very actor.
+    Stored(Box<Event>),
+    /// What became of a commit that brings the log to `head`.
+    Persisted { event: Box<Event>, head: Seq },
+    /// The time that the rules named has come.
+    Wake { at_ms: u64 },
     /// Stop, if there is nothing to do.
     Passivate,
     /// Stop, as soon as there is nothing to do.
     Finish,
+    /// Dies of a panic.
+    #[cfg(test)]
+    Panic,
 }
 
-#[derive(Debug)]
-pub(crate) struct HelloProof {
-    pub(crate) nonce: cloudsync_protocol::Nonce,
-    pub(crate) carrier: cloudsync_protocol::statement::Carrier,
-    pub(crate) token: String,
-    pub(crate) signature: cloudsync_protocol::Signature,
-}
-
+/// What a user actor begins with.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     pub(crate) shared: Arc<Shared>,
     pub(crate) face: Arc<Face>,
+    /// The log's admitted sessions, attached or not.
     pub(crate) sessions: Vec<Arc<Session>>,
 }
 
@@ -64,23 +84,45 @@ pub(crate) enum Feeds {
 /// What an actor leaves behind.
 #[derive(Debug)]
 pub(crate) struct Left {
+    /// What it was told too late, in order.
     pub(crate) messages: Vec<UserMessage>,
     pub(crate) feeds: Feeds,
+}
+
+/// Whether an actor goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    Serving,
+    /// Stops as soon as the rules are idle.
+    Finishing,
+    Stopping(Feeds),
 }
 
 #[derive(Debug)]
 pub(crate) struct UserActor;
 
+/// A user actor's state. What stands in `pending` is dropped with it, and answers *busy* by that.
 #[derive(Debug)]
 pub(crate) struct State {
-    #[expect(dead_code, reason = "the rules land next")]
-    arguments: Arguments,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) face: Arc<Face>,
+    pub(crate) sessions: HashMap<SessionId, Arc<Session>>,
+    pub(crate) pending: Pending,
+    /// The durable head as this shell saw it, beside the rules: invariant V2 is checked against it.
+    pub(crate) durable: Seq,
+    rules: User,
+    left: Vec<UserMessage>,
+    course: Course,
+    wake_at_ms: Option<u64>,
 }
 
-impl State {
-    pub(crate) fn into_left(self) -> Left {
-        Left { messages: Vec::new(), feeds: Feeds::Intact }
-    }
+/// Who waits for an outcome.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub(crate) tickets: HashMap<(SessionId, u32), (Ticket, Asked)>,
+    pub(crate) opens: HashMap<SessionId, oneshot::Sender<Result<(), Failure>>>,
+    pub(crate) calls: BTreeMap<CallId, oneshot::Sender<Result<Seq, Failure>>>,
+    last_call: u64,
 }
 
 impl Actor for UserActor {
@@ -88,16 +130,166 @@ impl Actor for UserActor {
     type State = State;
     type Arguments = Arguments;
 
-    async fn pre_start(&self, _myself: ActorRef<UserMessage>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        Ok(State { arguments })
+    async fn pre_start(&self, myself: ActorRef<UserMessage>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+        let mut state = State::new(arguments);
+        state.happened(&myself, Event::Start);
+        Ok(state)
     }
 
-    async fn handle(&self, myself: ActorRef<UserMessage>, message: UserMessage, _state: &mut State) -> Result<(), ActorProcessingErr> {
-        match message {
-            UserMessage::Passivate | UserMessage::Finish => myself.stop(None),
-            // Until the rules are there, everything answers busy, by being dropped.
-            other => drop(other),
+    async fn handle(&self, myself: ActorRef<UserMessage>, message: UserMessage, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match state.course {
+            Course::Serving | Course::Finishing => state.take(&myself, message),
+            Course::Stopping(_) => state.left.push(message),
+        }
+        if state.course == Course::Finishing && state.rules.is_idle() {
+            state.stop(&myself, Feeds::Intact);
         }
         Ok(())
+    }
+}
+
+impl State {
+    fn new(arguments: Arguments) -> Self {
+        let Arguments { shared, face, sessions } = arguments;
+        let attached: Vec<Peer> =
+            sessions.iter().filter(|session| session.queue.attachment() == Attachment::Attached).map(|session| session.peer()).collect();
+        let options = RulesOptions {
+            log: face.log,
+            view: shared.options.view,
+            seed: rand::random(),
+            retry_after_ms: shared.options.retry_after_ms(),
+        };
+        Self {
+            shared,
+            face,
+            sessions: sessions.into_iter().map(|session| (session.id, session)).collect(),
+            pending: Pending::default(),
+            durable: Seq::ZERO,
+            rules: User::new(options, attached),
+            left: Vec::new(),
+            course: Course::Serving,
+            wake_at_ms: None,
+        }
+    }
+
+    /// What the next actor and the sessions need to know.
+    pub(crate) fn into_left(self) -> Left {
+        let feeds = match self.course {
+            Course::Stopping(feeds) => feeds,
+            // Ended by somebody else than itself.
+            Course::Serving | Course::Finishing => Feeds::Interrupted,
+        };
+        let for_the_next = |message: &UserMessage| match message {
+            UserMessage::Open { .. } | UserMessage::Ask { .. } | UserMessage::ChangeRoster { .. } => true,
+            UserMessage::Leave { .. }
+            | UserMessage::Stored(_)
+            | UserMessage::Persisted { .. }
+            | UserMessage::Wake { .. }
+            | UserMessage::Passivate
+            | UserMessage::Finish => false,
+            #[cfg(test)]
+            UserMessage::Panic => false,
+        };
+        Left { messages: self.left.into_iter().filter(for_the_next).collect(), feeds }
+    }
+
+    fn take(&mut self, myself: &ActorRef<UserMessage>, message: UserMessage) {
+        match message {
+            UserMessage::Open { session, proof, reply } => {
+                let peer = session.peer();
+                self.pending.opens.insert(session.id, reply);
+                self.sessions.insert(session.id, session);
+                self.happened(myself, Event::Open { peer, proof: *proof });
+            }
+            UserMessage::Leave { session } => {
+                self.sessions.remove(&session);
+                self.pending.opens.remove(&session);
+                // What the rules still decide keeps its ticket, and with it the user's budget.
+                self.pending.tickets.retain(|(owner, _), (_, asked)| *owner != session || *asked != Asked::Attach);
+                self.happened(myself, Event::Closed { session });
+            }
+            UserMessage::Ask { ticket, ask } => self.ask(myself, ticket, *ask),
+            UserMessage::ChangeRoster { changes, reply } => {
+                self.pending.last_call += 1;
+                let call = CallId(self.pending.last_call);
+                self.pending.calls.insert(call, reply);
+                self.happened(myself, Event::Enrol { call, changes });
+            }
+            UserMessage::Stored(event) => {
+                // A head that was acquired is durable, whoever committed it.
+                if let Event::Acquired { outcome: AcquireOutcome::Won(head), .. } = &*event {
+                    self.durable = head.seq;
+                }
+                self.happened(myself, *event);
+            }
+            UserMessage::Persisted { event, head } => {
+                if let Event::Persisted { outcome: CommitOutcome::Durable, .. } = &*event {
+                    self.durable = head;
+                }
+                self.happened(myself, *event);
+            }
+            UserMessage::Wake { at_ms } if self.wake_at_ms == Some(at_ms) => {
+                self.wake_at_ms = None;
+                self.happened(myself, Event::Wake);
+            }
+            // The rules have named another time since.
+            UserMessage::Wake { .. } => {}
+            UserMessage::Passivate if self.rules.is_idle() => self.stop(myself, Feeds::Intact),
+            // It has work: the region will ask again.
+            UserMessage::Passivate => {}
+            UserMessage::Finish => self.course = Course::Finishing,
+            #[cfg(test)]
+            UserMessage::Panic => panic!("a user actor dies for a test"),
+        }
+    }
+
+    fn ask(&mut self, myself: &ActorRef<UserMessage>, ticket: Ticket, ask: Ask) {
+        let session = &ticket.session;
+        if session.queue.ending().is_some() {
+            // Its answer would go nowhere.
+            return;
+        }
+        let peer = session.peer();
+        self.sessions.entry(session.id).or_insert_with(|| Arc::clone(session));
+        self.pending.tickets.insert((session.id, ticket.request), (ticket, Asked::from(&ask)));
+        let event = match ask {
+            Ask::Attach(attach) => Event::Attach { peer, attach },
+            Ask::Claim(claim) => Event::Claim { peer, claim },
+            Ask::Push { push, frame_bytes } => Event::Push { peer, push, frame_bytes },
+            Ask::ChangeRoster(change) => Event::ChangeRoster { peer, change },
+        };
+        self.happened(myself, event);
+    }
+
+    /// Tells the rules, and carries out what they ask.
+    fn happened(&mut self, myself: &ActorRef<UserMessage>, event: Event) {
+        self.face.touch();
+        let now_ms = self.shared.clock.now_ms();
+        let effects = self.rules.handle(now_ms, event);
+        self.carry_out(myself, effects);
+        if let Some(head_at) = self.rules.head_at() {
+            self.face.set_head_at(head_at);
+        }
+        self.schedule_wake(myself, now_ms);
+    }
+
+    /// Only an owner that can't reach the store waits, so this is no timer per actor.
+    fn schedule_wake(&mut self, myself: &ActorRef<UserMessage>, now_ms: u64) {
+        let Some(at_ms) = self.rules.wake_at_ms().filter(|at_ms| self.wake_at_ms != Some(*at_ms)) else { return };
+        self.wake_at_ms = Some(at_ms);
+        let user = myself.clone();
+        let wait = std::time::Duration::from_millis(at_ms.saturating_sub(now_ms));
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            // An actor that stopped meanwhile needs no waking.
+            let _ = user.send_message(UserMessage::Wake { at_ms });
+        });
+    }
+
+    /// No message is begun any more; those that still come are left to the next actor.
+    pub(crate) fn stop(&mut self, myself: &ActorRef<UserMessage>, feeds: Feeds) {
+        self.course = Course::Stopping(feeds);
+        // *Drain*, not *stop*: a stop would overtake, and lose, what is queued.
+        let _ = myself.drain();
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use cloudsync_protocol::ErrorCode;
+use cloudsync_engine::session::TokenState;
 use ractor::ActorRef;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -41,7 +41,7 @@ impl Wheel {
     }
 
     fn schedule(&self, session: &Arc<Session>, keep_alive_in: Duration, now_ms: u64) {
-        let token_in = Duration::from_millis(session.token_expires_ts().saturating_sub(now_ms));
+        let token_in = Duration::from_millis(session.queue.token_expires_ts().saturating_sub(now_ms));
         let seconds = keep_alive_in.min(token_in).as_secs_f64().ceil().clamp(1.0, (SLOTS - 1) as f64);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the number of slots just above")]
         let distance = seconds as usize;
@@ -61,12 +61,12 @@ impl Wheel {
             slots.slots.get_mut(now).map(std::mem::take).unwrap_or_default()
         };
         for session in due.iter().filter_map(Weak::upgrade).filter(|session| session.queue.ending().is_none()) {
-            if now_ms >= session.token_expires_ts() {
-                session.end(ErrorCode::TokenExpired, "the access token's time is over: refresh it and connect again");
+            if session.queue.token(now_ms) == TokenState::Expired {
+                session.end_expired();
                 continue;
             }
             let idle_since = now.checked_sub(self.keep_alive_interval).unwrap_or(now);
-            let last_event = session.keep_alive(idle_since).unwrap_or(now);
+            let last_event = session.keep_alive(idle_since);
             self.schedule(&session, (last_event + self.keep_alive_interval).saturating_duration_since(now), now_ms);
         }
     }
