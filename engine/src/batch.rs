@@ -64,9 +64,8 @@ impl OperationError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match &self.issue {
-            OperationIssue::Envelope(EnvelopeError::Header(_) | EnvelopeError::Unknown { .. }) | OperationIssue::Field(_) => {
-                ErrorCode::HeaderInvalid
-            }
+            OperationIssue::Envelope(EnvelopeError::Header(_) | EnvelopeError::Unknown { .. } | EnvelopeError::TooSmall { .. })
+            | OperationIssue::Field(_) => ErrorCode::HeaderInvalid,
             OperationIssue::Envelope(EnvelopeError::TooLarge { part, .. }) => match part.as_bytes() {
                 b"body" => ErrorCode::BodyTooLarge,
                 _ => ErrorCode::HeaderInvalid,

@@ -5,9 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use cloudsync_protocol::codec::{self, DecodeError};
 use cloudsync_protocol::error::LastPush;
+use cloudsync_protocol::statement::{BatchStatement, RevokeStatement, RosterChange};
 use cloudsync_protocol::{
-    CollectionName, CommitId, DeviceId, Entry, Epoch, Generation, Hash, LogId, OwnerId, Seq, ShortHash, TimelineId, Version, View,
+    CollectionName, CommitId, DeviceId, Entry, Envelope, Epoch, Generation, Hash, Header, LogId, Operation, OwnerId, Seq, ShortHash,
+    TimelineId, Version, View,
 };
 
 /// What a user's live and dead records weigh: exact, equal to what a recount finds (invariant Q1).
@@ -121,6 +124,43 @@ impl Head {
     }
 }
 
+impl Head {
+    /// The head after `entry`, in place: `seq`, `row`, `figures`, `dedup` and `collections`. What is not in an entry
+    /// (`commit`, `epoch`, …) is the caller's. `replaced` gives the version that an operation replaced, by its index and
+    /// header: `None` for a new record, and for a record's second operation of a batch what the first made of it.
+    ///
+    /// The engine makes new heads by this, and stores rebuild them: at every entry both find the same head.
+    ///
+    /// On an error (rows that nobody checked, so damage) the head is as it was.
+    pub fn follow(&mut self, entry: &Entry, mut replaced: impl FnMut(usize, &Header) -> Option<Current>) -> Result<(), DecodeError> {
+        match entry {
+            Entry::Batch(batch) => {
+                let statement: BatchStatement = codec::decode(&batch.signed.statement)?;
+                let decode = |Operation::Put(put): &Operation| codec::decode::<Header>(&put.envelope.header);
+                let headers = batch.operations.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+                for (index, (header, Operation::Put(put))) in headers.into_iter().zip(&batch.operations).enumerate() {
+                    let current = Current::of(batch.first.plus(index as u64), &put.envelope, &header);
+                    let before = replaced(index, &header);
+                    self.figures = before.map_or(self.figures, |before| self.figures.without(&before)).with(&current);
+                    self.collections.insert(header.collection);
+                }
+                let push = LastPush { device_seq: statement.device_seq, hash: batch.signed.hash(), seq: entry.last() };
+                let operations = u32::try_from(batch.operations.len()).unwrap_or(u32::MAX);
+                self.dedup.insert(statement.device, Settled { push, operations, server_ts: batch.server_ts });
+            }
+            Entry::Roster(row) => match &row.change {
+                RosterChange::Revoke(change) => {
+                    self.dedup.remove(&codec::decode::<RevokeStatement>(&change.signed.statement)?.device);
+                }
+                RosterChange::Identity(_) | RosterChange::Enrol(_) => {}
+            },
+        }
+        self.seq = entry.last();
+        self.row = entry.last_hash().short();
+        Ok(())
+    }
+}
+
 /// A record's current version, as the store knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Current {
@@ -134,6 +174,14 @@ pub struct Current {
     pub bytes: u64,
     /// Whether it is a tombstone.
     pub dead: bool,
+}
+
+impl Current {
+    /// What an envelope that was committed as `seq` is as a current version.
+    #[must_use]
+    pub fn of(seq: Seq, envelope: &Envelope, header: &Header) -> Self {
+        Self { version: header.version, seq, hash: envelope.hash(), bytes: envelope.bytes(), dead: header.is_tombstone() }
+    }
 }
 
 /// One attempt to become a log's owner. Every attempt has a fresh `owner`.

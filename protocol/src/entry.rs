@@ -88,6 +88,14 @@ impl Entry {
             Self::Roster(row) => row.seq,
         }
     }
+    /// When it was committed, in milliseconds since the epoch.
+    #[must_use]
+    pub const fn server_ts(&self) -> u64 {
+        match self {
+            Self::Batch(batch) => batch.server_ts,
+            Self::Roster(row) => row.server_ts,
+        }
+    }
     /// The hash of its last row.
     #[must_use]
     pub fn last_hash(&self) -> Hash {

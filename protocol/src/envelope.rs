@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::codec::{self, DecodeError};
 use crate::hash::Hash;
 use crate::id::{DeviceId, LogId};
-use crate::limits::{BODY_BYTES_MAX, HEADER_BYTES_MAX, TOMBSTONE_BODY_BYTES_MAX, WRAP_BYTES_MAX};
+use crate::limits::{BODY_BYTES_MAX, BODY_BYTES_MIN, HEADER_BYTES_MAX, TOMBSTONE_BODY_BYTES_MAX, WRAP_BYTES};
 use crate::name::{CollectionName, RecordId, RecordKey};
 use crate::position::{DeviceSeq, Version};
 
@@ -97,6 +97,9 @@ pub enum EnvelopeError {
     /// A part is longer than its limit.
     #[error("{part} of {bytes} bytes, allowed are {bytes_max}")]
     TooLarge { part: &'static str, bytes: usize, bytes_max: usize },
+    /// A part is shorter than sealing ever makes it.
+    #[error("{part} of {bytes} bytes, at least {bytes_min} are needed")]
+    TooSmall { part: &'static str, bytes: usize, bytes_min: usize },
 }
 
 crate::wire_struct! {
@@ -129,13 +132,20 @@ impl Envelope {
         let too_large =
             |part, bytes, bytes_max| if bytes > bytes_max { Err(EnvelopeError::TooLarge { part, bytes, bytes_max }) } else { Ok(()) };
         too_large("header", self.header.len(), HEADER_BYTES_MAX)?;
-        too_large("wrap", self.wrap.len(), WRAP_BYTES_MAX)?;
         let header: Header = codec::decode(&self.header)?;
         if header.format != FORMAT || header.suite != SUITE_AES_256_GCM || header.flags & !FLAGS_KNOWN != 0 {
             return Err(EnvelopeError::Unknown { format: header.format, suite: header.suite, flags: header.flags });
         }
         let body_bytes_max = if header.is_tombstone() { TOMBSTONE_BODY_BYTES_MAX } else { BODY_BYTES_MAX };
         too_large("body", self.body.len(), body_bytes_max)?;
+        if self.body.len() < BODY_BYTES_MIN {
+            return Err(EnvelopeError::TooSmall { part: "body", bytes: self.body.len(), bytes_min: BODY_BYTES_MIN });
+        }
+        // Suite 1 makes wraps of one length only.
+        if self.wrap.len() < WRAP_BYTES {
+            return Err(EnvelopeError::TooSmall { part: "wrap", bytes: self.wrap.len(), bytes_min: WRAP_BYTES });
+        }
+        too_large("wrap", self.wrap.len(), WRAP_BYTES)?;
         Ok(header)
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloudsync_protocol::entry::{Operation, RosterRow};
-use cloudsync_protocol::error::{LastPush, RecordIssue};
+use cloudsync_protocol::error::RecordIssue;
 use cloudsync_protocol::frame::{OWN_LOG, Pushed, RosterChanged};
 use cloudsync_protocol::limits::{COLLECTIONS_MAX, RECORDS_MAX};
 use cloudsync_protocol::statement::{BatchStatement, RosterChange};
@@ -14,11 +14,12 @@ use cloudsync_protocol::{
     Batch, CollectionName, CommitId, DeviceId, DeviceSeq, Entry, ErrorCode, Failure, Frame, Hash, Header, LogId, RecordKey, Seq, Version,
 };
 
+use super::bars::Bars;
 use super::event::CallId;
-use super::inbox::{Item, Origin, PushItem, RosterItem};
+use super::inbox::{Item, Origin, PushItem, Pushers, RosterItem};
 use super::refusal;
 use crate::batch::{self, BatchError, Checked};
-use crate::log::{Commit, Current, Figures, Head, Settled};
+use crate::log::{Commit, Current, Figures, Head};
 use crate::roster::{Judged, Roster};
 use crate::session::{Peer, SessionId};
 
@@ -47,8 +48,12 @@ pub(super) struct Decided {
     pub(super) authors: Vec<Author>,
     /// The roster as it will be.
     pub(super) roster: Roster,
-    /// Devices that the commit revokes.
+    /// Devices that are revoked by it, or were and are told so again: their sockets and families end.
     pub(super) revoked: Vec<DeviceId>,
+    /// Every revoke that was decided.
+    pub(super) revokes: Vec<(DeviceId, Origin)>,
+    /// Those that named another last push than the device's.
+    pub(super) differing: Vec<(DeviceId, Origin)>,
 }
 
 impl Decided {
@@ -62,8 +67,13 @@ impl Decided {
 pub(super) struct Facts<'a> {
     pub(super) log: LogId,
     pub(super) now_ms: u64,
+    /// When the newest row was committed: a log's times never go back.
+    pub(super) newest_ts: u64,
+    pub(super) retry_after_ms: u32,
     pub(super) head: &'a Head,
     pub(super) roster: &'a Roster,
+    pub(super) pushers: &'a Pushers,
+    pub(super) bars: &'a Bars,
     pub(super) found: BTreeMap<RecordKey, Option<Current>>,
     /// For the commit, if there is one.
     pub(super) commit: CommitId,
@@ -87,30 +97,32 @@ pub(super) fn records_named(group: &[Item]) -> BTreeSet<RecordKey> {
 
 /// Decides all of a group.
 pub(super) fn decide(facts: Facts<'_>, group: Vec<Item>) -> Decided {
-    let after = facts.head.seq;
+    let (log, after, commit) = (facts.log, facts.head.seq, facts.commit);
     let mut tentative = Tentative::new(facts);
     let held = group.into_iter().filter_map(|item| tentative.decide(item)).collect();
-    let Tentative { log, mut head, roster, entries, authors, revoked, commit, .. } = tentative;
+    let Tentative { mut head, roster, entries, authors, revoked, revokes, differing, .. } = tentative;
     let commit = if entries.is_empty() {
         None
     } else {
         head.commit = commit;
         Some(Commit { log, after, entries, head })
     };
-    Decided { commit, held, authors, roster, revoked }
+    Decided { commit, held, authors, roster, revoked, revokes, differing }
 }
 
 /// The log as it will be once the group is durable.
-struct Tentative {
-    log: LogId,
-    now_ms: u64,
+struct Tentative<'a> {
+    facts: Facts<'a>,
+    /// Not below the newest row's.
+    server_ts: u64,
     head: Head,
     roster: Roster,
     records: BTreeMap<RecordKey, Option<Current>>,
     entries: Vec<Entry>,
     authors: Vec<Author>,
     revoked: Vec<DeviceId>,
-    commit: CommitId,
+    revokes: Vec<(DeviceId, Origin)>,
+    differing: Vec<(DeviceId, Origin)>,
 }
 
 /// What a push changes, if it is accepted.
@@ -118,20 +130,23 @@ struct Change {
     figures: Figures,
     records: BTreeMap<RecordKey, Current>,
     collections: BTreeSet<CollectionName>,
+    /// What each operation replaces.
+    replaced: Vec<Option<Current>>,
 }
 
-impl Tentative {
-    fn new(facts: Facts<'_>) -> Self {
+impl<'a> Tentative<'a> {
+    fn new(mut facts: Facts<'a>) -> Self {
         Self {
-            log: facts.log,
-            now_ms: facts.now_ms,
+            server_ts: facts.now_ms.max(facts.newest_ts),
             head: facts.head.clone(),
             roster: facts.roster.clone(),
-            records: facts.found,
+            records: std::mem::take(&mut facts.found),
             entries: Vec::new(),
             authors: Vec::new(),
             revoked: Vec::new(),
-            commit: facts.commit,
+            revokes: Vec::new(),
+            differing: Vec::new(),
+            facts,
         }
     }
 
@@ -145,15 +160,9 @@ impl Tentative {
                 };
                 Some(Held::Session { session, request, frame: Box::new(frame) })
             }
-            Item::Roster(RosterItem { origin: Origin::Session { peer, request }, changes }) => {
-                let frame = match self.session_changes(peer, request, &changes) {
-                    Ok(seq) => Frame::RosterChanged(RosterChanged { request, log: OWN_LOG, seq }),
-                    Err(failure) => Frame::Failure(failure),
-                };
-                Some(Held::Session { session: peer.session, request, frame: Box::new(frame) })
-            }
-            Item::Roster(RosterItem { origin: Origin::Account { call }, changes }) => {
-                Some(Held::Account { call, outcome: self.change_roster(0, &changes) })
+            Item::Roster(item) => {
+                self.revokes.extend(item.revokes.iter().map(|device| (*device, item.origin)));
+                Some(self.roster_item(&item))
             }
             // A claim has a turn of its own.
             Item::Claim(_) => None,
@@ -163,36 +172,39 @@ impl Tentative {
     // --- pushes -----------------------------------------------------------------------------------------------
 
     fn push(&mut self, push: PushItem) -> Result<Pushed, Failure> {
-        let PushItem { peer, request, right, signed, hash, statement, operations, shape, .. } = push;
+        let PushItem { peer, request, signed, hash, statement, operations, shape, .. } = push;
         // A device that is not enrolled has no entry that dedup could ask.
         refusal::standing(request, self.roster.standing(peer.device))?;
         if let Some(pushed) = self.dedup(request, peer.device, hash, &statement)? {
             return Ok(pushed);
         }
-        refusal::right(request, right)?;
+        let differs = self.differing.iter().any(|(device, _)| *device == peer.device);
+        if differs || self.facts.bars.is_held(peer.device, self.facts.now_ms) {
+            return Err(refusal::barred(request, self.facts.retry_after_ms));
+        }
+        refusal::right(request, self.facts.pushers.right(peer))?;
         let checked = shape.map_err(|error| self.misshapen(request, &error))?;
-        let ahead = batch::clocks_ahead(&checked.headers, self.now_ms);
+        let ahead = batch::clocks_ahead(&checked.headers, self.server_ts);
         if !ahead.is_empty() {
             return Err(self.misshapen(request, &BatchError::Invalid(ahead)));
         }
         let change = self.judge(request, &checked, &operations)?;
         let device_seq = checked.statement.device_seq;
         let from = self.head.seq;
-        let first = from.next();
-        let to = from.plus(operations.len() as u64);
-        self.apply(
-            peer.device,
-            change,
-            Settled {
-                push: LastPush { device_seq, hash, seq: to },
-                operations: u32::try_from(operations.len()).unwrap_or(u32::MAX),
-                server_ts: self.now_ms,
-            },
-        );
-        self.head.row = operations.last().map(Operation::hash).unwrap_or_default().short();
-        self.entries.push(Entry::Batch(Batch { first, server_ts: self.now_ms, signed, operations }));
-        self.authors.push(Author::Pusher { session: peer.session, device_seq });
+        let entry = Entry::Batch(Batch { first: from.next(), server_ts: self.server_ts, signed, operations });
+        let to = entry.last();
+        self.follow(request, entry, Author::Pusher { session: peer.session, device_seq }, &change.replaced)?;
+        self.records.extend(change.records.into_iter().map(|(key, current)| (key, Some(current))));
         Ok(Pushed { request, log: OWN_LOG, device_seq, hash, timeline: self.head.timeline, from, to })
+    }
+
+    /// Accepts an entry.
+    fn follow(&mut self, request: u32, entry: Entry, author: Author, replaced: &[Option<Current>]) -> Result<(), Failure> {
+        let follows = self.head.follow(&entry, |index, _| replaced.get(index).copied().flatten());
+        follows.map_err(|error| Failure::new(request, ErrorCode::Internal, error.to_string()))?;
+        self.entries.push(entry);
+        self.authors.push(author);
+        Ok(())
     }
 
     /// The answer of a push that was committed before, or the refusal of one that can't follow.
@@ -216,7 +228,8 @@ impl Tentative {
 
     /// What the push makes of the records, or every record that stands in its way.
     fn judge(&self, request: u32, checked: &Checked, operations: &[Operation]) -> Result<Change, Failure> {
-        let mut change = Change { figures: self.head.figures, records: BTreeMap::new(), collections: BTreeSet::new() };
+        let mut change =
+            Change { figures: self.head.figures, records: BTreeMap::new(), collections: BTreeSet::new(), replaced: Vec::new() };
         let mut issues: Vec<RecordIssue> = Vec::new();
         let mut refused = BTreeSet::new();
         let mut seq = self.head.seq;
@@ -236,6 +249,7 @@ impl Tentative {
                         change.collections.insert(header.collection.clone());
                     }
                     change.records.insert(key, current);
+                    change.replaced.push(before);
                 }
                 Err(code) => {
                     // What this very push made of the record before is not current: name what is.
@@ -268,14 +282,6 @@ impl Tentative {
         if change.figures.records() >= RECORDS_MAX { Err(ErrorCode::RecordsFull) } else { Ok(()) }
     }
 
-    fn apply(&mut self, device: DeviceId, change: Change, settled: Settled) {
-        self.head.figures = change.figures;
-        self.head.collections.extend(change.collections);
-        self.records.extend(change.records.into_iter().map(|(key, current)| (key, Some(current))));
-        self.head.seq = settled.push.seq;
-        self.head.dedup.insert(device, settled);
-    }
-
     fn current(&self, key: &RecordKey) -> Option<Current> {
         self.records.get(key).copied().flatten()
     }
@@ -287,27 +293,38 @@ impl Tentative {
 
     // --- the roster -------------------------------------------------------------------------------------------
 
-    fn session_changes(&mut self, peer: Peer, request: u32, changes: &[RosterChange]) -> Result<Seq, Failure> {
-        refusal::standing(request, self.roster.standing(peer.device))?;
-        for change in changes {
-            match change {
-                RosterChange::Revoke(revoke) => refusal::asked_by(request, &revoke.signed, peer.device)?,
-                RosterChange::Identity(_) | RosterChange::Enrol(_) => {
-                    return Err(Failure::new(request, ErrorCode::Refused, "a session only revokes; log in to enrol a device"));
-                }
+    fn roster_item(&mut self, item: &RosterItem) -> Held {
+        match item.origin {
+            Origin::Session { peer, request } => {
+                let outcome = self.may_change(peer, request, &item.changes).and_then(|()| self.change_roster(request, item));
+                let frame = match outcome {
+                    Ok(seq) => Frame::RosterChanged(RosterChanged { request, log: OWN_LOG, seq }),
+                    Err(failure) => Frame::Failure(failure),
+                };
+                Held::Session { session: peer.session, request, frame: Box::new(frame) }
             }
+            Origin::Account { call } => Held::Account { call, outcome: self.change_roster(0, item) },
         }
-        self.change_roster(request, changes)
+    }
+
+    /// A session revokes, for its own device, and nothing else.
+    fn may_change(&self, peer: Peer, request: u32, changes: &[RosterChange]) -> Result<(), Failure> {
+        refusal::standing(request, self.roster.standing(peer.device))?;
+        changes.iter().try_for_each(|change| match change {
+            RosterChange::Revoke(revoke) => refusal::asked_by(request, &revoke.signed, peer.device),
+            RosterChange::Identity(_) | RosterChange::Enrol(_) => {
+                Err(Failure::new(request, ErrorCode::Refused, "a session only revokes; log in to enrol a device"))
+            }
+        })
     }
 
     /// All the changes or none; the `seq` of the last.
-    fn change_roster(&mut self, request: u32, changes: &[RosterChange]) -> Result<Seq, Failure> {
+    fn change_roster(&mut self, request: u32, item: &RosterItem) -> Result<Seq, Failure> {
         let mut roster = self.roster.clone();
         let mut rows = Vec::new();
-        let mut revoked = Vec::new();
-        let mut seq = self.head.seq;
         let mut answer = roster.last();
-        for change in changes {
+        let mut seq = self.head.seq;
+        for change in &item.changes {
             let judged = roster.judge(change).map_err(|error| Failure::new(request, error.code(), error.to_string()))?;
             match &judged {
                 Judged::Already(already) => {
@@ -317,28 +334,22 @@ impl Tentative {
                 Judged::Revoke(statement) => {
                     let last = self.head.dedup.get(&statement.device).map_or(refusal::NO_PUSH, |settled| settled.push);
                     if statement.last != last.device_seq {
+                        self.differing.push((statement.device, item.origin));
                         return Err(refusal::with_last(request, ErrorCode::RevokeLastDiffers, last));
                     }
-                    revoked.push(statement.device);
                 }
                 Judged::Identity(..) | Judged::Enrol(_) => {}
             }
             seq = seq.next();
             answer = seq;
             roster.append(seq, judged);
-            rows.push(RosterRow { seq, server_ts: self.now_ms, change: change.clone() });
+            rows.push(RosterRow { seq, server_ts: self.server_ts, change: change.clone() });
+        }
+        for row in rows {
+            self.follow(request, Entry::Roster(row), Author::Roster, &[])?;
         }
         self.roster = roster;
-        self.head.seq = seq;
-        for device in &revoked {
-            self.head.dedup.remove(device);
-        }
-        self.revoked.append(&mut revoked);
-        for row in rows {
-            self.head.row = row.change.signed().hash().short();
-            self.entries.push(Entry::Roster(row));
-            self.authors.push(Author::Roster);
-        }
+        self.revoked.extend(&item.revokes);
         Ok(answer)
     }
 }

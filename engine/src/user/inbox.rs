@@ -1,11 +1,13 @@
 //! What waits for its turn: pushes, changes of the roster and claims, in one order.
 //!
-//! Never: a decision. The right to push is noted as it was when the push arrived.
+//! Never: a decision. Everything is judged at its turn; a claim moves the right to push at its own, behind what an earlier
+//! session had sent before.
 
 use std::collections::VecDeque;
 
+use cloudsync_protocol::codec;
 use cloudsync_protocol::limits::COMMIT_BYTES_MAX;
-use cloudsync_protocol::statement::{BatchStatement, RosterChange, Signed};
+use cloudsync_protocol::statement::{BatchStatement, RevokeStatement, RosterChange, Signed};
 use cloudsync_protocol::{DeviceId, Hash, Operation};
 
 use super::Queued;
@@ -13,7 +15,7 @@ use super::event::CallId;
 use crate::batch::{BatchError, Checked};
 use crate::session::{Peer, SessionId};
 
-/// Whether the session might push when its push arrived.
+/// Whether a session may push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Right {
     Pusher,
@@ -25,7 +27,6 @@ pub(super) enum Right {
 pub(super) struct PushItem {
     pub(super) peer: Peer,
     pub(super) request: u32,
-    pub(super) right: Right,
     pub(super) signed: Signed,
     pub(super) hash: Hash,
     pub(super) statement: BatchStatement,
@@ -45,6 +46,20 @@ pub(super) enum Origin {
 pub(super) struct RosterItem {
     pub(super) origin: Origin,
     pub(super) changes: Vec<RosterChange>,
+    /// The devices that its revokes name.
+    pub(super) revokes: Vec<DeviceId>,
+}
+
+impl RosterItem {
+    pub(super) fn new(origin: Origin, changes: Vec<RosterChange>) -> Self {
+        let revoked = |change: &RosterChange| match change {
+            RosterChange::Revoke(revoke) => {
+                codec::decode::<RevokeStatement>(&revoke.signed.statement).ok().map(|statement| statement.device)
+            }
+            RosterChange::Identity(_) | RosterChange::Enrol(_) => None,
+        };
+        Self { origin, revokes: changes.iter().filter_map(revoked).collect(), changes }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -145,6 +160,14 @@ impl Inbox {
         self.in_flight = Queued::default();
     }
 
+    /// A closed session can't push any more: its claims would only stand in the way of others.
+    pub(super) fn drop_claims(&mut self, session: SessionId) {
+        self.waiting.retain(|item| match item {
+            Item::Claim(claim) => claim.peer.session != session,
+            Item::Push(_) | Item::Roster(_) => true,
+        });
+    }
+
     /// Everything that waits, for an owner that stops.
     pub(super) fn drain(&mut self) -> Vec<Item> {
         self.in_flight = Queued::default();
@@ -177,10 +200,6 @@ impl Pushers {
             Some(_) => Right::NotThePusher,
             None => Right::ClaimFirst,
         }
-    }
-
-    pub(super) fn forget_session(&mut self, session: SessionId) {
-        self.by_device.retain(|_, pusher| *pusher != session);
     }
 
     pub(super) fn forget_device(&mut self, device: DeviceId) {

@@ -4,6 +4,7 @@
 //! Never: an answer that cites what is not stable, two groups in flight, or a decision taken from a head that may not be
 //! mine any more.
 
+mod bars;
 mod effect;
 mod entropy;
 mod event;
@@ -14,6 +15,7 @@ mod reads;
 mod refusal;
 mod settle;
 
+pub use bars::BAR_MS;
 pub use effect::{Admission, Effect, FanOut, PageRead, Stop};
 pub use event::{AcquireOutcome, CallId, CommitOutcome, Event, ReadId, ReadTrouble};
 pub use ownership::{ACQUIRE_ATTEMPTS_MAX, ACQUIRE_BACKOFF_MAX_MS, ACQUIRE_BACKOFF_MS};
@@ -24,6 +26,7 @@ use cloudsync_protocol::frame::{self, HeadAt, OWN_LOG};
 use cloudsync_protocol::limits::PUSH_BYTES_MAX;
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, LogId, OwnerId, RecordKey, Seq, View};
 
+use self::bars::Bars;
 use self::entropy::Entropy;
 use self::group::Decided;
 use self::inbox::{ClaimItem, Inbox, Item, Origin, PushItem, Pushers, RosterItem};
@@ -72,6 +75,8 @@ pub struct Passivated {
 struct Owned {
     head: Head,
     roster: Roster,
+    /// When the newest row was committed: a log's times never go back.
+    newest_ts: u64,
 }
 
 /// What is in flight; one thing at a time.
@@ -98,6 +103,7 @@ pub struct User {
     owned: Option<Owned>,
     attached: BTreeMap<SessionId, DeviceId>,
     pushers: Pushers,
+    bars: Bars,
     inbox: Inbox,
     early: Vec<Ask>,
     reads: BTreeMap<ReadId, (Ask, Confirm)>,
@@ -116,6 +122,7 @@ impl User {
             owned: None,
             attached: attached.into_iter().map(|peer| (peer.session, peer.device)).collect(),
             pushers: Pushers::default(),
+            bars: Bars::default(),
             inbox: Inbox::default(),
             early: Vec::new(),
             reads: BTreeMap::new(),
@@ -127,6 +134,7 @@ impl User {
     #[must_use]
     pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
         self.now_ms = now_ms;
+        self.bars.expire(now_ms);
         let mut effects = Vec::new();
         match event {
             Event::Start => {
@@ -145,7 +153,7 @@ impl User {
             Event::Push { peer, push, frame_bytes } => self.on_push(peer, push, frame_bytes, &mut effects),
             Event::ChangeRoster { peer, change } => self.on_change_roster(peer, change, &mut effects),
             Event::Enrol { call, changes } => {
-                self.enqueue(Item::Roster(RosterItem { origin: Origin::Account { call }, changes }), &mut effects);
+                self.enqueue(Item::Roster(RosterItem::new(Origin::Account { call }, changes)), &mut effects);
             }
             Event::Acquired { owner, outcome } => self.on_acquired(owner, outcome, &mut effects),
             Event::RosterRead { read, outcome } => self.on_roster_read(read, outcome, &mut effects),
@@ -160,7 +168,7 @@ impl User {
 
     /// When to say [`Event::Wake`], in milliseconds since the epoch.
     #[must_use]
-    pub const fn wake_at_ms(&self) -> Option<u64> {
+    pub fn wake_at_ms(&self) -> Option<u64> {
         match &self.phase {
             Phase::BackingOff { until_ms, .. } => Some(*until_ms),
             Phase::Asleep
@@ -170,14 +178,14 @@ impl User {
             | Phase::LookingUp { .. }
             | Phase::Claiming { .. }
             | Phase::Persisting(_)
-            | Phase::Stopped(_) => None,
+            | Phase::Stopped(_) => self.bars.next_end_ms(),
         }
     }
 
-    /// Whether nothing is queued or in flight: it may be passivated.
+    /// Whether nothing is queued, in flight, or to be remembered for a while: it may be passivated.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        let rests = matches!(self.phase, Phase::Idle | Phase::Stopped(_));
+        let rests = matches!(self.phase, Phase::Idle | Phase::Stopped(_)) && self.bars.is_empty();
         rests && self.inbox.is_empty() && self.early.is_empty() && self.reads.is_empty()
     }
 
@@ -237,7 +245,8 @@ impl User {
 
     fn on_closed(&mut self, session: SessionId) {
         self.attached.remove(&session);
-        self.pushers.forget_session(session);
+        self.bars.session_closed(session);
+        self.inbox.drop_claims(session);
         self.early.retain(|ask| ask.session() != session);
         self.reads.retain(|_, (ask, _)| ask.session() != session);
     }
@@ -247,19 +256,19 @@ impl User {
         if claim.log != OWN_LOG {
             return self.answer(peer.session, request, Frame::Failure(reads::log_unknown(request)), effects);
         }
-        // From now on later pushes of the device's other sessions are refused; what waits already is decided before.
-        self.pushers.claim(peer);
         self.enqueue(Item::Claim(ClaimItem { peer, request }), effects);
     }
 
     fn on_push(&mut self, peer: Peer, push: frame::Push, frame_bytes: usize, effects: &mut Vec<Effect>) {
+        // The frame is longer than what counts: most pushes need not be encoded again to be counted.
+        let counted_bytes = if frame_bytes > PUSH_BYTES_MAX { push.counted_bytes() } else { frame_bytes };
         let frame::Push { request, log, signed, operations } = push;
         let failed = |code, message: String| Frame::Failure(Failure::new(request, code, message));
         if log != OWN_LOG {
             return self.answer(peer.session, request, Frame::Failure(reads::log_unknown(request)), effects);
         }
-        if frame_bytes > PUSH_BYTES_MAX {
-            let message = format!("a push of {frame_bytes} B, allowed are {PUSH_BYTES_MAX}");
+        if counted_bytes > PUSH_BYTES_MAX {
+            let message = format!("a push of {counted_bytes} B, allowed are {PUSH_BYTES_MAX}");
             return self.answer(peer.session, request, failed(ErrorCode::PushTooLarge, message), effects);
         }
         let statement = batch::statement(self.options.log, &signed).and_then(|statement| {
@@ -268,8 +277,8 @@ impl User {
         match statement {
             Ok(statement) => {
                 let shape = batch::check_operations(statement.clone(), &signed, &operations);
-                let (right, hash) = (self.pushers.right(peer), signed.hash());
-                let item = PushItem { peer, request, right, signed, hash, statement, operations, shape, frame_bytes };
+                let hash = signed.hash();
+                let item = PushItem { peer, request, signed, hash, statement, operations, shape, frame_bytes };
                 self.enqueue(Item::Push(Box::new(item)), effects);
             }
             Err(error) => self.answer(peer.session, request, failed(ErrorCode::StatementInvalid, error.to_string()), effects),
@@ -281,13 +290,18 @@ impl User {
         if log != OWN_LOG {
             return self.answer(peer.session, request, Frame::Failure(reads::log_unknown(request)), effects);
         }
-        self.enqueue(Item::Roster(RosterItem { origin: Origin::Session { peer, request }, changes: vec![change] }), effects);
+        self.enqueue(Item::Roster(RosterItem::new(Origin::Session { peer, request }, vec![change])), effects);
     }
 
     fn enqueue(&mut self, item: Item, effects: &mut Vec<Effect>) {
         match self.stopped() {
             Some(stop) => self.refuse(item.origin(), stop, effects),
-            None => self.inbox.push(item),
+            None => {
+                if let Item::Roster(roster) = &item {
+                    roster.revokes.iter().for_each(|device| self.bars.begin(*device, roster.origin));
+                }
+                self.inbox.push(item);
+            }
         }
     }
 

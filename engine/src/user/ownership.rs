@@ -3,10 +3,14 @@
 //! Never: an outcome resolved by reading alone. After `Unknown` the log is acquired again, so that nothing conditioned on
 //! the old epoch can apply any more; only then the head says what happened.
 
+use std::sync::Arc;
+
 use cloudsync_protocol::entry::RosterRow;
+use cloudsync_protocol::frame::{HeadAt, OWN_LOG};
 use cloudsync_protocol::{ErrorCode, Failure, Frame, OwnerId};
 
-use super::effect::{Effect, Stop};
+use super::bars::Bars;
+use super::effect::{Effect, FanOut, Stop};
 use super::event::{AcquireOutcome, ReadId, ReadTrouble};
 use super::group::{Decided, Held};
 use super::inbox::Origin;
@@ -76,8 +80,12 @@ impl User {
             Err(ReadTrouble::Unavailable(_)) => return self.give_up(Stop::Unavailable, None, effects),
         };
         // Rows above my head are another owner's, who then has fenced me.
-        match Roster::from_rows(self.options.log, rows.iter().filter(|row| row.seq <= head.seq)) {
-            Ok(roster) => self.activated(Owned { head: *head, roster }, effects),
+        let rows: Vec<_> = rows.into_iter().filter(|row| row.seq <= head.seq).collect();
+        // A device's last push is the newest of it, and a revoke, which ends its entry, is newer still.
+        let times = head.dedup.values().map(|settled| settled.server_ts).chain(rows.iter().map(|row| row.server_ts));
+        let newest_ts = times.max().unwrap_or_default();
+        match Roster::from_rows(self.options.log, &rows) {
+            Ok(roster) => self.activated(Owned { head: *head, roster, newest_ts }, effects),
             Err(_) => self.give_up(Stop::Damaged, None, effects),
         }
     }
@@ -85,6 +93,12 @@ impl User {
     fn activated(&mut self, owned: Owned, effects: &mut Vec<Effect>) {
         // Who was revoked while nobody owned the log here is not on the list any more.
         self.attached.retain(|_, device| super::is_enrolled(&owned.roster, *device));
+        if !self.attached.is_empty() {
+            // Events of an owner before me may have been lost on the way.
+            let (timeline, head) = (owned.head.timeline, owned.head.seq);
+            let frame = Arc::new(Frame::HeadAt(HeadAt { log: OWN_LOG, timeline, head }));
+            effects.push(Effect::FanOut(FanOut { frame, to: self.attached.keys().copied().collect(), own: None, head }));
+        }
         self.owned = Some(owned);
         for ask in std::mem::take(&mut self.early) {
             self.ask(ask, effects);
@@ -99,7 +113,7 @@ impl User {
         // Only the very next epoch proves that nobody owned the log in between, told a claim, and left no other trace.
         let is_next = head.epoch == epoch_to_win(owned.head.epoch, self.options.view);
         let is_durable = head.commit == commit.head.commit && head.seq == commit.head.seq;
-        let is_unchanged = head.commit == owned.head.commit && head.seq == owned.head.seq;
+        let is_unchanged = head.seq == commit.after;
         if is_next && (is_durable || is_unchanged) {
             for mine in [&mut owned.head, &mut commit.head] {
                 mine.epoch = head.epoch;
@@ -155,6 +169,7 @@ impl User {
             | Phase::Acquiring { unresolved: None, .. }
             | Phase::BackingOff { unresolved: None, .. } => {}
         }
+        self.bars = Bars::default();
         for item in self.inbox.drain() {
             self.refuse(item.origin(), stop, effects);
         }

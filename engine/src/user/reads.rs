@@ -116,7 +116,9 @@ impl User {
         }
         let Peer { session, device } = ask.peer();
         if let Ask::Open { proof, .. } = &ask {
-            effects.push(Effect::Opened { session, outcome: admit(owned, device, proof) });
+            let is_barred = self.bars.is_barred(device, self.now_ms);
+            let outcome = if is_barred { Err(refusal::barred(0, self.options.retry_after_ms)) } else { admit(owned, device, proof) };
+            effects.push(Effect::Opened { session, outcome });
             return;
         }
         if let Err(failure) = refusal::standing(ask.request(), owned.roster.standing(device)) {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use cloudsync_protocol::frame::{Claimed, Committed, Event as EventFrame, HeadAt, OWN_LOG};
 use cloudsync_protocol::limits::EVENT_BODY_BYTES_MAX;
-use cloudsync_protocol::{CommitId, Entry, ErrorCode, Failure, Frame, RecordKey, Seq, TimelineId};
+use cloudsync_protocol::{CommitId, DeviceId, Entry, ErrorCode, Failure, Frame, RecordKey, Seq, TimelineId};
 
 use super::effect::{Effect, FanOut, Stop};
 use super::event::{CommitOutcome, ReadId, ReadTrouble};
 use super::group::{self, Author, Decided, Facts, Held};
-use super::inbox::{ClaimItem, Item, Right, Turn};
+use super::inbox::{ClaimItem, Item, Origin, Turn};
 use super::{Phase, User, refusal};
 use crate::invariants::{self, Violation};
 use crate::log::{Current, Head};
@@ -53,24 +53,44 @@ impl User {
     fn fail_group(&mut self, group: &[Item], failure: impl Fn(&Self, u32) -> Failure, effects: &mut Vec<Effect>) {
         for item in group {
             match item.origin() {
-                super::inbox::Origin::Session { peer, request } => {
+                Origin::Session { peer, request } => {
                     let failure = failure(self, request);
                     self.answer(peer.session, request, Frame::Failure(failure), effects);
                 }
-                super::inbox::Origin::Account { call } => effects.push(Effect::Enrolled { call, outcome: Err(failure(self, 0)) }),
+                Origin::Account { call } => effects.push(Effect::Enrolled { call, outcome: Err(failure(self, 0)) }),
+            }
+            if let Item::Roster(roster) = item {
+                roster.revokes.iter().for_each(|device| self.bars.end(*device));
             }
         }
+        self.inbox.settled();
+    }
+
+    /// The group's revokes are decided, whichever way.
+    fn end_bars(&mut self, revokes: &[(DeviceId, Origin)]) {
+        revokes.iter().for_each(|(device, _)| self.bars.end(*device));
         self.inbox.settled();
     }
 
     fn decide(&mut self, group: Vec<Item>, found: BTreeMap<RecordKey, Option<Current>>, effects: &mut Vec<Effect>) {
         let Some(owned) = &self.owned else { return };
         let commit = self.entropy.commit();
-        let (log, now_ms) = (self.options.log, self.now_ms);
-        let decided = group::decide(Facts { log, now_ms, head: &owned.head, roster: &owned.roster, found, commit }, group);
+        let facts = Facts {
+            log: self.options.log,
+            now_ms: self.now_ms,
+            newest_ts: owned.newest_ts,
+            retry_after_ms: self.options.retry_after_ms,
+            head: &owned.head,
+            roster: &owned.roster,
+            pushers: &self.pushers,
+            bars: &self.bars,
+            found,
+            commit,
+        };
+        let decided = group::decide(facts, group);
         match &decided.commit {
             // Its facts are stable.
-            None => self.tell(decided.held, effects),
+            None => self.tell_all(decided, effects),
             Some(commit) => {
                 let stable = owned.head.seq;
                 let holds = invariants::commit_is_contiguous(commit)
@@ -78,7 +98,7 @@ impl User {
                     .and_then(|()| invariants::cited_is_stable(commit.after, stable));
                 match holds {
                     Ok(()) => self.persist(Box::new(decided), effects),
-                    Err(violation) => self.refuse_violating(decided.held, violation, effects),
+                    Err(violation) => self.refuse_violating(decided, violation, effects),
                 }
             }
         }
@@ -104,39 +124,54 @@ impl User {
                     |user, request| user.later(request, ErrorCode::StoreFull, "the store is full; reads go on"),
                     effects,
                 );
-                self.inbox.settled();
+                self.end_bars(&group.revokes);
             }
             CommitOutcome::Unavailable => {
                 let failure = |user: &Self, request| user.later(request, ErrorCode::StoreUnavailable, "the store does not answer");
                 self.fail_held(group.held, failure, effects);
-                self.inbox.settled();
+                self.end_bars(&group.revokes);
             }
         }
     }
 
     /// The group is there for good: now it may be told.
-    pub(super) fn durable(&mut self, group: Decided, effects: &mut Vec<Effect>) {
-        let Decided { commit, held, authors, roster, revoked } = group;
-        let (Some(commit), Some(owned)) = (commit, &mut self.owned) else { return };
+    pub(super) fn durable(&mut self, mut group: Decided, effects: &mut Vec<Effect>) {
+        let (Some(commit), Some(owned)) = (group.commit.take(), &mut self.owned) else { return };
         let mut from = commit.after;
+        let timeline = commit.head.timeline;
         owned.head = commit.head;
-        owned.roster = roster;
-        let timeline = owned.head.timeline;
-        self.tell(held, effects);
-        for device in &revoked {
-            self.pushers.forget_device(*device);
-            // Its sockets close: what follows is not for it.
+        owned.roster = group.roster.clone();
+        owned.newest_ts = commit.entries.last().map_or(owned.newest_ts, Entry::server_ts);
+        for device in &group.revoked {
+            // Their sockets close: what follows is not for them.
             self.attached.retain(|_, attached| attached != device);
         }
+        let authors = std::mem::take(&mut group.authors);
+        self.tell_all(group, effects);
         for (entry, author) in commit.entries.into_iter().zip(authors) {
             let to = entry.last();
             effects.extend(self.fan_out(timeline, from, entry, author).map(Effect::FanOut));
             from = to;
         }
-        for device in revoked {
+    }
+
+    /// Tells held answers: what they cite is stable now.
+    fn tell_all(&mut self, group: Decided, effects: &mut Vec<Effect>) {
+        for held in group.held {
+            match held {
+                Held::Session { session, request, frame } => self.answer(session, request, *frame, effects),
+                Held::Account { call, outcome } => effects.push(Effect::Enrolled { call, outcome }),
+            }
+        }
+        for (device, origin) in group.differing {
+            self.bars.hold(device, origin, self.now_ms);
+        }
+        for device in group.revoked {
+            self.pushers.forget_device(device);
             effects.push(Effect::RevokeFamilies { device });
             effects.push(Effect::CloseDevice { device, code: ErrorCode::DeviceRevoked });
         }
+        self.end_bars(&group.revokes);
     }
 
     fn fan_out(&self, timeline: TimelineId, from: Seq, entry: Entry, author: Author) -> Option<FanOut> {
@@ -161,25 +196,11 @@ impl User {
         Some(FanOut { frame: Arc::new(frame), to: receivers, own, head: to })
     }
 
-    /// Tells held answers: what they cite is stable now.
-    fn tell(&mut self, held: Vec<Held>, effects: &mut Vec<Effect>) {
-        for held in held {
-            match held {
-                Held::Session { session, request, frame } => self.answer(session, request, *frame, effects),
-                Held::Account { call, outcome } => effects.push(Effect::Enrolled { call, outcome }),
-            }
-        }
-        self.inbox.settled();
-    }
-
-    fn refuse_violating(&mut self, held: Vec<Held>, violation: Violation, effects: &mut Vec<Effect>) {
+    fn refuse_violating(&mut self, group: Decided, violation: Violation, effects: &mut Vec<Effect>) {
         effects.push(Effect::Violated(violation));
-        self.fail_held(
-            held,
-            |_, request| Failure::new(request, ErrorCode::Internal, "refused by an internal check; nothing was changed"),
-            effects,
-        );
-        self.inbox.settled();
+        let failure = |_: &Self, request| Failure::new(request, ErrorCode::Internal, "refused by an internal check; nothing was changed");
+        self.fail_held(group.held, failure, effects);
+        self.end_bars(&group.revokes);
     }
 
     // --- claims -----------------------------------------------------------------------------------------------
@@ -187,13 +208,13 @@ impl User {
     fn begin_claim(&mut self, claim: ClaimItem, effects: &mut Vec<Effect>) {
         let ClaimItem { peer, request } = claim;
         let Some(owned) = &self.owned else { return };
-        let outcome = refusal::standing(request, owned.roster.standing(peer.device)).and_then(|()| match self.pushers.right(peer) {
-            Right::Pusher => Ok(()),
-            // Another session claimed after this one, or this one is gone.
-            Right::NotThePusher | Right::ClaimFirst => refusal::right(request, Right::NotThePusher),
-        });
+        let is_held = self.bars.is_held(peer.device, self.now_ms);
+        let barred = || if is_held { Err(refusal::barred(request, self.options.retry_after_ms)) } else { Ok(()) };
+        let outcome = refusal::standing(request, owned.roster.standing(peer.device)).and_then(|()| barred());
         match outcome {
             Ok(()) => {
+                // What an earlier session sent before is decided; what it sends from now on is refused.
+                self.pushers.claim(peer);
                 let read = self.next_read();
                 self.phase = Phase::Claiming { read, claim };
                 effects.push(Effect::ReadHead { read });
