@@ -3,6 +3,9 @@
 //!
 //! Never: a server crate, and never plaintext or a key in a log, an error or `Debug`.
 
+pub mod account;
+pub mod carrier;
+pub mod connection;
 pub mod envelope;
 pub mod keys;
 pub mod statement;

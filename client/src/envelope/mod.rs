@@ -5,6 +5,7 @@
 mod gzip;
 mod open;
 mod padding;
+mod replica;
 mod seal;
 #[cfg(test)]
 mod tamper_tests;

@@ -14,8 +14,8 @@ use super::secret::random;
 const CONTEXT: &[u8] = b"cs1/device-name";
 const STEP_BYTES: usize = 64;
 const EPOCH_BYTES: usize = 8;
-/// A device's name in plain, in bytes of UTF-8: one less than three steps.
-pub const NAME_BYTES_MAX: usize = 3 * STEP_BYTES - 1;
+/// A device's name in plain, in bytes of UTF-8: one less than two steps.
+pub const NAME_BYTES_MAX: usize = 2 * STEP_BYTES - 1;
 
 const _: () = assert!(EPOCH_BYTES + NONCE_BYTES + NAME_BYTES_MAX + 1 + TAG_BYTES <= DEVICE_NAME_BYTES_MAX);
 

@@ -1,0 +1,170 @@
+//! Somebody who knew the password: the account's secrets and roster, both verified, and the leave to enrol one device.
+//!
+//! Never: a device id used for other keys, or used again after it was revoked.
+
+use bytes::Bytes;
+use cloudsync_engine::roster::{Roster, Standing};
+use cloudsync_protocol::entry::RosterRow;
+use cloudsync_protocol::frame::{Authorized, Enrol, GetRoster};
+use cloudsync_protocol::statement::RosterChange;
+use cloudsync_protocol::{DeviceId, DeviceSeq, ErrorCode, LogId, Seq, UserId};
+
+use super::{Error, Tokens, client_ts};
+use crate::connection::{self, Connection, answer};
+use crate::keys::{AccountSecrets, DeviceKeys, KeyFile, Opener, open_keyring, open_name, seal_name};
+use crate::statement::{RevokeFacts, enrol, identity, refresh_proof, revoke};
+
+/// How often a revoke is signed again because the device pushed meanwhile.
+pub(super) const REVOKE_ATTEMPTS_MAX: u32 = 8;
+
+/// What [`login`](super::login) and [`Registration::create`](super::Registration::create) give.
+#[derive(Debug)]
+pub struct Authorization {
+    secrets: AccountSecrets,
+    roster: Roster,
+    ticket: Bytes,
+    keyring_version: u64,
+}
+
+/// How a device is to be enrolled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enrolment<'a> {
+    /// The device's name, at most `NAME_BYTES_MAX`. Not used when it is enrolled already.
+    pub name: &'a str,
+    /// A device to revoke first, to make room at `DEVICES_MAX`.
+    pub instead_of: Option<DeviceId>,
+}
+
+impl Authorization {
+    pub(super) async fn open(connection: &Connection, authorized: Authorized, opener: Opener<'_>) -> Result<Self, Error> {
+        let Authorized { request: _, user, ticket, keyring_version, keyring, roster, more } = authorized;
+        let secrets = open_keyring(&keyring, user, opener)?;
+        let rows = all_rows(connection, &ticket, (roster, more)).await?;
+        let roster = Roster::from_rows(LogId::from(user), &rows)?;
+        let own = &secrets.identity;
+        let same = roster.identity().is_none_or(|identity| {
+            identity.identity_epoch == own.epoch && identity.signing == own.signing.public() && identity.sharing == own.sharing.public()
+        });
+        if same { Ok(Self { secrets, roster, ticket, keyring_version }) } else { Err(Error::OtherIdentity { place: "roster" }) }
+    }
+
+    /// The user.
+    #[must_use]
+    pub const fn user(&self) -> UserId {
+        self.secrets.user
+    }
+
+    /// The keyring's version, as the server counts.
+    #[must_use]
+    pub const fn keyring_version(&self) -> u64 {
+        self.keyring_version
+    }
+
+    /// Every device, verified.
+    #[must_use]
+    pub const fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// A device's name; nothing when it is unknown or does not open.
+    #[must_use]
+    pub fn device_name(&self, device: DeviceId) -> Option<String> {
+        let (_, found) = self.roster.devices().find(|(id, _)| *id == device)?;
+        open_name(&self.secrets.account, self.secrets.log(), device, &found.name)
+    }
+
+    /// The keys that this device goes on with, to be stored before [`enrol`](Self::enrol): the profile's device when it is
+    /// enrolled or can still be, else a new one.
+    pub fn device(&self, profile: Option<&KeyFile>) -> Result<KeyFile, Error> {
+        let Some(profile) = profile else { return Ok(self.new_device()) };
+        self.check_pinned(profile)?;
+        let device = &profile.device;
+        let usable = match self.roster.standing(device.id) {
+            Standing::Unknown => true,
+            Standing::Enrolled(enrolled) => enrolled.signing == device.signing.public() && enrolled.agreement == device.agreement.public(),
+            Standing::Revoked(_) => false,
+        };
+        if usable { Ok(KeyFile { secrets: self.secrets.clone(), device: device.clone() }) } else { Ok(self.new_device()) }
+    }
+
+    /// Keys of a new device, also where the profile has one: it was rolled back to an older state.
+    #[must_use]
+    pub fn new_device(&self) -> KeyFile {
+        KeyFile { secrets: self.secrets.clone(), device: DeviceKeys::random() }
+    }
+
+    /// Enrols the device, and with it the account's identity when the log has none yet. The keys are durable by now.
+    pub async fn enrol(&self, connection: &Connection, keys: &KeyFile, enrolment: Enrolment<'_>) -> Result<Tokens, Error> {
+        self.check_pinned(keys)?;
+        let proof = {
+            let ticket: String = self.ticket.iter().map(|byte| format!("{byte:02x}")).collect();
+            refresh_proof(&keys.device, &connection.challenge().nonce, &ticket)?
+        };
+        let mut last = DeviceSeq::default();
+        for _ in 0..REVOKE_ATTEMPTS_MAX {
+            let (ticket, device, changes) = (self.ticket.clone(), keys.device.id, self.changes(&keys.device, enrolment, last)?);
+            match connection.request(|request| Enrol { request, ticket, device, changes, proof }.into()).await {
+                Ok(frame) => return Ok(answer!(frame, Tokens)?.into()),
+                Err(error) => last = revoke_again(error)?,
+            }
+        }
+        let device = enrolment.instead_of.unwrap_or(keys.device.id);
+        Err(Error::RevokeOutrun { device, attempts: REVOKE_ATTEMPTS_MAX })
+    }
+
+    /// What the roster lacks.
+    fn changes(&self, device: &DeviceKeys, enrolment: Enrolment<'_>, last: DeviceSeq) -> Result<Vec<RosterChange>, Error> {
+        let (own, log, client_ts) = (&self.secrets.identity, self.secrets.log(), client_ts());
+        let mut changes = Vec::new();
+        if self.roster.identity().is_none() {
+            changes.push(identity(own, log, client_ts)?);
+        }
+        if let Some(leaving) = enrolment.instead_of {
+            // No other device is sure to be enrolled at that point: it leaves in its own name.
+            changes.push(revoke(own, log, RevokeFacts { device: leaving, last, by: leaving, client_ts })?);
+        }
+        match self.roster.standing(device.id) {
+            Standing::Enrolled(_) => {}
+            Standing::Unknown | Standing::Revoked(_) => {
+                let name = seal_name(&self.secrets.account, log, device.id, enrolment.name)?;
+                changes.push(enrol(own, log, device, (name, client_ts))?);
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Compares with what this profile has seen before.
+    fn check_pinned(&self, profile: &KeyFile) -> Result<(), Error> {
+        if profile.secrets.user != self.secrets.user {
+            return Err(Error::OtherAccount);
+        }
+        if profile.secrets.identity.signing.public() != self.secrets.identity.signing.public() {
+            return Err(Error::OtherIdentity { place: "profile" });
+        }
+        let (epoch, seen) = (self.secrets.account.current().epoch.0, profile.secrets.account.current().epoch.0);
+        if epoch < seen { Err(Error::KeyringRewound { epoch, seen }) } else { Ok(()) }
+    }
+}
+
+/// The last push that a refused revoke should have named; any other refusal is one.
+pub(super) fn revoke_again(error: connection::Error) -> Result<DeviceSeq, Error> {
+    match (error.code(), error.last()) {
+        (Some(ErrorCode::RevokeLastDiffers), Some(last)) => Ok(last.device_seq),
+        _ => Err(error.into()),
+    }
+}
+
+/// The first rows came with the authorization; the rest comes in pages.
+async fn all_rows(connection: &Connection, ticket: &Bytes, first: (Vec<RosterRow>, bool)) -> Result<Vec<RosterRow>, Error> {
+    let (mut rows, mut more) = first;
+    while more {
+        let (ticket, after) = (ticket.clone(), rows.last().map_or(Seq::ZERO, |row| row.seq));
+        let page = answer!(connection.request(|request| GetRoster { request, ticket, after }.into()).await?, RosterPage)?;
+        if page.roster.first().is_none_or(|row| row.seq <= after) {
+            return Err(Error::RosterPages { after });
+        }
+        rows.extend(page.roster);
+        more = page.more;
+    }
+    Ok(rows)
+}

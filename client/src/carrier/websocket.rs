@@ -1,0 +1,91 @@
+//! WebSocket, over TLS or on loopback in the clear: one binary message is one frame.
+//!
+//! Never: a text message, the compression extension, or a token in the URL.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cloudsync_protocol::limits::{FRAME_BYTES_MAX, WEBSOCKET_PATH};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use super::address::{Address, Scheme};
+use super::trust::{Trust, tls};
+use super::{ConnectError, LinkError, addresses, first_of};
+
+const READ_BUFFER_BYTES: usize = 16 * 1024;
+const ALPN_HTTP: &[u8] = b"http/1.1";
+
+/// Bytes both ways, encrypted or not.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+type Socket = WebSocketStream<Box<dyn Io>>;
+pub(crate) type Sink = SplitSink<Socket, Message>;
+pub(crate) type Stream = SplitStream<Socket>;
+
+/// Connects and upgrades.
+pub(crate) async fn connect(address: &Address, trust: Trust) -> Result<(Sink, Stream), ConnectError> {
+    let unreachable = |why: String| ConnectError::of(address, None, why);
+    let attempt = |socket| async move {
+        let stream = TcpStream::connect(socket).await.map_err(|error| unreachable(error.to_string()))?;
+        // Without it a small frame waits for the acknowledgement of the one before.
+        stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
+        Ok(stream)
+    };
+    let stream = first_of(addresses(address).await?, attempt).await?;
+    let io: Box<dyn Io> = match address.scheme {
+        Scheme::Ws | Scheme::Quic => Box::new(stream),
+        Scheme::Wss => {
+            let tls = tls(trust, ALPN_HTTP);
+            let name = ServerName::try_from(address.host.clone()).map_err(|error| unreachable(error.to_string()))?;
+            let connected = TlsConnector::from(Arc::new(tls.config)).connect(name, stream).await;
+            Box::new(connected.map_err(|error| ConnectError::of(address, tls.rejection.get(), error.to_string()))?)
+        }
+    };
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX));
+    // TLS, where there is any, is underneath already.
+    let url = format!("ws://{}{WEBSOCKET_PATH}", address.authority());
+    let upgraded = tokio_tungstenite::client_async_with_config(url, io, Some(config)).await;
+    let (socket, _) = upgraded.map_err(|error| unreachable(error.to_string()))?;
+    Ok(socket.split())
+}
+
+/// One frame, one message.
+pub(crate) async fn write(sink: &mut Sink, frame: Bytes) -> Result<(), LinkError> {
+    if frame.len() > FRAME_BYTES_MAX {
+        return Err(LinkError::TooLarge { bytes: frame.len() });
+    }
+    sink.send(Message::Binary(frame)).await.map_err(|error| LinkError::Closed(error.to_string()))
+}
+
+/// The next frame; nothing once the server has closed.
+pub(crate) async fn read(stream: &mut Stream) -> Result<Option<Bytes>, LinkError> {
+    loop {
+        match stream.next().await {
+            None | Some(Ok(Message::Close(_))) => return Ok(None),
+            Some(Ok(Message::Binary(frame))) => return Ok(Some(frame)),
+            Some(Ok(Message::Text(_))) => return Err(LinkError::Text),
+            // Answered underneath.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+            Some(Err(error)) => return Err(LinkError::Closed(error.to_string())),
+        }
+    }
+}
+
+/// Says that we are done.
+pub(crate) async fn close(sink: &mut Sink) {
+    // Whoever is gone already need not be told.
+    drop(sink.close().await);
+}

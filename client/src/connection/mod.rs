@@ -1,0 +1,219 @@
+//! One connection to a server: challenge, account calls, hello, and then a session.
+//!
+//! Never: a task that outlives its connection's handles, or a queue without a bound.
+
+mod answer;
+mod error;
+mod events;
+mod pages;
+mod route;
+mod session;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cloudsync_protocol::frame::{Challenge, Hello};
+use cloudsync_protocol::limits::PROTOCOL_VERSION;
+use cloudsync_protocol::statement::Carrier;
+use cloudsync_protocol::{Frame, codec};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::carrier::{self, Address, CONNECT_TIMEOUT, ConnectError, Link, Reader, Trust, Writer, quic};
+use crate::keys::DeviceKeys;
+use crate::statement::hello_proof;
+
+pub(crate) use answer::answer;
+pub use error::Error;
+pub use pages::{Pages, SnapshotPages};
+pub use route::SessionEvent;
+pub use session::{Events, HistoryRequest, Session};
+
+use shared::{OUTGOING_FRAMES_MAX, Shared};
+
+/// After so much silence the server is asked whether it is there; after as much again the connection is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// What *hello* says about this client, for the operator's logs.
+const CLIENT: &str = concat!("cloudsync-rust/", env!("CARGO_PKG_VERSION"));
+
+/// Where to connect, and whom to trust there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The address.
+    pub address: Address,
+    /// What its certificate is judged by.
+    pub trust: Trust,
+}
+
+/// A connection that has been challenged and has not said hello: account calls go here.
+#[derive(Debug)]
+pub struct Connection {
+    pub(crate) inner: Inner,
+    challenge: Challenge,
+}
+
+/// The tasks end with the last handle.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) carrier: Carrier,
+    pub(crate) quic: Option<quic::Quic>,
+    tasks: JoinSet<()>,
+}
+
+impl Connection {
+    /// Connects and waits for the challenge, within [`CONNECT_TIMEOUT`].
+    pub async fn open(server: &Server) -> Result<Self, Error> {
+        let late = |_| {
+            let why = format!("no answer within {} s", CONNECT_TIMEOUT.as_secs());
+            Error::Unreachable(ConnectError::Unreachable { address: server.address.to_string(), why })
+        };
+        tokio::time::timeout(CONNECT_TIMEOUT, Box::pin(Self::challenged(server))).await.map_err(late)?
+    }
+
+    async fn challenged(server: &Server) -> Result<Self, Error> {
+        let mut link = carrier::connect(&server.address, server.trust).await?;
+        let first = link.reader.next().await?.ok_or_else(|| Error::Closed("before it was challenged".to_owned()))?;
+        let frame: Frame = codec::decode(&first).map_err(|error| Error::Protocol(error.to_string()))?;
+        let frame = shared::refusal(frame)?;
+        let name = frame.name();
+        let Frame::Challenge(challenge) = frame else { return Err(Error::Protocol(format!("{name} where a challenge was due"))) };
+        if challenge.version_min > PROTOCOL_VERSION || challenge.version_max < PROTOCOL_VERSION {
+            let (min, max) = (challenge.version_min, challenge.version_max);
+            return Err(Error::Protocol(format!("the server speaks versions {min} to {max}, this client {PROTOCOL_VERSION}")));
+        }
+        Ok(Self { inner: Inner::start(link), challenge })
+    }
+
+    /// What the server sent first: nonce and clock.
+    #[must_use]
+    pub const fn challenge(&self) -> &Challenge {
+        &self.challenge
+    }
+
+    /// How its bytes travel.
+    #[must_use]
+    pub const fn carrier(&self) -> Carrier {
+        self.inner.carrier
+    }
+
+    /// One account call; the frame is given its request's number.
+    pub(crate) async fn request(&self, frame: impl FnOnce(u32) -> Frame) -> Result<Frame, Error> {
+        self.inner.shared.request(frame).await
+    }
+
+    /// Opens the session of an enrolled device. Events wait, bounded, until they are taken.
+    pub async fn hello(self, device: &DeviceKeys, access_token: &str) -> Result<(Session, Events), Error> {
+        let signature = hello_proof(device, &self.challenge.nonce, self.inner.carrier, access_token)?;
+        let hello = Hello {
+            version_min: PROTOCOL_VERSION,
+            version_max: PROTOCOL_VERSION,
+            token: access_token.to_owned(),
+            device: device.id,
+            signature,
+            client: CLIENT.to_owned(),
+        };
+        let welcome = self.inner.shared.hello(&hello.into()).await?;
+        if welcome.version != PROTOCOL_VERSION {
+            return Err(Error::Protocol(format!("version {} where only {PROTOCOL_VERSION} was offered", welcome.version)));
+        }
+        Ok(Session::new(self.inner, self.challenge.nonce, welcome))
+    }
+
+    /// Says goodbye and waits until that is on its way.
+    pub async fn close(self) {
+        self.inner.close().await;
+    }
+}
+
+impl Inner {
+    fn start(link: Link) -> Self {
+        let (outgoing, waiting) = mpsc::channel(OUTGOING_FRAMES_MAX);
+        let shared = Arc::new(Shared::new(outgoing));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(write(Arc::clone(&shared), link.writer, waiting));
+        tasks.spawn(read(Arc::clone(&shared), link.reader));
+        if let Some(quic) = &link.quic {
+            tasks.spawn(read_events(Arc::clone(&shared), quic.connection.clone()));
+        }
+        Self { shared, carrier: link.carrier, quic: link.quic, tasks }
+    }
+
+    pub(crate) async fn close(mut self) {
+        self.shared.end(&Error::Closed("closed here".to_owned()));
+        // Closing takes a moment; a server that does not answer may not take more.
+        let closing = async {
+            if let Some(quic) = &self.quic {
+                quic.close().await;
+            }
+            while self.tasks.join_next().await.is_some() {}
+        };
+        drop(tokio::time::timeout(CONNECT_TIMEOUT / 4, closing).await);
+    }
+}
+
+async fn write(shared: Arc<Shared>, mut writer: Writer, mut waiting: mpsc::Receiver<Bytes>) {
+    loop {
+        let frame = tokio::select! {
+            frame = waiting.recv() => frame,
+            _ = shared.ended() => None,
+        };
+        let Some(frame) = frame else { break };
+        if let Err(error) = writer.send(frame).await {
+            // The server's last words may still be on their way in: the reader ends the connection when it has read them.
+            tracing::debug!(%error, "can't write");
+            break;
+        }
+    }
+    writer.close().await;
+}
+
+async fn read(shared: Arc<Shared>, mut reader: Reader) {
+    let error = loop {
+        let frame = match next_or_silence(&shared, &mut reader).await {
+            Ok(frame) => frame,
+            Err(error) => break error,
+        };
+        if let Err(error) = shared.receive(&frame).await {
+            break error;
+        }
+    };
+    shared.end(&error);
+}
+
+/// The next frame. A frame under way is never abandoned for a ping.
+async fn next_or_silence(shared: &Shared, reader: &mut Reader) -> Result<Bytes, Error> {
+    let next = reader.next();
+    tokio::pin!(next);
+    for _ in 0..2 {
+        tokio::select! {
+            frame = &mut next => return frame?.ok_or_else(|| Error::Closed("by the server".to_owned())),
+            ended = shared.ended() => return Err(ended),
+            () = tokio::time::sleep(SILENCE_MAX) => shared.ping().await?,
+        }
+    }
+    Err(Error::Closed(format!("no sign of life for {} s", SILENCE_MAX.as_secs() * 2)))
+}
+
+/// On QUIC the server opens one stream for events once it has welcomed.
+async fn read_events(shared: Arc<Shared>, connection: quinn::Connection) {
+    let Ok(mut stream) = connection.accept_uni().await else { return };
+    let error = loop {
+        match quic::read(&mut stream).await {
+            Ok(Some(frame)) => {
+                if let Err(error) = shared.receive(&frame).await {
+                    break error;
+                }
+            }
+            // The control stream says why, if anything is wrong.
+            Ok(None) => return,
+            Err(carrier::LinkError::Closed(_)) => return,
+            Err(error) => break error.into(),
+        }
+    };
+    shared.end(&error);
+}

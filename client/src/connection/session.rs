@@ -1,0 +1,155 @@
+//! An open session: typed requests, answers, and events.
+//!
+//! Never: a rule of the replica. What an answer means is decided above.
+
+use std::sync::Arc;
+
+use cloudsync_protocol::frame::{
+    Attach, Attached, Authenticate, Authenticated, ChangeRoster, Claim, Claimed, GetKeyring, History, Keyring, OWN_LOG, Pull, Push, Pushed,
+    RosterChanged, Snapshot, SnapshotToken, Versions, Welcome,
+};
+use cloudsync_protocol::frame::{Page, SnapshotPage};
+use cloudsync_protocol::statement::{Carrier, RosterChange, Signed};
+use cloudsync_protocol::{Cursor, Frame, Nonce, Operation, RecordKey, Seq, Version};
+
+use super::answer::answer;
+use super::pages::{Pages, SnapshotPages};
+use super::route::SessionEvent;
+use super::{Error, Inner};
+use crate::keys::DeviceKeys;
+use crate::statement::hello_proof;
+
+/// An open session. Cheap to clone; the connection closes with the last handle.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub(super) inner: Arc<Inner>,
+    nonce: Nonce,
+    welcome: Arc<Welcome>,
+}
+
+/// What happens without being asked for.
+#[derive(Debug)]
+pub struct Events {
+    inner: Arc<Inner>,
+}
+
+/// Versions of one record to ask for, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryRequest {
+    /// The record.
+    pub key: RecordKey,
+    /// Only versions below this one; nothing for the newest.
+    pub before: Option<Version>,
+    /// At most `HISTORY_ROWS_MAX`.
+    pub count: u32,
+}
+
+impl Session {
+    pub(super) fn new(inner: Inner, nonce: Nonce, welcome: Welcome) -> (Self, Events) {
+        let inner = Arc::new(inner);
+        (Self { inner: Arc::clone(&inner), nonce, welcome: Arc::new(welcome) }, Events { inner })
+    }
+
+    /// What the server said when it opened the session.
+    #[must_use]
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// How its bytes travel.
+    #[must_use]
+    pub fn carrier(&self) -> Carrier {
+        self.inner.carrier
+    }
+
+    /// Attaches to the user's own log: events above the head that is answered follow.
+    pub async fn attach(&self, cursor: Cursor) -> Result<Attached, Error> {
+        answer!(self.request(|request| Attach { request, log: OWN_LOG, cursor }.into()).await?, Attached)
+    }
+
+    /// One page after `from`, up to the entry that contains `to`. For many, [`pages`](Self::pages).
+    pub async fn pull(&self, from: Cursor, to: Seq) -> Result<Page, Error> {
+        answer!(self.request(|request| Pull { request, log: OWN_LOG, from, to }.into()).await?, Page)
+    }
+
+    /// Every page of `(from, to]`: on QUIC on a stream of their own, the next one fetched while the last is applied.
+    #[must_use]
+    pub fn pages(&self, from: Cursor, to: Seq) -> Pages {
+        Pages::new(self.clone(), from, to)
+    }
+
+    /// One page of the current state.
+    pub async fn snapshot(&self, resume: Option<SnapshotToken>) -> Result<SnapshotPage, Error> {
+        answer!(self.request(|request| Snapshot { request, log: OWN_LOG, resume }.into()).await?, SnapshotPage)
+    }
+
+    /// Every page of the current state from `resume` on, fetched as [`pages`](Self::pages) are.
+    #[must_use]
+    pub fn snapshot_pages(&self, resume: Option<SnapshotToken>) -> SnapshotPages {
+        SnapshotPages::new(self.clone(), resume)
+    }
+
+    /// Takes the right to push from this device's earlier sessions.
+    pub async fn claim(&self) -> Result<Claimed, Error> {
+        answer!(self.request(|request| Claim { request, log: OWN_LOG }.into()).await?, Claimed)
+    }
+
+    /// Sends one signed batch.
+    pub async fn push(&self, signed: Signed, operations: Vec<Operation>) -> Result<Pushed, Error> {
+        answer!(self.request(|request| Push { request, log: OWN_LOG, signed, operations }.into()).await?, Pushed)
+    }
+
+    /// Appends a signed change of the roster.
+    pub async fn change_roster(&self, change: RosterChange) -> Result<RosterChanged, Error> {
+        answer!(self.request(|request| ChangeRoster { request, log: OWN_LOG, change }.into()).await?, RosterChanged)
+    }
+
+    /// The keyring.
+    pub async fn keyring(&self) -> Result<Keyring, Error> {
+        answer!(self.request(|request| GetKeyring { request }.into()).await?, Keyring)
+    }
+
+    /// Versions of one record.
+    pub async fn history(&self, asked: HistoryRequest) -> Result<Versions, Error> {
+        let HistoryRequest { key, before, count } = asked;
+        let frame = |request| History { request, log: OWN_LOG, collection: key.collection, record: key.record, before, count }.into();
+        answer!(self.request(frame).await?, Versions)
+    }
+
+    /// Goes on under a fresh access token of the same device.
+    pub async fn authenticate(&self, device: &DeviceKeys, access_token: &str) -> Result<Authenticated, Error> {
+        let signature = hello_proof(device, &self.nonce, self.inner.carrier, access_token)?;
+        let token = access_token.to_owned();
+        answer!(self.request(|request| Authenticate { request, token, signature }.into()).await?, Authenticated)
+    }
+
+    /// Why the connection ended, once it has.
+    pub async fn closed(&self) -> Error {
+        self.inner.shared.ended().await
+    }
+
+    /// Says goodbye, and waits until that is on its way when this is the last handle.
+    pub async fn close(self, events: Events) {
+        drop(events);
+        match Arc::try_unwrap(self.inner) {
+            Ok(inner) => inner.close().await,
+            Err(shared) => shared.shared.end(&Error::Closed("closed here".to_owned())),
+        }
+    }
+
+    async fn request(&self, frame: impl FnOnce(u32) -> Frame) -> Result<Frame, Error> {
+        self.inner.shared.request(frame).await
+    }
+}
+
+impl Events {
+    /// The next event; the reason once the connection has ended and nothing waits any more.
+    pub async fn next(&mut self) -> Result<SessionEvent, Error> {
+        let shared = &self.inner.shared;
+        tokio::select! {
+            biased;
+            event = shared.events.next() => Ok(event),
+            error = shared.ended() => Err(error),
+        }
+    }
+}
