@@ -96,7 +96,6 @@ impl Conversation {
             | Frame::Tokens(_)
             | Frame::Done(_)
             | Frame::RosterPage(_)
-            | Frame::RosterPage(_)
             | Frame::Authenticate(_)
             | Frame::Authenticated(_)
             | Frame::Attach(_)

@@ -84,7 +84,9 @@ fn programs() -> anyhow::Result<Vec<Program>> {
     let build = ["test", "--workspace", "--all-targets", "--locked", "--no-run", "--message-format", "json-render-diagnostics"];
     let messages = output(&mut cargo(build))?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    Ok(messages.filter_map(|message| program(&message)).collect())
+    let mut programs: Vec<Program> = messages.filter_map(|message| program(&message)).collect();
+    programs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(programs)
 }
 
 /// A test program of one of cargo's messages. Benches measure, they don't test.

@@ -3,6 +3,7 @@
 //! Never: a claim that was not watched happening; the line that is shown came out of the other device's `watch`.
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::path::Path;
 use std::process::Child;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -95,33 +96,29 @@ pub(crate) fn show(laptop: &Device, phone: &Device) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What to try next, with this run's addresses.
+/// What to try next, with this run's addresses. The laptop uses QUIC, the phone WSS.
 pub(crate) fn print_commands(laptop: &Device, phone: &Device) {
-    println!("\ntry next, in other terminals (password: {PASSWORD}):");
-    for (device, arguments) in [
-        (phone, &["watch"] as &[&str]),
-        (laptop, &["put", COLLECTION, "s1", r#"{"task":"write","minutes":25}"#]),
-        (laptop, &["import", "--format", "pomodoro", "sessions.csv"]),
-        (phone, &["list", COLLECTION]),
-        (phone, &["get", COLLECTION, "s1"]),
-        (laptop, &["delete", COLLECTION, "s1"]),
-        (laptop, &["status"]),
-        (laptop, &["sync"]),
-        (laptop, &["conflicts"]),
-        (laptop, &["devices", "list"]),
+    let root = crate::workspace::root();
+    let near =
+        |path: &Path| path.strip_prefix(&root).map_or_else(|_| path.to_owned(), |inner| Path::new(".").join(inner)).display().to_string();
+    println!("\ntry next, in other terminals, from the project's folder (password: {PASSWORD}):");
+    println!("  export PATH=\"{}:$PATH\"", laptop.binary.parent().unwrap_or(&root).display());
+    println!("  export CLOUDSYNC_SERVER={} CLOUDSYNC_PIN={}", laptop.server.url, laptop.server.pin);
+    let (on_laptop, on_phone) = (near(&laptop.profile), format!("{} --server {}", near(&phone.profile), phone.server.url));
+    let on_tablet = near(&laptop.profile.with_file_name("tablet"));
+    for (profile, arguments) in [
+        (&on_phone, "watch"),
+        (&on_laptop, "put timer_session s1 '{\"task\":\"write\",\"minutes\":25}'"),
+        (&on_phone, "list timer_session"),
+        (&on_phone, "get timer_session s1"),
+        (&on_laptop, "delete timer_session s1"),
+        (&on_laptop, "status"),
+        (&on_laptop, "sync"),
+        (&on_laptop, "conflicts"),
+        (&on_laptop, "devices list"),
+        (&on_tablet, &format!("login --email {EMAIL} --device tablet")),
     ] {
-        if arguments.first() == Some(&"import") {
-            println!("  cargo xtask sample");
-        }
-        let command = device.command(arguments);
-        println!("  {}", shown(&command).replacen("cloudsync", &device.binary.display().to_string(), 1));
+        println!("  cloudsync --profile {profile} {arguments}");
     }
-    let third = Device {
-        name: "tablet".into(),
-        binary: laptop.binary.clone(),
-        profile: laptop.profile.with_file_name("tablet"),
-        server: super::device::Server { url: laptop.server.url.clone(), pin: laptop.server.pin.clone() },
-    };
-    let login = third.command(&["login", "--email", EMAIL, "--device", "tablet"]);
-    println!("  {}", shown(&login).replacen("cloudsync", &third.binary.display().to_string(), 1));
+    println!("  cargo xtask sample && cloudsync --profile {on_laptop} import --format pomodoro sessions.csv");
 }

@@ -6,7 +6,7 @@ mod demo;
 mod device;
 mod node;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -29,36 +29,46 @@ pub(crate) struct Options {
     /// Show the main job, then end
     #[arg(long)]
     once: bool,
+    /// A folder with `cloudsync-node` and `cloudsync`, instead of building them
+    #[arg(long)]
+    binaries: Option<PathBuf>,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    run_command(&mut cargo(["build", "--workspace", "--all-targets", "--locked"]))?;
-    let binaries = target(&metadata()?)?.join("debug");
+    let binaries = match &options.binaries {
+        Some(folder) => folder.canonicalize().with_context(|| folder.display().to_string())?,
+        None => {
+            run_command(&mut cargo(["build", "--workspace", "--all-targets", "--locked"]))?;
+            target(&metadata()?)?.join("debug")
+        }
+    };
     let folder = root().join(&options.folder);
     std::fs::create_dir_all(folder.join("profiles")).with_context(|| folder.display().to_string())?;
 
     // Before the node starts, so that no Ctrl-C can leave it behind.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let mut node = Node::start(&binaries.join("cloudsync-node"), &folder)?;
-    let shown = show(&node, &binaries.join("cloudsync"), &folder);
+    let shown = show(&node, &binaries, &folder);
+    let mut interrupted = signals.pending().next().is_some();
     if shown.is_ok() && !options.once {
         println!("\nserving until Ctrl-C");
-        while signals.pending().next().is_none() {
+        while !interrupted {
             node.check()?;
             std::thread::sleep(LOOK_EVERY);
+            interrupted = signals.pending().next().is_some();
         }
         println!();
     }
     let stopped = node.stop();
-    shown?;
-    stopped
+    // A Ctrl-C on the way ends the devices' commands too: no failure of theirs.
+    if interrupted { stopped } else { shown.and(stopped) }
 }
 
-fn show(node: &Node, binary: &std::path::Path, folder: &std::path::Path) -> anyhow::Result<()> {
+fn show(node: &Node, binaries: &Path, folder: &Path) -> anyhow::Result<()> {
     node.print();
     let device = |name: &str, server: &str| Device {
         name: name.to_owned(),
-        binary: binary.to_owned(),
+        binary: binaries.join("cloudsync"),
         profile: folder.join("profiles").join(name),
         server: Server { url: server.to_owned(), pin: node.pin() },
     };
