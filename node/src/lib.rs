@@ -1,1 +1,35 @@
-//! Skeleton.
+//! The node: QUIC, WebSocket and HTTP in front of accounts and actors, with configuration and telemetry.
+//!
+//! Never: rules. What may be written is the engine's business, who someone is that of the accounts.
+
+mod certificate;
+mod close;
+pub mod config;
+mod config_file;
+mod data_folder;
+pub mod descriptors;
+mod framing;
+mod handshake;
+mod http;
+mod joints;
+mod listeners;
+mod node;
+mod paced;
+mod quic;
+mod quic_endpoint;
+mod ready_file;
+mod serve_quic;
+mod serve_websocket;
+mod session;
+mod shared;
+mod sockets;
+pub mod telemetry;
+mod tls;
+mod websocket;
+
+pub use certificate::CertificateError;
+pub use config::Config;
+pub use data_folder::DataFolderError;
+pub use node::{Addresses, Node, StartError};
+pub use ready_file::Ready;
+pub use sockets::BindError;

@@ -1,2 +1,152 @@
-//! Skeleton.
-fn main() {}
+//! `cloudsync-node`: reads the command line, starts a node, and ends it when asked to.
+//!
+//! Never: anything that a test in process would miss; that is the library's.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use cloudsync_node::config::{Config, LogFormat, log_filter_of_environment};
+use cloudsync_node::{Node, Ready, descriptors, telemetry};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+/// What may still block when everything else has ended.
+const RUNTIME_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A CloudSync node.
+#[derive(Debug, Parser)]
+#[command(name = "cloudsync-node", version, about)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves on this machine, with a self-made certificate; anyone may register.
+    Dev(Dev),
+    /// Serves by a configuration file.
+    Serve(Serve),
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Written once the node serves: its process id and URLs, as JSON.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    /// How log lines look.
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Args)]
+struct Dev {
+    /// The data folder; made if it isn't there.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// QUIC [default: a free port of 127.0.0.1].
+    #[arg(long, value_name = "ADDR:PORT")]
+    quic: Option<SocketAddr>,
+    /// HTTPS and wss [default: a free port of 127.0.0.1].
+    #[arg(long, value_name = "ADDR:PORT")]
+    https: Option<SocketAddr>,
+    /// WebSocket without TLS, loopback only [default: a free port of 127.0.0.1].
+    #[arg(long, value_name = "ADDR:PORT")]
+    ws: Option<SocketAddr>,
+    /// Health and metrics [default: a free port of 127.0.0.1].
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin: Option<SocketAddr>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// The configuration, TOML; deploy/node.toml describes it.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+fn configure(command: Command) -> anyhow::Result<(Config, Option<PathBuf>)> {
+    let (mut config, common) = match command {
+        Command::Dev(dev) => {
+            let mut config = Config::dev(dev.data);
+            let given = [dev.quic, dev.https, dev.ws, dev.admin];
+            let listen = &mut config.listen;
+            let places = [&mut listen.quic, &mut listen.https, &mut listen.ws, &mut listen.admin];
+            for (place, given) in places.into_iter().zip(given) {
+                *place = given.or(*place);
+            }
+            config.log.filter = log_filter_of_environment();
+            (config, dev.common)
+        }
+        Command::Serve(serve) => (Config::read(&serve.config)?, serve.common),
+    };
+    config.log.format = common.log_format.unwrap_or(config.log.format);
+    Ok((config, common.ready_file))
+}
+
+/// `SIGTERM` and `SIGINT` alike.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn serve(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<()> {
+    // Before the start, which takes a while: a signal that comes meanwhile ends it as well.
+    let mut signals = Signals::new()?;
+    descriptors::raise_limit();
+    let node = tokio::select! {
+        started = Node::start(config) => started?,
+        () = signals.next() => return Ok(()),
+    };
+    if let Some(path) = ready_file {
+        Ready::of(&node).write(&path).with_context(|| format!("cannot write the ready file {}", path.display()))?;
+    }
+    signals.next().await;
+    info!("leaving; a second signal ends at once");
+    tokio::select! {
+        () = node.shutdown() => {}
+        () = signals.next() => warn!("ended at once; clients were not told"),
+    }
+    Ok(())
+}
+
+fn run() -> anyhow::Result<()> {
+    let (config, ready_file) = configure(CommandLine::parse().command)?;
+    telemetry::log_to_stderr(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let served = runtime.block_on(serve(config, ready_file));
+    runtime.shutdown_timeout(RUNTIME_TIMEOUT);
+    served
+}
+
+#[allow(clippy::print_stderr, reason = "the one message of a start that failed must be seen whatever the log filter is")]
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

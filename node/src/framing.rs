@@ -1,0 +1,99 @@
+//! Frames in and frames out, whatever carries them.
+//!
+//! Never: decoding one. A carrier checks lengths and pace, before it allocates.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cloudsync_protocol::ErrorCode;
+use cloudsync_protocol::limits::FRAME_BYTES_PER_SECOND_MIN;
+use tokio::time::Instant;
+
+/// A frame may stall for that long before its pace counts: a lost packet or a sleeping radio is no attack.
+pub(crate) const FRAME_GRACE: Duration = Duration::from_secs(5);
+/// With bytes to send, a peer that takes none of them for that long is too slow.
+pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Why no frame came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ReadError {
+    /// The peer broke a rule; it is told so.
+    Refused { code: ErrorCode, message: String },
+    /// The connection or stream is gone: nobody is there to be told.
+    Lost(String),
+}
+
+/// Why a frame did not go out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum WriteError {
+    /// The peer took nothing for [`WRITE_STALL_MAX`].
+    TooSlow,
+    /// The connection or stream is gone.
+    Lost(String),
+}
+
+/// Where frames come from.
+pub(crate) trait Source: Send {
+    /// The next frame, as encoded; `None` when the peer ended orderly.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, ReadError>> + Send;
+}
+
+/// Where frames go.
+pub(crate) trait Sink: Send {
+    /// Hands a frame to the carrier; waits while the carrier's own bounded buffers are full.
+    fn send(&mut self, frame: Bytes) -> impl Future<Output = Result<(), WriteError>> + Send;
+}
+
+/// How fast a frame that has begun is coming in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    /// A frame's first byte is there.
+    pub(crate) fn begun(now: Instant) -> Self {
+        Self { since: now, bytes: 0 }
+    }
+    /// More of it is there.
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+    }
+    /// Until when the next byte must be there.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.since + FRAME_GRACE + Duration::from_millis(self.bytes.saturating_mul(1000) / FRAME_BYTES_PER_SECOND_MIN)
+    }
+}
+
+/// What a frame that came in too slowly is refused with.
+pub(crate) fn too_slow() -> ReadError {
+    ReadError::Refused {
+        code: ErrorCode::FrameTooSlow,
+        message: format!("a frame came in at less than {FRAME_BYTES_PER_SECOND_MIN} B/s: send a frame whole, on a better link"),
+    }
+}
+
+/// What a frame that is too long is refused with.
+pub(crate) fn too_large(what: &str) -> ReadError {
+    let bytes_max = cloudsync_protocol::limits::FRAME_BYTES_MAX;
+    ReadError::Refused {
+        code: ErrorCode::FrameTooLarge,
+        message: format!("{what}, allowed are {bytes_max} B: split the push, ask for less"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_keeps_its_pace_is_given_time_by_its_bytes() {
+        let start = Instant::now();
+        let mut pace = Pace::begun(start);
+        assert_eq!(pace.deadline(), start + FRAME_GRACE);
+        pace.add(250);
+        assert_eq!(pace.deadline(), start + FRAME_GRACE + Duration::from_millis(2500));
+    }
+}

@@ -1,0 +1,122 @@
+//! From the first byte to *welcome*, the same on every carrier: challenge, account calls, hello.
+//!
+//! Never: waiting without a deadline, or going on after a frame that has no place here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloudsync_protocol::frame::{Challenge, Hello};
+use cloudsync_protocol::limits::{HELLO_TIMEOUT, PROTOCOL_VERSION};
+use cloudsync_protocol::statement::Carrier;
+use cloudsync_protocol::{ErrorCode, Failure, Frame, Nonce, codec};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::framing::{ReadError, Sink, Source, WriteError};
+use crate::shared::{Shared, now_ms};
+
+/// From the answer to an account call to the next one: the client stretches the password meanwhile.
+const ACCOUNT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Account calls of one connection; registering and enrolling takes three.
+const ACCOUNT_CALLS_MAX: u32 = 32;
+
+/// Why a connection ends before *welcome*.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The client is told, then the connection closes.
+    Tell(Failure),
+    /// The client closed it.
+    Left,
+    /// It broke, or takes nothing.
+    Lost(String),
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Refused { code, message } => Self::Tell(Failure::new(0, code, message)),
+            ReadError::Lost(why) => Self::Lost(why),
+        }
+    }
+}
+
+impl From<WriteError> for Refusal {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::TooSlow => Self::Lost("it takes nothing".to_owned()),
+            WriteError::Lost(why) => Self::Lost(why),
+        }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Tell(failure)
+    }
+}
+
+/// What a client proved itself with, and the nonce that it signed.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    pub(crate) nonce: Nonce,
+    pub(crate) hello: Hello,
+}
+
+/// Decodes a frame, or says why not.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Frame, Failure> {
+    codec::decode(bytes).map_err(|error| Failure::new(0, ErrorCode::Malformed, format!("not a frame: {error}")))
+}
+
+/// Sends the challenge and answers account calls until a hello comes.
+pub(crate) async fn greet<R: Source, W: Sink>(
+    shared: &Arc<Shared>,
+    carrier: Carrier,
+    source: &mut R,
+    sink: &mut W,
+) -> Result<Greeting, Refusal> {
+    let nonce = Nonce(rand::random());
+    let challenge = Challenge { nonce, server_ts: now_ms(), version_min: PROTOCOL_VERSION, version_max: PROTOCOL_VERSION };
+    let mut deadline = Instant::now() + HELLO_TIMEOUT;
+    send(sink, deadline, challenge.into()).await?;
+    let mut conversation = shared.accounts.converse(nonce);
+    for _ in 0..=ACCOUNT_CALLS_MAX {
+        let bytes = tokio::select! {
+            () = shared.leaving.cancelled() => return Err(leaving().into()),
+            next = tokio::time::timeout_at(deadline, source.next()) => {
+                next.map_err(|_| hello_timeout())??.ok_or(Refusal::Left)?
+            }
+        };
+        let frame = decode(&bytes)?;
+        if let Frame::Hello(hello) = frame {
+            return Ok(Greeting { nonce, hello });
+        }
+        let name = frame.name();
+        let answer = match conversation.handle(frame, now_ms()).await {
+            Ok(answer) => {
+                deadline = Instant::now() + ACCOUNT_CALL_TIMEOUT;
+                answer
+            }
+            Err(failure) if failure.request == 0 => return Err(failure.into()),
+            Err(failure) => failure.into(),
+        };
+        debug!(carrier = carrier.name(), call = name, answer = answer.name(), "account call");
+        send(sink, deadline, answer).await?;
+    }
+    let message = format!("more than {ACCOUNT_CALLS_MAX} account calls on one connection: connect again");
+    Err(Failure::new(0, ErrorCode::TooManyRequests, message).into())
+}
+
+/// Sends a frame while the client may still be waited for.
+async fn send<W: Sink>(sink: &mut W, deadline: Instant, frame: Frame) -> Result<(), Refusal> {
+    let sent = tokio::time::timeout_at(deadline, sink.send(codec::encode(&frame).into())).await;
+    Ok(sent.map_err(|_| Refusal::Lost("it takes nothing".to_owned()))??)
+}
+
+fn hello_timeout() -> Refusal {
+    let message = format!("no hello within {} s: say hello at once after the challenge", HELLO_TIMEOUT.as_secs());
+    Refusal::Tell(Failure::new(0, ErrorCode::HelloTimeout, message))
+}
+
+fn leaving() -> Failure {
+    Failure { retry_after_ms: Some(1000), ..Failure::new(0, ErrorCode::GoingAway, "this node is leaving: connect again") }
+}

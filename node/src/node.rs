@@ -1,0 +1,238 @@
+//! A node: started from a [`Config`], stopped by [`Node::shutdown`].
+//!
+//! Never: reading the command line, or a task that outlives it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloudsync_accounts::{Accounts, IfAbsent, Secrets, SecretsError};
+use cloudsync_actors::{Region, SystemClock};
+use cloudsync_protocol::Hash;
+use cloudsync_protocol::statement::Carrier;
+use cloudsync_storage::Store;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::certificate::{Certificate, CertificateError};
+use crate::config::{Config, StoreSource};
+use crate::data_folder::{self, DataFolderError};
+use crate::joints::{AccountTokens, RegionRosters};
+use crate::shared::Shared;
+use crate::sockets::{self, BindError};
+use crate::telemetry::{self, Meters, TelemetryError};
+use crate::{http, listeners, quic_endpoint, tls};
+
+/// How often metrics that are not asked for are folded up.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// From the last word to each client to the end of its connection.
+const CLOSING_TIMEOUT: Duration = Duration::from_millis(1500);
+/// For the last QUIC packets.
+const QUIC_IDLE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Why a node doesn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder can't be used.
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
+    /// There are no secrets.
+    #[error("secrets: {0}")]
+    Secrets(#[from] SecretsError),
+    /// There is no certificate.
+    #[error("certificate: {0}")]
+    Certificate(#[from] CertificateError),
+    /// The certificate can't serve TLS.
+    #[error("certificate: {0}")]
+    Tls(#[from] rustls::Error),
+    /// An address can't be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The QUIC endpoint can't start.
+    #[error("cannot serve QUIC: {0}")]
+    Quic(std::io::Error),
+    /// Metrics can't be recorded.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The actors can't start.
+    #[error(transparent)]
+    Region(#[from] cloudsync_actors::StartError),
+    /// A step that blocks broke off.
+    #[error("starting broke off: {0}")]
+    Join(#[from] tokio::task::JoinError),
+}
+
+/// Where a node listens, with the ports that it got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// QUIC, on UDP.
+    pub quic: Option<SocketAddr>,
+    /// HTTPS and wss.
+    pub https: Option<SocketAddr>,
+    /// WebSocket without TLS.
+    pub ws: Option<SocketAddr>,
+    /// Health and metrics.
+    pub admin: Option<SocketAddr>,
+}
+
+/// A running node. Dropping it ends everything at once; [`shutdown`](Self::shutdown) says goodbye first.
+#[derive(Debug)]
+pub struct Node {
+    addresses: Addresses,
+    certificate_sha256: Hash,
+    shared: Arc<Shared>,
+    region: Region,
+    endpoint: Option<quinn::Endpoint>,
+    drain_timeout: Duration,
+}
+
+/// Bound sockets, before anything is served.
+struct Sockets {
+    quic: Option<std::net::UdpSocket>,
+    https: Option<tokio::net::TcpListener>,
+    ws: Option<tokio::net::TcpListener>,
+    admin: Option<tokio::net::TcpListener>,
+}
+
+impl Sockets {
+    fn bind(listen: &crate::config::Listen) -> Result<Self, BindError> {
+        if let Some(address) = listen.ws.filter(|address| !address.ip().is_loopback()) {
+            return Err(BindError::NotLoopback { address });
+        }
+        Ok(Self {
+            quic: listen.quic.map(|address| sockets::udp("quic", address)).transpose()?,
+            https: listen.https.map(|address| sockets::tcp("https", address)).transpose()?,
+            ws: listen.ws.map(|address| sockets::tcp("ws", address)).transpose()?,
+            admin: listen.admin.map(|address| sockets::tcp("admin", address)).transpose()?,
+        })
+    }
+
+    fn addresses(&self) -> Addresses {
+        let tcp = |listener: &Option<tokio::net::TcpListener>| listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        Addresses {
+            quic: self.quic.as_ref().and_then(|socket| socket.local_addr().ok()),
+            https: tcp(&self.https),
+            ws: tcp(&self.ws),
+            admin: tcp(&self.admin),
+        }
+    }
+}
+
+impl Node {
+    /// Opens the data folder and the store, then serves. When it returns, every listener takes connections.
+    ///
+    /// # Errors
+    /// What is wrong, why, and what to do about it; nothing is left running.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let metrics = telemetry::metrics()?;
+        cloudsync_actors::metrics::describe();
+        let (store, secrets, certificate) = open(&config).await?;
+        let rosters = Arc::new(RegionRosters::default());
+        let accounts = Accounts::new(Arc::clone(&secrets), &config.accounts, Arc::clone(&store), rosters.clone());
+        let tokens = Arc::new(AccountTokens(accounts.clone()));
+        // Before the region: an address that is taken ends the start with nothing running.
+        let bound = Sockets::bind(&config.listen)?;
+        let region = Region::start(Arc::clone(&store), tokens, Arc::new(SystemClock), config.region).await?;
+        rosters.set(region.clone());
+        let shared = Arc::new(Shared {
+            accounts,
+            region: region.clone(),
+            nodes: config.nodes,
+            meters_quic: Meters::new(Carrier::Quic),
+            meters_websocket: Meters::new(Carrier::WebSocket),
+            tasks: TaskTracker::new(),
+            leaving: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            places: Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS))),
+        });
+        let addresses = bound.addresses();
+        let quic = tls::quic(&certificate)?;
+        let endpoint = bound.quic.map(|socket| quic_endpoint::start(socket, quic, secrets.quic_reset_key()));
+        let endpoint = endpoint.transpose().map_err(StartError::Quic)?;
+        if let Some(endpoint) = &endpoint {
+            shared.spawn(quic_endpoint::accept(Arc::clone(&shared), endpoint.clone()));
+        }
+        let public = http::public(Arc::clone(&shared));
+        if let Some(listener) = bound.https {
+            shared.spawn(listeners::https(Arc::clone(&shared), listener, tls::https(&certificate)?, public.clone()));
+        }
+        if let Some(listener) = bound.ws {
+            shared.spawn(listeners::plain(Arc::clone(&shared), listener, public));
+        }
+        if let Some(listener) = bound.admin {
+            let router = http::admin(http::Admin { shared: Arc::clone(&shared), store: Arc::clone(&store), metrics: metrics.clone() });
+            shared.spawn(listeners::admin(Arc::clone(&shared), listener, router));
+        }
+        shared.spawn(keep_up(shared.leaving.clone(), metrics));
+        info!(?addresses, backend = store.backend(), certificate_sha256 = %certificate.sha256, "serving");
+        Ok(Self { addresses, certificate_sha256: certificate.sha256, shared, region, endpoint, drain_timeout: config.drain_timeout })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// What clients pin.
+    #[must_use]
+    pub const fn certificate_sha256(&self) -> Hash {
+        self.certificate_sha256
+    }
+
+    /// Takes nothing new, lets work in flight end, tells every client, and ends; within `drain_timeout` and two seconds.
+    pub async fn shutdown(self) {
+        self.shared.leaving.cancel();
+        let drained = self.region.drain(self.drain_timeout).await;
+        self.shared.tasks.close();
+        let connections = self.shared.tasks.len();
+        if tokio::time::timeout(CLOSING_TIMEOUT, self.shared.tasks.wait()).await.is_err() {
+            warn!(connections = self.shared.tasks.len(), "connections are cut off");
+        }
+        self.shared.ended.cancel();
+        self.shared.tasks.wait().await;
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.close(quinn::VarInt::from_u32(crate::close::quic(cloudsync_protocol::ErrorCode::GoingAway)), b"going_away");
+            // A client that acknowledges nothing is left behind.
+            let _ = tokio::time::timeout(QUIC_IDLE_TIMEOUT, endpoint.wait_idle()).await;
+        }
+        info!(sessions = drained.sessions, users_cut_off = drained.users_cut_off, connections, "ended");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.shared.leaving.cancel();
+        self.shared.ended.cancel();
+    }
+}
+
+/// Folds up what metrics gather, until the node leaves.
+async fn keep_up(leaving: CancellationToken, metrics: PrometheusHandle) {
+    let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            () = leaving.cancelled() => return,
+            _ = interval.tick() => metrics.run_upkeep(),
+        }
+    }
+}
+
+/// What blocks: the data folder, the store, the secrets (making them takes a second), the certificate.
+async fn open(config: &Config) -> Result<(Arc<dyn Store>, Arc<Secrets>, Certificate), StartError> {
+    let (data, source, certificate) = (config.data.clone(), config.store.clone(), config.certificate.clone());
+    tokio::task::spawn_blocking(move || {
+        data_folder::create(&data)?;
+        let (store, if_absent): (Arc<dyn Store>, IfAbsent) = match source {
+            StoreSource::Given(store) => (store, IfAbsent::Create),
+            StoreSource::Embedded => data_folder::open_store(&data)?,
+        };
+        let secrets = Secrets::open(&data, if_absent)?;
+        let certificate = Certificate::open(&certificate, &data)?;
+        Ok((store, Arc::new(secrets), certificate))
+    })
+    .await?
+}

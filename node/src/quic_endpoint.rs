@@ -1,0 +1,91 @@
+//! The QUIC endpoint: its options, and taking connections.
+//!
+//! Never: 0-RTT, or a stateless reset key that changes: by it a client notices a restarted node at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use cloudsync_protocol::limits::HELLO_TIMEOUT;
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use tracing::debug;
+
+use crate::serve_quic;
+use crate::shared::{Place, Shared};
+
+/// A connection without a packet for that long is gone.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Often enough for NATs, which forget a UDP flow after 30 s or more (RFC 4787, REQ-5, asks for 2 min; many don't).
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Request streams that a client may have open.
+pub(crate) const REQUEST_STREAMS_MAX: u32 = 16;
+/// Bytes on their way on one stream, either direction; with 100 ms of round trip that is 2.5 MB/s.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// On all streams of a connection.
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Handshakes that wait to be taken.
+const INCOMING_MAX: usize = 1024;
+
+fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(u32::try_from(IDLE_TIMEOUT.as_millis()).unwrap_or(u32::MAX)))))
+        .keep_alive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .max_concurrent_bidi_streams(VarInt::from_u32(REQUEST_STREAMS_MAX))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        .datagram_receive_buffer_size(None);
+    transport
+}
+
+/// Starts the endpoint on a bound socket.
+pub(crate) fn start(socket: std::net::UdpSocket, crypto: QuicServerConfig, reset_key: &[u8; 64]) -> std::io::Result<Endpoint> {
+    let mut server = ServerConfig::with_crypto(Arc::new(crypto));
+    server.transport_config(Arc::new(transport())).migration(true).max_incoming(INCOMING_MAX);
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, reset_key);
+    Endpoint::new(EndpointConfig::new(Arc::new(reset_key)), Some(server), socket, Arc::new(quinn::TokioRuntime))
+}
+
+/// Takes connections until the node leaves.
+pub(crate) async fn accept(shared: Arc<Shared>, endpoint: Endpoint) {
+    loop {
+        let incoming = tokio::select! {
+            () = shared.leaving.cancelled() => return,
+            incoming = endpoint.accept() => incoming,
+        };
+        let Some(incoming) = incoming else { return };
+        match shared.place() {
+            Some(place) => {
+                let task = connect(Arc::clone(&shared), incoming, place);
+                shared.spawn(task);
+            }
+            None => incoming.refuse(),
+        }
+    }
+}
+
+async fn connect(shared: Arc<Shared>, incoming: quinn::Incoming, place: Place) {
+    let peer = incoming.remote_address();
+    let connecting = match incoming.accept() {
+        Ok(connecting) => connecting,
+        Err(error) => {
+            shared.meters_quic.handshake_failed("tls");
+            debug!(%peer, %error, "no QUIC handshake");
+            return;
+        }
+    };
+    match tokio::time::timeout(HELLO_TIMEOUT, connecting).await {
+        Ok(Ok(connection)) => serve_quic::serve(shared, connection, place).await,
+        Ok(Err(error)) => {
+            shared.meters_quic.handshake_failed("tls");
+            debug!(%peer, %error, "no QUIC handshake");
+        }
+        Err(_) => {
+            shared.meters_quic.handshake_failed("tls_timeout");
+            debug!(%peer, "QUIC handshake not finished in time");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A session on a carrier: opening it after *hello*, and feeding it what comes in.
+//!
+//! Never: rules. What a frame means is the actors' business; here it is decoded, once, and handed on.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloudsync_actors::{Device, Lane, OpenRequest, Outbound};
+use cloudsync_protocol::frame::Welcome;
+use cloudsync_protocol::limits::PROTOCOL_VERSION;
+use cloudsync_protocol::statement::Carrier;
+use cloudsync_protocol::{ErrorCode, Failure, Frame, codec};
+use tracing::debug;
+
+use crate::framing::{ReadError, Sink, Source};
+use crate::handshake::{Greeting, Refusal, decode};
+use crate::shared::{Shared, now_ms};
+
+/// How long a log's owner may take to read a roster before *hello* is answered `busy`.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a session ended, seen from its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadEnd {
+    /// The client closed its side.
+    Left,
+    /// The connection is gone.
+    Lost,
+    /// The session was ended, with a word to the client.
+    Ended,
+}
+
+/// Opens the session that a hello asks for and says welcome.
+pub(crate) async fn open<W: Sink>(
+    shared: &Arc<Shared>,
+    carrier: Carrier,
+    greeting: Greeting,
+    sink: &mut W,
+) -> Result<(Device, Outbound), Refusal> {
+    let Greeting { nonce, hello } = greeting;
+    if !(hello.version_min..=hello.version_max).contains(&PROTOCOL_VERSION) {
+        let message = format!("this node speaks version {PROTOCOL_VERSION}, the client {} to {}", hello.version_min, hello.version_max);
+        return Err(Failure::new(0, ErrorCode::VersionUnsupported, message).into());
+    }
+    let access = shared.accounts.verify_access(&hello.token, now_ms()).map_err(|error| Failure::new(0, error.code(), error.to_string()))?;
+    if access.device != hello.device {
+        return Err(Failure::new(0, ErrorCode::TokenMismatch, "the token is of another device than the one that says hello").into());
+    }
+    let request = OpenRequest {
+        user: access.user,
+        device: access.device,
+        carrier,
+        nonce,
+        token: hello.token,
+        token_expires_ts: access.expires_ts,
+        signature: hello.signature,
+    };
+    let opened = tokio::time::timeout(OPEN_TIMEOUT, shared.region.open(request)).await;
+    let (device, outbound) = opened.map_err(|_| {
+        let failure = Failure::new(0, ErrorCode::Busy, "the log's owner did not answer in time: say hello again");
+        Failure { retry_after_ms: Some(1000), ..failure }
+    })??;
+    let welcome = Welcome {
+        version: PROTOCOL_VERSION,
+        session: device.session(),
+        user: device.user(),
+        server_ts: now_ms(),
+        token_expires_ts: device.token_expires_ts(),
+        keyring_version: device.keyring_version(),
+        nodes: shared.nodes.clone(),
+    };
+    debug!(session = welcome.session, device = %device.device(), carrier = carrier.name(), client = %hello.client.escape_debug(), "session open");
+    sink.send(codec::encode(&Frame::from(welcome)).into()).await?;
+    Ok((device, outbound))
+}
+
+/// Hands one frame to the session; a frame that is none ends it.
+pub(crate) fn submit(device: &Device, bytes: &[u8], lane: Lane) -> Result<(), ReadEnd> {
+    match decode(bytes) {
+        Ok(frame) => {
+            device.submit(frame, bytes.len(), lane);
+            Ok(())
+        }
+        Err(failure) => {
+            device.fail(failure.code, failure.message);
+            Err(ReadEnd::Ended)
+        }
+    }
+}
+
+/// Ends the session as an end of reading asks for.
+pub(crate) fn refuse(device: &Device, error: ReadError) -> ReadEnd {
+    match error {
+        ReadError::Refused { code, message } => {
+            device.fail(code, message);
+            ReadEnd::Ended
+        }
+        ReadError::Lost(why) => {
+            debug!(session = device.session(), why, "connection lost");
+            ReadEnd::Lost
+        }
+    }
+}
+
+/// Feeds the session from its connection until either ends. Afterwards the session is over.
+pub(crate) async fn read<R: Source>(device: &Device, source: &mut R) -> ReadEnd {
+    let mut ended = pin!(device.ended());
+    let end = loop {
+        let next = tokio::select! {
+            () = &mut ended => break ReadEnd::Ended,
+            next = source.next() => next,
+        };
+        let submitted = match next {
+            Ok(Some(bytes)) => submit(device, &bytes, Lane::Control),
+            Ok(None) => Err(ReadEnd::Left),
+            Err(error) => Err(refuse(device, error)),
+        };
+        if let Err(end) = submitted {
+            break end;
+        }
+    };
+    match end {
+        ReadEnd::Left | ReadEnd::Lost => device.close(),
+        ReadEnd::Ended => {}
+    }
+    end
+}

@@ -1,0 +1,162 @@
+//! Logs to stderr, metrics to whoever asks the admin listener.
+//!
+//! Never: a secret, an e-mail address or a record in a line; a user, device or record id as a metric's label.
+
+use std::io::IsTerminal as _;
+use std::sync::OnceLock;
+
+use cloudsync_protocol::ErrorCode;
+use cloudsync_protocol::statement::Carrier;
+use metrics::Unit;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Open connections, by carrier.
+pub const CONNECTIONS: &str = "cloudsync_connections";
+/// Connections taken, by carrier.
+pub const CONNECTIONS_ACCEPTED: &str = "cloudsync_connections_accepted_total";
+/// Connections refused because there were too many.
+pub const CONNECTIONS_REFUSED: &str = "cloudsync_connections_refused_total";
+/// Failures to accept: no file descriptors, no memory.
+pub const ACCEPT_ERRORS: &str = "cloudsync_accept_errors_total";
+/// Bytes of frames that came in, by carrier.
+pub const BYTES_IN: &str = "cloudsync_received_bytes_total";
+/// Bytes of frames that went out, by carrier.
+pub const BYTES_OUT: &str = "cloudsync_sent_bytes_total";
+/// Connections that ended before *welcome*, by carrier and code.
+pub const HANDSHAKE_FAILURES: &str = "cloudsync_handshake_failures_total";
+/// Sessions that ended, by carrier and code; `closed` is the client's own wish, `lost` a broken connection.
+pub const SESSION_CLOSES: &str = "cloudsync_session_closes_total";
+/// Always 1; its labels say what runs.
+pub const BUILD_INFO: &str = "cloudsync_build_info";
+
+/// From 100 µs to 10 s: an fsync is about 0.2 to 20 ms, a push is one of them and two hops.
+const SECONDS: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Operations of a commit, records of a group.
+const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0];
+/// Sizes.
+const BYTES: &[f64] = &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0];
+
+/// Why logs or metrics could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter is not one.
+    #[error("log filter `{filter}`: {why}; allowed are levels (`info`) and `crate=level`, separated by commas")]
+    Filter { filter: String, why: String },
+    /// This process logs elsewhere already.
+    #[error("logs are already set up: {0}")]
+    Logs(String),
+    /// This process measures elsewhere already.
+    #[error("metrics can't be set up: {0}")]
+    Metrics(String),
+}
+
+/// Sends this process's logs to stderr.
+///
+/// # Errors
+/// The filter is wrong, or logs go elsewhere already.
+pub fn log_to_stderr(log: &Log) -> Result<(), TelemetryError> {
+    let text = log.filter.as_deref().unwrap_or("info");
+    let filter = EnvFilter::try_new(text).map_err(|error| TelemetryError::Filter { filter: text.to_owned(), why: error.to_string() })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let set = match log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).try_init(),
+    };
+    set.map_err(|error| TelemetryError::Logs(error.to_string()))
+}
+
+/// The process's one recorder; nodes in one process share it.
+static RECORDER: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
+
+/// The metrics of this process, recorded from the first call on.
+///
+/// # Errors
+/// Another recorder is installed.
+pub(crate) fn metrics() -> Result<PrometheusHandle, TelemetryError> {
+    RECORDER.get_or_init(|| install().map_err(|error| error.to_string())).clone().map_err(TelemetryError::Metrics)
+}
+
+fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES)?
+        .set_buckets(COUNTS)?
+        .install_recorder()?;
+    metrics::describe_gauge!(CONNECTIONS, Unit::Count, "open connections by carrier");
+    metrics::describe_counter!(CONNECTIONS_ACCEPTED, Unit::Count, "connections taken, by carrier");
+    metrics::describe_counter!(CONNECTIONS_REFUSED, Unit::Count, "connections refused because there were too many");
+    metrics::describe_counter!(ACCEPT_ERRORS, Unit::Count, "failures to accept a connection");
+    metrics::describe_counter!(BYTES_IN, Unit::Bytes, "bytes of frames that came in, by carrier");
+    metrics::describe_counter!(BYTES_OUT, Unit::Bytes, "bytes of frames that went out, by carrier");
+    metrics::describe_counter!(HANDSHAKE_FAILURES, Unit::Count, "connections that ended before welcome, by carrier and code");
+    metrics::describe_counter!(SESSION_CLOSES, Unit::Count, "sessions that ended, by carrier and code");
+    metrics::describe_gauge!(BUILD_INFO, Unit::Count, "always 1; the labels say what runs");
+    metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+/// What one carrier's connections count, looked up once per carrier.
+#[derive(Clone)]
+pub(crate) struct Meters {
+    pub(crate) carrier: Carrier,
+    pub(crate) connections: metrics::Gauge,
+    pub(crate) accepted: metrics::Counter,
+    pub(crate) bytes_in: metrics::Counter,
+    pub(crate) bytes_out: metrics::Counter,
+}
+
+impl Meters {
+    pub(crate) fn new(carrier: Carrier) -> Self {
+        let name = carrier.name();
+        Self {
+            carrier,
+            connections: metrics::gauge!(CONNECTIONS, "carrier" => name),
+            accepted: metrics::counter!(CONNECTIONS_ACCEPTED, "carrier" => name),
+            bytes_in: metrics::counter!(BYTES_IN, "carrier" => name),
+            bytes_out: metrics::counter!(BYTES_OUT, "carrier" => name),
+        }
+    }
+
+    pub(crate) fn handshake_failed(&self, why: &'static str) {
+        metrics::counter!(HANDSHAKE_FAILURES, "carrier" => self.carrier.name(), "code" => why).increment(1);
+    }
+
+    pub(crate) fn session_closed(&self, why: &'static str) {
+        metrics::counter!(SESSION_CLOSES, "carrier" => self.carrier.name(), "code" => why).increment(1);
+    }
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meters").field("carrier", &self.carrier).finish_non_exhaustive()
+    }
+}
+
+/// Counts one open connection for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Counted(Meters);
+
+impl Counted {
+    pub(crate) fn new(meters: &Meters) -> Self {
+        meters.accepted.increment(1);
+        meters.connections.increment(1.0);
+        Self(meters.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.decrement(1.0);
+    }
+}
+
+/// A code as a label.
+pub(crate) const fn label(code: Option<ErrorCode>) -> &'static str {
+    match code {
+        Some(code) => code.name(),
+        None => "closed",
+    }
+}

@@ -1,0 +1,53 @@
+//! The TLS configurations of the two carriers, from one certificate and one provider (aws-lc-rs).
+//!
+//! Never: 0-RTT; a request that is replayed must not be taken before something replayable needs it.
+
+use std::sync::Arc;
+
+use cloudsync_protocol::limits::ALPN;
+use quinn::crypto::rustls::QuicServerConfig;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedProtocolVersion};
+
+use crate::certificate::Certificate;
+
+/// Plaintext that one TLS connection buffers before the socket takes it.
+pub(crate) const TLS_BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// Session tickets a TLS 1.3 handshake gives out; a client that connects again needs one.
+const TICKETS: usize = 1;
+
+/// Whatever the name asked for: a node has one certificate.
+#[derive(Debug)]
+struct OneCertificate(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for OneCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+fn server_config(certificate: &Certificate, versions: &[&'static SupportedProtocolVersion]) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(OneCertificate(Arc::clone(&certificate.key))));
+    config.max_early_data_size = 0;
+    config.send_tls13_tickets = TICKETS;
+    Ok(config)
+}
+
+/// For HTTPS and WebSocket.
+pub(crate) fn https(certificate: &Certificate) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = server_config(certificate, &[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// For QUIC, which knows TLS 1.3 only (RFC 9001, 4.2).
+pub(crate) fn quic(certificate: &Certificate) -> Result<QuicServerConfig, rustls::Error> {
+    let mut config = server_config(certificate, &[&rustls::version::TLS13])?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    QuicServerConfig::try_from(config).map_err(|error| rustls::Error::General(error.to_string()))
+}

@@ -1,0 +1,138 @@
+//! Frames over a WebSocket: one binary message is one frame, in fragments that bound what a connection buffers.
+//!
+//! Never: compression (it would tell lengths of ciphertext apart, and costs memory), or text.
+
+use bytes::Bytes;
+use cloudsync_protocol::ErrorCode;
+use cloudsync_protocol::limits::FRAME_BYTES_MAX;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame as Fragment};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use crate::framing::{ReadError, Sink, Source, WriteError, too_large, too_slow};
+use crate::paced::{FrameEnd, Paced, Stalled};
+use crate::telemetry::Meters;
+
+/// What one read of the socket takes; the default of 128 KiB would cost every idle connection as much.
+const READ_BUFFER_BYTES: usize = 4096;
+/// A message goes out in fragments of this size, so that no connection keeps a buffer of a whole frame.
+const FRAGMENT_BYTES: usize = 16 * 1024;
+/// Fragments and pongs that wait for the socket.
+const WRITE_BUFFER_BYTES_MAX: usize = 4 * FRAGMENT_BYTES;
+
+/// Options that keep a connection small.
+pub(crate) fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX))
+}
+
+/// Both halves of an upgraded connection.
+pub(crate) async fn split<S: AsyncRead + AsyncWrite + Unpin + Send>(io: S, meters: &Meters) -> (WebSocketSource<S>, WebSocketSink<S>) {
+    let (paced, frame_end) = Paced::new(io);
+    let stream = WebSocketStream::from_raw_socket(paced, Role::Server, Some(config())).await;
+    let (sink, stream) = stream.split();
+    (WebSocketSource { stream, frame_end, meters: meters.clone() }, WebSocketSink { sink, meters: meters.clone() })
+}
+
+/// Frames that come in.
+#[derive(Debug)]
+pub(crate) struct WebSocketSource<S> {
+    stream: SplitStream<WebSocketStream<Paced<S>>>,
+    frame_end: FrameEnd,
+    meters: Meters,
+}
+
+fn refused(code: ErrorCode, message: impl Into<String>) -> ReadError {
+    ReadError::Refused { code, message: message.into() }
+}
+
+fn read_error(error: Error) -> ReadError {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { size, .. }) => too_large(&format!("a message of {size} B")),
+        Error::Io(io) if Stalled::of(&io) == Some(Stalled::Reading) => too_slow(),
+        Error::Io(io) if Stalled::of(&io) == Some(Stalled::Writing) => {
+            refused(ErrorCode::TooSlow, "nothing was read for too long: read what is sent, or close")
+        }
+        Error::Protocol(protocol) => refused(ErrorCode::Malformed, format!("not WebSocket: {protocol}")),
+        Error::Utf8(_) | Error::Capacity(_) => refused(ErrorCode::Malformed, error.to_string()),
+        _ => ReadError::Lost(error.to_string()),
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for WebSocketSource<S> {
+    async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        loop {
+            let message = match self.stream.next().await {
+                None | Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => return Ok(None),
+                Some(Err(error)) => return Err(read_error(error)),
+                Some(Ok(message)) => message,
+            };
+            self.frame_end.reached();
+            match message {
+                Message::Binary(frame) => {
+                    self.meters.bytes_in.increment(frame.len() as u64);
+                    return Ok(Some(frame));
+                }
+                Message::Text(_) => return Err(refused(ErrorCode::Malformed, "a text message: frames are binary messages")),
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+                Message::Close(_) => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Frames that go out.
+#[derive(Debug)]
+pub(crate) struct WebSocketSink<S> {
+    sink: SplitSink<WebSocketStream<Paced<S>>, Message>,
+    meters: Meters,
+}
+
+fn write_error(error: Error) -> WriteError {
+    match error {
+        Error::Io(io) if Stalled::of(&io).is_some() => WriteError::TooSlow,
+        _ => WriteError::Lost(error.to_string()),
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Sink for WebSocketSink<S> {
+    async fn send(&mut self, frame: Bytes) -> Result<(), WriteError> {
+        let mut rest = frame;
+        let bytes = rest.len() as u64;
+        let mut data = Data::Binary;
+        loop {
+            let fragment = rest.split_to(rest.len().min(FRAGMENT_BYTES));
+            let message = Message::Frame(Fragment::message(fragment, OpCode::Data(data), rest.is_empty()));
+            self.sink.send(message).await.map_err(write_error)?;
+            if rest.is_empty() {
+                break;
+            }
+            data = Data::Continue;
+        }
+        self.meters.bytes_out.increment(bytes);
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> WebSocketSink<S> {
+    /// Says why it ends, as far as the peer still reads.
+    pub(crate) async fn close(&mut self, code: CloseCode, reason: &'static str) -> Result<(), WriteError> {
+        let close = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+        self.sink.send(Message::Close(Some(close))).await.map_err(write_error)
+    }
+}
+
+/// The byte stream below, once frames are over.
+pub(crate) fn reunite<S: AsyncRead + AsyncWrite + Unpin + Send>(source: WebSocketSource<S>, sink: WebSocketSink<S>) -> Option<Paced<S>> {
+    sink.sink.reunite(source.stream).ok().map(WebSocketStream::into_inner)
+}
