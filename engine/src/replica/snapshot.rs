@@ -56,6 +56,14 @@ impl<T: Tables> Replica<'_, T> {
         Ok(self.tables.marks()?.snapshot.map(|progress| progress.resume))
     }
 
+    /// Gives up a snapshot under way, after `snapshot_invalid`: attach again. What it brought is kept; reading on from the
+    /// cursor, or a new snapshot, passes over it.
+    pub fn snapshot_abandoned(&mut self) -> Result<(), TablesError> {
+        let mut marks = self.tables.marks()?;
+        marks.snapshot = None;
+        self.tables.set_marks(&marks)
+    }
+
     /// Applies the page that was asked for with `asked` (nothing: the first).
     pub fn snapshot_page(
         &mut self,

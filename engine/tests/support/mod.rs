@@ -3,8 +3,15 @@
 //! Never: the rules under test. Whatever a test asserts is decided in `engine`.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "a test may panic where it stands")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic where it stands"
+)]
 #![allow(missing_debug_implementations, unreachable_pub, reason = "a module of test binaries")]
 
 pub mod keys;
 pub mod log;
+pub mod sim;

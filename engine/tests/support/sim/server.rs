@@ -1,0 +1,259 @@
+//! The node's shell round [`User`]: carries out its effects one at a time, when the seed says so, and dies when it says so.
+//!
+//! Never: a decision. What the store says of a commit is the seed's.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use cloudsync_engine::invariants::Claims;
+use cloudsync_engine::session::SessionId;
+use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Effect, Event, Options, PageRead, User};
+use cloudsync_protocol::statement::RosterChange;
+use cloudsync_protocol::{DeviceId, Frame, Seq, View, codec};
+
+use super::network::Network;
+use super::rng::Rng;
+use super::store::Store;
+use crate::support::keys::LOG;
+
+#[derive(Debug, Default)]
+pub struct Server {
+    user: Option<User>,
+    pub store: Store,
+    waiting: VecDeque<Effect>,
+    claims: Claims,
+    calls: u64,
+    activations: u64,
+    pub enrolled: Vec<(CallId, bool)>,
+}
+
+/// Whether the store does what it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weather {
+    Fair,
+    Foul,
+}
+
+impl Server {
+    /// Effects that wait for the store.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Nothing is to come without a new request.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.user.as_ref().is_none_or(User::is_idle)
+    }
+
+    /// Loses everything but the store. Connections end too: that is the caller's.
+    pub fn crash(&mut self) {
+        self.user = None;
+        for effect in std::mem::take(&mut self.waiting) {
+            self.orphan(effect);
+        }
+    }
+
+    /// A commit on its way when its owner died may apply later.
+    fn orphan(&mut self, effect: Effect) {
+        if let Effect::Persist(commit) = effect {
+            self.store.parked.push(*commit);
+        }
+    }
+
+    pub fn enrol(&mut self, now_ms: u64, changes: Vec<RosterChange>, network: &mut Network) -> CallId {
+        self.calls += 1;
+        let call = CallId(self.calls);
+        self.handle(now_ms, Event::Enrol { call, changes }, network);
+        call
+    }
+
+    pub fn closed(&mut self, now_ms: u64, session: SessionId, network: &mut Network) {
+        if self.user.is_some() {
+            self.handle(now_ms, Event::Closed { session }, network);
+        }
+    }
+
+    pub fn wake(&mut self, now_ms: u64, network: &mut Network) {
+        if self.user.as_ref().and_then(User::wake_at_ms).is_some_and(|at_ms| at_ms <= now_ms) {
+            self.handle(now_ms, Event::Wake, network);
+        }
+    }
+
+    /// A request of a session.
+    pub fn request(&mut self, now_ms: u64, session: SessionId, network: &mut Network) {
+        let Some(wire) = network.wires.get_mut(&session) else { return };
+        let Some(frame) = wire.requests.pop_front() else { return };
+        let peer = wire.peer;
+        let event = match frame {
+            Frame::Attach(attach) => Event::Attach { peer, attach },
+            Frame::Pull(pull) => Event::Pull { peer, pull },
+            Frame::Snapshot(snapshot) => Event::Snapshot { peer, snapshot },
+            Frame::Claim(claim) => Event::Claim { peer, claim },
+            Frame::Push(push) => {
+                let frame_bytes = codec::encode(&Frame::Push(push.clone())).len();
+                Event::Push { peer, push, frame_bytes }
+            }
+            other => panic!("a client does not send {other:?}"),
+        };
+        self.handle(now_ms, event, network);
+    }
+
+    fn handle(&mut self, now_ms: u64, event: Event, network: &mut Network) {
+        if self.user.is_none() {
+            self.activations += 1;
+            let mut seed = [5; 32];
+            seed[..8].copy_from_slice(&self.activations.to_be_bytes());
+            let options = Options { log: LOG, view: View(1), seed, retry_after_ms: 10 };
+            let mut user = User::new(options, Vec::new());
+            let effects = user.handle(now_ms, Event::Start);
+            self.user = Some(user);
+            self.carry_out(effects, network);
+        }
+        let effects = self.user.as_mut().map(|user| user.handle(now_ms, event)).unwrap_or_default();
+        self.carry_out(effects, network);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>, network: &mut Network) {
+        for effect in effects {
+            match effect {
+                Effect::Acquire(_)
+                | Effect::ReadRoster { .. }
+                | Effect::ReadHead { .. }
+                | Effect::ReadRow { .. }
+                | Effect::LookUp { .. }
+                | Effect::Persist(_)
+                | Effect::ReadPage { .. } => self.waiting.push_back(effect),
+                Effect::Answer { session, frame, .. } => self.answer(session, *frame, network),
+                Effect::FanOut(fan_out) => {
+                    self.check_told(fan_out.head);
+                    for session in fan_out.to {
+                        network.event(session, Arc::clone(&fan_out.frame));
+                    }
+                    if let Some((session, committed)) = fan_out.own {
+                        if let Some(wire) = network.wires.get(&session) {
+                            self.claims.committed(wire.peer.device, session, committed.from.next()).unwrap();
+                        }
+                        network.event(session, Arc::new(committed.into()));
+                    }
+                }
+                Effect::Enrolled { call, outcome } => self.enrolled.push((call, outcome.is_ok())),
+                Effect::Opened { .. } | Effect::CloseDevice { .. } | Effect::RevokeFamilies { .. } => {
+                    panic!("nobody said hello or was revoked")
+                }
+                Effect::Violated(violation) => panic!("{violation}"),
+                Effect::Stop(_) => self.take_over(network),
+            }
+        }
+    }
+
+    /// The region activates afresh when somebody asks; here, sessions simply attach again.
+    fn take_over(&mut self, network: &mut Network) {
+        let passivated = self.user.take().map(User::into_attached);
+        for effect in std::mem::take(&mut self.waiting) {
+            match effect {
+                // Answered by the shell, whoever owns the log.
+                Effect::ReadPage { .. } => self.waiting.push_back(effect),
+                other => self.orphan(other),
+            }
+        }
+        for peer in passivated.map(|passivated| passivated.attached).unwrap_or_default() {
+            lag(network, peer.session, self.store.head_seq());
+        }
+    }
+
+    /// V2: what a client is told is durable.
+    fn check_told(&self, told: Seq) {
+        cloudsync_engine::invariants::told_is_durable(told, self.store.head_seq()).unwrap();
+    }
+
+    fn answer(&mut self, session: SessionId, frame: Frame, network: &mut Network) {
+        let device = network.wires.get(&session).map(|wire| wire.peer.device);
+        if let Frame::Pushed(pushed) = &frame {
+            self.check_told(pushed.to);
+        }
+        if let (Frame::Claimed(claimed), Some(device)) = (&frame, device) {
+            self.check_told(claimed.last.seq);
+            let others: Vec<SessionId> = others_of(network, device, session);
+            self.claims.claimed(device, session, &others, self.store.head_seq());
+        }
+        network.answer(session, frame);
+    }
+
+    /// Carries out one effect that waits for the store, and says what came of it.
+    pub fn store_step(&mut self, now_ms: u64, weather: Weather, rng: &mut Rng, network: &mut Network) {
+        let foul = |rng: &mut Rng, percent| weather == Weather::Foul && rng.chance(percent);
+        if !self.store.parked.is_empty() && (weather == Weather::Fair || rng.chance(30)) {
+            let late = self.store.parked.remove(0);
+            self.store.commit(&late);
+        }
+        if self.waiting.is_empty() {
+            return;
+        }
+        let Some(effect) = self.waiting.remove(rng.index(self.waiting.len())) else { return };
+        let event = match effect {
+            Effect::Acquire(acquire) => {
+                let lost = foul(rng, 10);
+                let outcome = if lost && rng.chance(50) {
+                    AcquireOutcome::InDoubt
+                } else {
+                    let head = self.store.acquire(&acquire);
+                    if lost { AcquireOutcome::InDoubt } else { AcquireOutcome::Won(Box::new(head)) }
+                };
+                Event::Acquired { owner: acquire.owner, outcome }
+            }
+            Effect::ReadRoster { read } => Event::RosterRead { read, outcome: Ok(self.store.roster()) },
+            Effect::ReadHead { read } => Event::HeadRead { read, outcome: Ok(self.store.head.clone()) },
+            Effect::ReadRow { read, seq } => Event::RowRead { read, outcome: Ok(self.store.row_hash(seq)) },
+            Effect::LookUp { read, records } => {
+                let found = records.iter().map(|key| self.store.look_up(key)).collect();
+                Event::Found { read, outcome: Ok(found) }
+            }
+            Effect::Persist(commit) => {
+                let id = commit.head.commit;
+                let outcome = match rng.below(4) {
+                    0 if foul(rng, 40) => CommitOutcome::Unknown,
+                    1 if foul(rng, 40) => {
+                        self.store.commit(&commit);
+                        CommitOutcome::Unknown
+                    }
+                    2 if foul(rng, 40) => {
+                        self.store.parked.push(*commit);
+                        CommitOutcome::Unknown
+                    }
+                    3 if foul(rng, 20) => CommitOutcome::Unavailable,
+                    _ if self.store.commit(&commit) => CommitOutcome::Durable,
+                    _ => CommitOutcome::Fenced,
+                };
+                Event::Persisted { commit: id, outcome }
+            }
+            Effect::ReadPage { session, page } => {
+                self.read_page(session, page, network);
+                return;
+            }
+            other => panic!("{other:?} does not wait for the store"),
+        };
+        self.handle(now_ms, event, network);
+    }
+
+    fn read_page(&self, session: SessionId, page: PageRead, network: &mut Network) {
+        let frame = match page {
+            PageRead::Pull { request, timeline, from, to } => self.store.page(request, timeline, from.seq, to).into(),
+            PageRead::Snapshot { request, resume } => self.store.snapshot(request, resume.as_ref()).into(),
+            PageRead::History { .. } => panic!("nobody asks for history"),
+        };
+        network.answer(session, frame);
+    }
+}
+
+/// Drops a session's events and says so.
+pub fn lag(network: &mut Network, session: SessionId, head: Seq) {
+    if let Some(wire) = network.wires.get_mut(&session) {
+        wire.events.clear();
+        wire.lagging = true;
+        wire.events.push_back(Arc::new(cloudsync_protocol::frame::Lagging { log: 0, head }.into()));
+    }
+}
+
+fn others_of(network: &Network, device: DeviceId, session: SessionId) -> Vec<SessionId> {
+    network.wires.values().filter(|wire| wire.peer.device == device && wire.peer.session != session).map(|wire| wire.peer.session).collect()
+}

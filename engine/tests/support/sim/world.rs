@@ -1,0 +1,316 @@
+//! The whole: steps drawn from a seed, then a drain without faults, then what must be true.
+//!
+//! Never: an assertion left out because a fault was injected.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use cloudsync_engine::invariants;
+use cloudsync_engine::replica::{Content, EditError, EditId, Fate, NewEdit, Onto, Opener, Record, Tables};
+use cloudsync_engine::session::SessionId;
+use cloudsync_protocol::{Entry, Hash, Operation, RecordKey, Seq, Version};
+
+use super::device::Client;
+use super::network::Network;
+use super::rng::Rng;
+use super::server::{Server, Weather, lag};
+use crate::support::keys::{identify, key};
+
+/// An edit as it was made.
+#[derive(Debug, Clone)]
+pub struct Made {
+    pub id: EditId,
+    pub key: RecordKey,
+    pub content: Content,
+}
+
+/// How a world is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    pub devices: u8,
+    pub processes: usize,
+    pub steps: u64,
+    pub records: u64,
+}
+
+const START_MS: u64 = 1_000_000;
+const DRAIN_STEPS_MAX: u64 = 60_000;
+
+#[derive(Debug)]
+pub struct World {
+    rng: Rng,
+    now_ms: u64,
+    plan: Plan,
+    server: Server,
+    network: Network,
+    clients: Vec<Client>,
+    values: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, plan: Plan) -> Self {
+        let clients: Vec<Client> = (1..=plan.devices).map(|number| Client::new(number, plan.processes)).collect();
+        let mut world = Self {
+            rng: Rng::new(seed),
+            now_ms: START_MS,
+            plan,
+            server: Server::default(),
+            network: Network::default(),
+            clients,
+            values: 0,
+        };
+        let mut changes = vec![identify()];
+        changes.extend(world.clients.iter().map(|client| client.device.keys.enrol()));
+        let call = world.server.enrol(world.now_ms, changes, &mut world.network);
+        while world.server.is_waiting() {
+            world.server.store_step(world.now_ms, Weather::Fair, &mut world.rng, &mut world.network);
+        }
+        assert_eq!(world.server.enrolled, [(call, true)]);
+        world
+    }
+
+    /// Random events with faults, then everything comes to rest.
+    pub fn run(&mut self) {
+        for _ in 0..self.plan.steps {
+            self.step();
+        }
+        self.drain();
+        self.check();
+    }
+
+    fn step(&mut self) {
+        match self.rng.below(100) {
+            0..14 => self.edit(),
+            14..34 => self.work(),
+            34..56 => self.deliver_request(),
+            56..78 => self.deliver_back(),
+            78..94 => self.store(Weather::Foul),
+            94..96 => self.cut(),
+            96 => self.crash_device(),
+            97 if self.rng.chance(40) => self.crash_server(),
+            98 => self.lag(),
+            _ => self.tick(),
+        }
+    }
+
+    fn drain(&mut self) {
+        for _ in 0..DRAIN_STEPS_MAX {
+            match self.rng.below(4) {
+                0 => self.work(),
+                1 => self.deliver_request(),
+                2 => self.deliver_back(),
+                _ => self.store(Weather::Fair),
+            }
+            self.tick();
+            if self.is_quiet() {
+                return;
+            }
+        }
+        let stuck: Vec<_> = self.clients.iter_mut().map(|client| (client.device.replica().status(), &client.processes)).collect();
+        panic!("does not come to rest: {stuck:#?}");
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        let travelling = |wire: &super::network::Wire| {
+            !(wire.requests.is_empty() && wire.answers.is_empty() && wire.pages.is_empty() && wire.events.is_empty())
+        };
+        if !self.server.is_idle() || !self.server.store.parked.is_empty() || self.network.wires.values().any(travelling) {
+            return false;
+        }
+        let head = self.server.store.head_seq();
+        self.clients.iter_mut().all(|client| client.is_quiet(head))
+    }
+
+    // --- what may happen --------------------------------------------------------------------------------------
+
+    fn tick(&mut self) {
+        self.now_ms += 1 + self.rng.below(50);
+        self.server.wake(self.now_ms, &mut self.network);
+    }
+
+    fn store(&mut self, weather: Weather) {
+        self.server.store_step(self.now_ms, weather, &mut self.rng, &mut self.network);
+    }
+
+    fn client(&mut self) -> usize {
+        self.rng.index(self.clients.len())
+    }
+
+    fn work(&mut self) {
+        let (client, process) = (self.client(), self.rng.index(self.plan.processes));
+        self.clients[client].work(process, &mut self.rng, &mut self.network);
+    }
+
+    fn edit(&mut self) {
+        let client = self.client();
+        let key = key(&format!("r{}", self.rng.below(self.plan.records)));
+        self.values += 1;
+        let content = match self.rng.below(10) {
+            0 | 1 => Content::Deleted,
+            2..5 => Content::Value(Bytes::from(format!("common {}", self.rng.below(2)))),
+            _ => Content::Value(Bytes::from(format!("value {}", self.values))),
+        };
+        let now_ms = self.now_ms;
+        let client = &mut self.clients[client];
+        let new = NewEdit { key: key.clone(), content: content.clone(), onto: Onto::Replica, now_ms };
+        match client.device.transact(|replica, _| replica.edit(new.clone())) {
+            Ok(id) => client.edits.push(Made { id, key, content }),
+            Err(EditError::Conflicted { .. }) => {
+                // Its user settles it, one way or another; what was parked is theirs to give up.
+                let id = match self.rng.below(3) {
+                    0 => client.device.transact(|replica, _| replica.keep_mine(&key, now_ms)).unwrap().map(|id| (id, None)),
+                    1 => {
+                        client.device.transact(|replica, _| replica.drop_conflict(&key)).unwrap();
+                        None
+                    }
+                    _ => {
+                        let new = NewEdit { onto: Onto::Current, ..new };
+                        Some((client.device.transact(|replica, _| replica.edit(new)).unwrap(), Some(content)))
+                    }
+                };
+                let mine = client.edits.iter().rev().find(|made| made.key == key).map(|made| made.content.clone());
+                client.edits.retain(|made| made.key != key);
+                if let Some((id, content)) = id {
+                    client.edits.push(Made { id, key, content: content.or(mine).unwrap_or(Content::Deleted) });
+                }
+            }
+            Err(EditError::Tables(error)) => panic!("{error}"),
+        }
+    }
+
+    fn deliver_request(&mut self) {
+        let waiting: Vec<SessionId> =
+            self.network.wires.values().filter(|wire| !wire.requests.is_empty()).map(|wire| wire.peer.session).collect();
+        if !waiting.is_empty() {
+            let session = waiting[self.rng.index(waiting.len())];
+            self.server.request(self.now_ms, session, &mut self.network);
+        }
+    }
+
+    fn deliver_back(&mut self) {
+        let mut queues = Vec::new();
+        for wire in self.network.wires.values() {
+            let lengths = [wire.answers.len(), wire.pages.len(), wire.events.len()];
+            queues.extend(lengths.iter().enumerate().filter(|(_, length)| **length > 0).map(|(queue, _)| (wire.peer.session, queue)));
+        }
+        if queues.is_empty() {
+            return;
+        }
+        let (session, queue) = queues[self.rng.index(queues.len())];
+        let Some(wire) = self.network.wires.get_mut(&session) else { return };
+        let frame = match queue {
+            0 => wire.answers.pop_front().map(std::sync::Arc::new),
+            1 => wire.pages.pop_front().map(std::sync::Arc::new),
+            _ => wire.events.pop_front(),
+        };
+        let (Some(frame), Some((client, process))) = (frame, self.owner(session)) else { return };
+        self.clients[client].receive(process, &frame, &mut self.rng);
+    }
+
+    fn owner(&self, session: SessionId) -> Option<(usize, usize)> {
+        self.clients.iter().enumerate().find_map(|(client, held)| {
+            let process = held.processes.iter().position(|process| process.as_ref().is_some_and(|held| held.id == session));
+            process.map(|process| (client, process))
+        })
+    }
+
+    /// A connection is lost, with whatever was under way in either direction.
+    fn close(&mut self, session: SessionId) {
+        if let Some((client, process)) = self.owner(session) {
+            self.clients[client].processes[process] = None;
+        }
+        self.network.wires.remove(&session);
+        self.server.closed(self.now_ms, session, &mut self.network);
+    }
+
+    fn cut(&mut self) {
+        let sessions: Vec<SessionId> = self.network.wires.keys().copied().collect();
+        if !sessions.is_empty() {
+            let session = sessions[self.rng.index(sessions.len())];
+            self.close(session);
+        }
+    }
+
+    fn crash_device(&mut self) {
+        let client = self.client();
+        let sessions: Vec<SessionId> = self.clients[client].processes.iter().flatten().map(|session| session.id).collect();
+        sessions.into_iter().for_each(|session| self.close(session));
+    }
+
+    fn crash_server(&mut self) {
+        self.server.crash();
+        let sessions: Vec<SessionId> = self.network.wires.keys().copied().collect();
+        sessions.into_iter().for_each(|session| self.close(session));
+    }
+
+    fn lag(&mut self) {
+        let sessions: Vec<SessionId> = self.network.wires.keys().copied().collect();
+        if !sessions.is_empty() {
+            lag(&mut self.network, sessions[self.rng.index(sessions.len())], self.server.store.head_seq());
+        }
+    }
+
+    // --- what must be true ------------------------------------------------------------------------------------
+
+    fn check(&mut self) {
+        let store: BTreeMap<RecordKey, (Version, Seq, Hash)> = self
+            .server
+            .store
+            .current
+            .iter()
+            .map(|(key, row)| (key.clone(), (row.envelope.check().unwrap().version, row.seq, row.envelope.hash())))
+            .collect();
+        let history = self.history();
+        for client in &mut self.clients {
+            let records = client.device.tables.records(None, None, usize::MAX).unwrap();
+            for Record { key, content, envelope, .. } in &records {
+                assert_eq!(client.device.keys.open(&envelope.check().unwrap(), envelope).as_ref(), Ok(content), "{key}");
+            }
+            let replica: BTreeMap<_, _> =
+                records.into_iter().map(|record| (record.key, (record.version, record.seq, record.hash))).collect();
+            invariants::replica_equals_store(&replica, &store).unwrap();
+            assert_eq!(client.device.tables.roster().unwrap(), self.server.store.roster());
+            for pushed in &client.acknowledged {
+                let entry = self.server.store.entries.iter().find(|entry| entry.first() == pushed.from.next());
+                let Some(Entry::Batch(batch)) = entry else { panic!("acknowledged and lost: {pushed:?}") };
+                assert_eq!((batch.signed.hash(), entry.map(Entry::last)), (pushed.hash, Some(pushed.to)), "acknowledged and lost");
+            }
+            check_edits(client, &history);
+        }
+    }
+
+    /// Everything that was ever committed of each record.
+    fn history(&self) -> BTreeMap<RecordKey, Vec<Content>> {
+        let mut history: BTreeMap<RecordKey, Vec<Content>> = BTreeMap::new();
+        for entry in &self.server.store.entries {
+            let Entry::Batch(batch) = entry else { continue };
+            for Operation::Put(put) in &batch.operations {
+                let header = put.envelope.check().unwrap();
+                let content = self.clients[0].device.keys.open(&header, &put.envelope).unwrap();
+                history.entry(header.key()).or_default().push(content);
+            }
+        }
+        history
+    }
+}
+
+/// Each record's last edit of a device, unless its user gave it up, is committed, settled by equal content, or parked; and
+/// an earlier one is too, or a later one went over it.
+fn check_edits(client: &mut Client, history: &BTreeMap<RecordKey, Vec<Content>>) {
+    let edits = std::mem::take(&mut client.edits);
+    for (index, made) in edits.iter().enumerate() {
+        let is_last = !edits[index + 1..].iter().any(|later| later.key == made.key);
+        match client.device.replica().fate(&made.key, made.id).unwrap() {
+            Fate::Waiting | Fate::Signed => panic!("{made:?} did not come to rest"),
+            Fate::Parked(_) => {
+                let conflicts = client.device.replica().conflicts().unwrap();
+                let mine = conflicts.into_iter().find(|conflict| conflict.mine.key == made.key).map(|conflict| conflict.mine);
+                assert!(!is_last || mine.is_some_and(|mine| mine.content == made.content), "{made:?} is parked as something else");
+            }
+            Fate::Gone => {
+                let known = history.get(&made.key).is_some_and(|contents| contents.contains(&made.content));
+                assert!(known || !is_last, "{made:?} is lost");
+            }
+        }
+    }
+}
