@@ -55,13 +55,30 @@ pub fn drain<'de, A: serde::de::SeqAccess<'de>>(elements: &mut A) -> Result<(), 
 /// Declares a struct that travels as a positional array in the order of its fields.
 ///
 /// Fields may be appended, never inserted, removed or reordered; an older reader drains what it does not know.
+/// With `secret` before it, `Debug` shows the name only: what holds tokens must not get into a log.
 #[macro_export]
 macro_rules! wire_struct {
+    (secret $(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, PartialEq, Eq)]
+        pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "(…)"))
+            }
+        }
+
+        $crate::wire_struct! { @travels $name { $($field,)* } }
+    };
     ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $type:ty,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
 
+        $crate::wire_struct! { @travels $name { $($field,)* } }
+    };
+    (@travels $name:ident { $($field:ident,)* }) => {
         impl $crate::codec::Fields for $name {
             const COUNT: usize = [$(stringify!($field)),*].len();
 

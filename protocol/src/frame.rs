@@ -125,7 +125,7 @@ crate::wire_struct! {
     }
 }
 
-crate::wire_struct! {
+crate::wire_struct! { secret
     /// Opens a session of an enrolled device.
     pub struct Hello {
         /// The oldest protocol version that the client speaks.
@@ -263,7 +263,7 @@ crate::wire_struct! {
     }
 }
 
-crate::wire_struct! {
+crate::wire_struct! { secret
     /// The password was right.
     pub struct Authorized {
         /// The request's.
@@ -283,7 +283,7 @@ crate::wire_struct! {
     }
 }
 
-crate::wire_struct! {
+crate::wire_struct! { secret
     /// Enrols a device, or finds it enrolled with the same keys.
     pub struct Enrol {
         /// Not 0.
@@ -300,7 +300,7 @@ crate::wire_struct! {
     }
 }
 
-crate::wire_struct! {
+crate::wire_struct! { secret
     /// Asks for tokens.
     pub struct Refresh {
         /// Not 0.
@@ -312,7 +312,7 @@ crate::wire_struct! {
     }
 }
 
-crate::wire_struct! {
+crate::wire_struct! { secret
     /// Tokens of a device.
     pub struct Tokens {
         /// The request's.
@@ -328,7 +328,7 @@ crate::wire_struct! {
     }
 }
 
-crate::wire_struct! {
+crate::wire_struct! { secret
     /// Ends the refresh family of a device.
     pub struct Logout {
         /// Not 0.
@@ -348,7 +348,7 @@ crate::wire_struct! {
     }
 }
 
-crate::wire_struct! {
+crate::wire_struct! { secret
     /// Asks for roster rows after one.
     pub struct GetRoster {
         /// Not 0.
@@ -372,7 +372,7 @@ crate::wire_struct! {
     }
 }
 
-crate::wire_struct! {
+crate::wire_struct! { secret
     /// A fresh access token, within the session.
     pub struct Authenticate {
         /// Not 0.
@@ -699,5 +699,32 @@ crate::wire_struct! {
         pub log: u32,
         /// The head when that was noticed.
         pub head: Seq,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_token_and_no_ticket() {
+        let (request, signature) = (1, Signature([7; 64]));
+        let token = || "a.secret.token".to_owned();
+        let ticket = || Bytes::from_static(b"a.secret.token");
+        let hello = Hello { version_min: 1, version_max: 1, token: token(), device: DeviceId([1; 16]), signature, client: String::new() };
+        let tokens = Tokens { request, access_token: token(), access_expires_ts: 0, refresh_token: token(), refresh_expires_ts: 0 };
+        let enrol = Enrol { request, ticket: ticket(), device: DeviceId([1; 16]), changes: Vec::new(), proof: signature };
+        let frames: [Frame; 7] = [
+            hello.into(),
+            tokens.into(),
+            enrol.into(),
+            Refresh { request, refresh_token: token(), proof: signature }.into(),
+            Logout { request, refresh_token: token(), proof: signature }.into(),
+            GetRoster { request, ticket: ticket(), after: Seq::ZERO }.into(),
+            Authenticate { request, token: token(), signature }.into(),
+        ];
+        for frame in frames {
+            assert_eq!(format!("{frame:?}"), format!("{0}({0}(…))", frame.name()));
+        }
     }
 }

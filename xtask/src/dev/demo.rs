@@ -105,7 +105,7 @@ pub(crate) fn print_commands(laptop: &Device, phone: &Device) {
     println!("  export PATH=\"{}:$PATH\"", laptop.binary.parent().unwrap_or(&root).display());
     println!("  export CLOUDSYNC_SERVER={} CLOUDSYNC_PIN={}", laptop.server.url, laptop.server.pin);
     let (on_laptop, on_phone) = (near(&laptop.profile), format!("{} --server {}", near(&phone.profile), phone.server.url));
-    let on_tablet = near(&laptop.profile.with_file_name("tablet"));
+    let [on_tablet, on_another] = ["tablet", "another"].map(|name| near(&laptop.profile.with_file_name(name)));
     for (profile, arguments) in [
         (&on_phone, "watch"),
         (&on_laptop, "put timer_session s1 '{\"task\":\"write\",\"minutes\":25}'"),
@@ -117,6 +117,7 @@ pub(crate) fn print_commands(laptop: &Device, phone: &Device) {
         (&on_laptop, "conflicts"),
         (&on_laptop, "devices list"),
         (&on_tablet, &format!("login --email {EMAIL} --device tablet")),
+        (&on_another, "register --email another@example.com --device laptop"),
     ] {
         println!("  cloudsync --profile {profile} {arguments}");
     }
