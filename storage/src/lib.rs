@@ -2,10 +2,15 @@
 //!
 //! Never: policy. What to keep, refuse or retry is decided above; a store says what is, durably.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod embedded;
 pub mod memory;
+mod paging;
 mod pieces;
 pub mod store;
 mod write;
 
+pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
 pub use store::Store;

@@ -83,7 +83,7 @@ pub struct Pull {
     pub timeline: TimelineId,
     /// The end of an entry: 0, or a cursor's `seq`.
     pub from: Seq,
-    /// The last wanted; what is above the head is not there yet.
+    /// The last wanted; the entry that holds it comes whole. What is above the head is not there yet.
     pub to: Seq,
     /// Entries are added until this is passed; at least one.
     pub bytes_max: usize,
@@ -118,7 +118,7 @@ pub struct Page {
 pub struct SnapshotPage {
     /// Timeline, head and row hash when the snapshot began (`S`).
     pub start: Cursor,
-    /// The roster up to `S`, on the first page.
+    /// The roster up to `S`, paged before the rows.
     pub roster: Vec<RosterRow>,
     /// In key order; may be newer than `S`.
     pub rows: Vec<Row>,

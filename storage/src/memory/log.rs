@@ -4,13 +4,13 @@
 //! Never: faults; those are decided by the store around it.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use cloudsync_engine::log::{Acquire, Commit, Current, Head, epoch_to_win, view_of};
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::SnapshotToken;
-use cloudsync_protocol::{Cursor, Entry, Epoch, LogId, Operation, RecordKey, Seq, ShortHash, TimelineId, Version};
+use cloudsync_protocol::{Cursor, Epoch, LogId, Operation, RecordKey, Seq, ShortHash, TimelineId, Version};
 
+use crate::paging::{Budget, Stage, take_entry};
 use crate::pieces::{Assembler, Content, Piece, damaged, split};
 use crate::store::{AcquireError, CommitError, History, Page, Pull, PullError, ReadError, SnapshotPage};
 
@@ -124,13 +124,17 @@ impl Log {
         let mut page = Page { entries: Vec::new(), to: from, head: head.seq };
         let mut assembler = Assembler::new(self.id, from);
         let mut bytes = 0;
-        for seq in from.0 + 1..=to.min(head.seq).0 {
+        let wanted = to.min(head.seq);
+        if from >= wanted {
+            return Ok(page);
+        }
+        for seq in from.0 + 1..=head.seq.0 {
             let piece = self.row(Seq(seq)).ok_or_else(|| assembler.missing())?;
             if seq == from.0 + 1 && piece.is_inside_batch() {
                 return Err(PullError::InsideBatch { from });
             }
             if let Some(entry) = assembler.push(Seq(seq), piece.clone())?
-                && take_entry(&mut page, entry, &mut bytes, bytes_max).is_break()
+                && take_entry(&mut page, entry, &mut bytes, (wanted, bytes_max)).is_break()
             {
                 break;
             }
@@ -145,29 +149,32 @@ impl Log {
                 None => Ok(SnapshotPage { start: Cursor::default(), roster: Vec::new(), rows: Vec::new(), resume: None }),
             };
         };
-        let (start, last) = match resume {
-            Some(token) if token.timeline != head.timeline => return Err(PullError::Timeline(head.timeline)),
-            Some(token) => (token.start, token.last),
-            None => (head.seq, None),
-        };
-        let row = if start == head.seq { head.row } else { self.row_hash(start).unwrap_or_default() };
-        let roster = if last.is_none() { self.roster_until(start) } else { Vec::new() };
-        let mut page = SnapshotPage { start: Cursor { timeline: head.timeline, seq: start, row }, roster, rows: Vec::new(), resume: None };
-        let mut bytes = page.roster.iter().map(|row| row.change.signed().statement.len()).sum::<usize>();
-        let mut given = last;
+        let mut stage = Stage::of(head, resume)?;
+        let mut budget = Budget::new(bytes_max);
+        let row = if stage.start == head.seq { head.row } else { self.row_hash(stage.start).unwrap_or_default() };
+        let start = Cursor { timeline: head.timeline, seq: stage.start, row };
+        let mut page = SnapshotPage { start, roster: Vec::new(), rows: Vec::new(), resume: None };
+        if let Some(after) = stage.roster_after {
+            let rest = self.roster_until(stage.start).into_iter().filter(|row| row.seq > after);
+            (page.roster, stage.roster_after) = budget.take_roster(rest);
+            if stage.roster_after.is_some() {
+                page.resume = Some(stage.token(head.timeline));
+                return Ok(page);
+            }
+        }
         for (key, versions) in &self.versions {
-            if given.as_ref().is_some_and(|last| key <= last) {
+            if stage.last.as_ref().is_some_and(|last| key <= last) {
                 continue;
             }
-            if bytes >= bytes_max && !page.rows.is_empty() {
-                page.resume = Some(SnapshotToken { timeline: head.timeline, start, last: given, roster_after: None });
+            if budget.is_spent() {
+                page.resume = Some(stage.token(head.timeline));
                 break;
             }
             let Some(seq) = versions.values().next_back() else { continue };
             let row = self.record_row(*seq)?;
-            bytes += usize::try_from(row.envelope.bytes()).unwrap_or(usize::MAX);
+            budget.add_row(&row);
             page.rows.push(row);
-            given = Some(key.clone());
+            stage.last = Some(key.clone());
         }
         Ok(page)
     }
@@ -175,13 +182,13 @@ impl Log {
     pub(crate) fn history(&self, history: &History) -> Result<(Vec<Row>, bool), ReadError> {
         let Some(versions) = self.versions.get(&history.record) else { return Ok((Vec::new(), false)) };
         let mut rows = Vec::new();
-        let mut bytes = 0;
+        let mut budget = Budget::new(history.bytes_max);
         for (_, seq) in versions.range(..history.before.unwrap_or(Version(u64::MAX))).rev() {
-            if rows.len() >= history.count as usize || (bytes >= history.bytes_max && !rows.is_empty()) {
+            if rows.len() >= history.count as usize || budget.is_spent() {
                 return Ok((rows, true));
             }
             let row = self.record_row(*seq)?;
-            bytes += usize::try_from(row.envelope.bytes()).unwrap_or(usize::MAX);
+            budget.add_row(&row);
             rows.push(row);
         }
         Ok((rows, false))
@@ -217,12 +224,4 @@ impl Log {
         };
         (1..=last.0).filter_map(row).collect()
     }
-}
-
-/// Adds an entry to a page and says whether there is room for another.
-pub(crate) fn take_entry(page: &mut Page, entry: Entry, bytes: &mut usize, bytes_max: usize) -> ControlFlow<()> {
-    *bytes = bytes.saturating_add(entry.bytes());
-    page.to = entry.last();
-    page.entries.push(entry);
-    if *bytes >= bytes_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }

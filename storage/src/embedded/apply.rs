@@ -1,0 +1,219 @@
+//! Acquires and commits inside the committer's transaction.
+//!
+//! Never: a transaction begun or ended here, or an answer sent.
+
+use std::collections::HashMap;
+
+use cloudsync_engine::log::{Acquire, Commit, Head, epoch_to_win, view_of};
+use cloudsync_protocol::{CollectionName, Entry, Header, LogId, Operation, RecordKey, Seq, Version, codec};
+use rusqlite::Connection;
+
+use super::head::{Cache, Cached, Found, Loaded, follow, load};
+use super::row::{Trailer, encode_head, encode_piece};
+use super::schema::{LOG_END, SEQ_END, row_id};
+use crate::pieces::{Content, assert_shape, split};
+use crate::store::{AcquireError, CommitError};
+
+/// A head's row is written when it is so many operations behind.
+const HEAD_EVERY_OPERATIONS: u64 = 64;
+
+/// A commit, encoded by the task that asked for it so that the committer does not have to.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    log: LogId,
+    after: Seq,
+    head: Head,
+    entries: Vec<Entry>,
+    rows: Vec<Encoded>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Encoded {
+    seq: Seq,
+    row: Vec<u8>,
+    index: Index,
+}
+
+/// Where a row is found again.
+#[derive(Debug)]
+enum Index {
+    Record(RecordKey, Version),
+    Roster,
+}
+
+impl Prepared {
+    pub(super) fn new(commit: Commit) -> Self {
+        assert_shape(&commit);
+        assert!(commit.head.seq.0 < SEQ_END, "a log ends at 2^36 operations");
+        let trailer = Trailer::of(&commit.head);
+        let encode = |(seq, piece): (Seq, crate::pieces::Piece)| {
+            let row = encode_piece(commit.log, seq, &piece, (seq == commit.head.seq).then_some(&trailer));
+            let index = match &piece.content {
+                Content::Operation(Operation::Put(put)) => {
+                    let header: Header = codec::decode(&put.envelope.header).expect("an accepted envelope has a header");
+                    Index::Record(header.key(), header.version)
+                }
+                Content::Change(_) => Index::Roster,
+            };
+            Encoded { seq, row, index }
+        };
+        let rows: Vec<Encoded> = commit.entries.iter().flat_map(split).map(encode).collect();
+        let bytes = rows.iter().map(|row| row.row.len() as u64).sum();
+        Self { log: commit.log, after: commit.after, head: commit.head, entries: commit.entries, rows, bytes }
+    }
+
+    pub(super) const fn operations(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// What was read before anything is written.
+enum State {
+    Absent,
+    Erased,
+    Live(Box<Cached>),
+}
+
+fn state(connection: &Connection, cache: &mut Cache, log: LogId) -> Result<State, crate::store::ReadError> {
+    if let Some(cached) = cache.take(log) {
+        return Ok(State::Live(cached));
+    }
+    match load(connection, log)? {
+        Found::Absent => Ok(State::Absent),
+        Found::Erased => Ok(State::Erased),
+        Found::Live(loaded) => {
+            let mut statement = connection.prepare_cached("SELECT name, key FROM collection WHERE log = ?1")?;
+            let rows = statement.query_map([loaded.key], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+            let mut collections = HashMap::new();
+            for row in rows {
+                let (name, key) = row?;
+                let name = CollectionName::new(name).map_err(|error| crate::store::ReadError::Damaged {
+                    place: format!("log {log}, collections"),
+                    why: error.to_string(),
+                })?;
+                collections.insert(name, key);
+            }
+            Ok(State::Live(Box::new(Cached { loaded: *loaded, collections })))
+        }
+    }
+}
+
+/// Whether new heads are welcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Enough,
+    Short { available_bytes: u64, reserve_bytes: u64 },
+}
+
+type Acquired = Result<Head, AcquireError>;
+
+/// Below the reserve, logs that are there can still be acquired: reads go on.
+pub(super) fn acquire(connection: &Connection, cache: &mut Cache, acquire: &Acquire, room: Room) -> rusqlite::Result<Acquired> {
+    let log = acquire.log;
+    match state(connection, cache, log) {
+        Err(error) => Ok(Err(error.into())),
+        Ok(State::Erased) => Ok(Err(AcquireError::Erased)),
+        Ok(State::Absent) if room != Room::Enough => Ok(Err(AcquireError::Full)),
+        Ok(State::Absent) => {
+            let head = Head::new(epoch_to_win(cloudsync_protocol::Epoch(0), acquire.view), acquire.owner, acquire.timeline);
+            connection.prepare_cached("INSERT INTO logs (id, head) VALUES (?1, ?2)")?.execute((log.as_bytes(), encode_head(log, &head)))?;
+            let key = connection.last_insert_rowid();
+            assert!(key < LOG_END, "a store ends at 2^27 logs");
+            let loaded = Loaded { key, head: head.clone(), written: Seq::ZERO };
+            cache.put(log, Box::new(Cached { loaded, collections: HashMap::new() }));
+            Ok(Ok(head))
+        }
+        Ok(State::Live(mut cached)) => {
+            let head = &mut cached.loaded.head;
+            let current = view_of(head.epoch);
+            if current > acquire.view {
+                cache.put(log, cached);
+                return Ok(Err(AcquireError::LaterView(current)));
+            }
+            (head.epoch, head.owner) = (epoch_to_win(head.epoch, acquire.view), acquire.owner);
+            let head = head.clone();
+            write_head(connection, log, &mut cached.loaded)?;
+            cache.put(log, cached);
+            Ok(Ok(head))
+        }
+    }
+}
+
+pub(super) fn commit(connection: &Connection, cache: &mut Cache, commit: &Prepared) -> rusqlite::Result<Result<(), CommitError>> {
+    let log = commit.log;
+    let mut cached = match state(connection, cache, log) {
+        Err(error) => return Ok(Err(CommitError::Unavailable(error.to_string()))),
+        Ok(State::Absent | State::Erased) => return Ok(Err(CommitError::Fenced)),
+        Ok(State::Live(cached)) => cached,
+    };
+    let head = &mut cached.loaded.head;
+    if head.epoch != commit.head.epoch || head.seq != commit.after {
+        cache.put(log, cached);
+        return Ok(Err(CommitError::Fenced));
+    }
+    for entry in &commit.entries {
+        follow(log, head, entry).expect("an accepted statement decodes");
+    }
+    Trailer::of(&commit.head).put_into(head);
+    // Whatever the rows can't tell is written with the head itself: a rewind, say.
+    let told_by_rows = *head == commit.head;
+    if !told_by_rows {
+        *head = commit.head.clone();
+    }
+    let key = cached.loaded.key;
+    for row in &commit.rows {
+        write_row(connection, (key, &mut cached.collections), row)?;
+    }
+    if !told_by_rows || commit.head.seq.0 - cached.loaded.written.0 >= HEAD_EVERY_OPERATIONS {
+        write_head(connection, log, &mut cached.loaded)?;
+    }
+    cache.put(log, cached);
+    Ok(Ok(()))
+}
+
+fn write_head(connection: &Connection, log: LogId, loaded: &mut Loaded) -> rusqlite::Result<()> {
+    connection.prepare_cached("UPDATE logs SET head = ?2 WHERE key = ?1")?.execute((loaded.key, encode_head(log, &loaded.head)))?;
+    loaded.written = loaded.head.seq;
+    Ok(())
+}
+
+fn write_row(
+    connection: &Connection,
+    (key, collections): (i64, &mut HashMap<CollectionName, i64>),
+    encoded: &Encoded,
+) -> rusqlite::Result<()> {
+    let id = row_id(key, encoded.seq.0);
+    connection.prepare_cached("INSERT INTO log (id, row) VALUES (?1, ?2)")?.execute((id, &encoded.row))?;
+    match &encoded.index {
+        Index::Record(record, version) => {
+            let collection = match collections.get(&record.collection) {
+                Some(collection) => *collection,
+                None => new_collection(connection, key, (collections, &record.collection))?,
+            };
+            // The same version again can only come after a rewind: the later one is current.
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO record (log, collection, record, version, seq) VALUES (?1, ?2, ?3, ?4, ?5)")?
+                .execute((key, collection, record.record.as_str(), version.0.cast_signed(), encoded.seq.0.cast_signed()))?;
+        }
+        Index::Roster => {
+            connection.prepare_cached("INSERT INTO roster (id) VALUES (?1)")?.execute([id])?;
+        }
+    }
+    Ok(())
+}
+
+fn new_collection(
+    connection: &Connection,
+    key: i64,
+    (collections, name): (&mut HashMap<CollectionName, i64>, &CollectionName),
+) -> rusqlite::Result<i64> {
+    let collection = i64::try_from(collections.len()).expect("COLLECTIONS_MAX fits 64 bits");
+    connection.prepare_cached("INSERT INTO collection (log, name, key) VALUES (?1, ?2, ?3)")?.execute((key, name.as_str(), collection))?;
+    collections.insert(name.clone(), collection);
+    Ok(collection)
+}

@@ -1,0 +1,50 @@
+//! Sweeping an erased log's rows, a bounded number a transaction, so that a large log holds nobody up.
+//!
+//! Never: the row in `logs`: it says for ever that the log was erased.
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::schema::row_id;
+
+const ROWS_MAX: usize = 500;
+
+/// Whether there is more to sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Swept {
+    Some,
+    All,
+}
+
+/// Deletes some rows of the log.
+pub(super) fn sweep(connection: &Connection, key: i64) -> rusqlite::Result<Swept> {
+    let range = (row_id(key, 0), row_id(key + 1, 0), ROWS_MAX.cast_signed() as i64);
+    let rows = connection
+        .prepare_cached("DELETE FROM log WHERE id IN (SELECT id FROM log WHERE id >= ?1 AND id < ?2 LIMIT ?3)")?
+        .execute(range)?;
+    if rows == ROWS_MAX {
+        return Ok(Swept::Some);
+    }
+    let boundary = connection
+        .prepare_cached("SELECT collection, record FROM record WHERE log = ?1 ORDER BY collection, record LIMIT 1 OFFSET ?2")?
+        .query_row((key, range.2), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
+        .optional()?;
+    if let Some((collection, record)) = boundary {
+        connection
+            .prepare_cached("DELETE FROM record WHERE log = ?1 AND (collection, record) <= (?2, ?3)")?
+            .execute((key, collection, record))?;
+        return Ok(Swept::Some);
+    }
+    connection.prepare_cached("DELETE FROM record WHERE log = ?1")?.execute([key])?;
+    connection.prepare_cached("DELETE FROM collection WHERE log = ?1")?.execute([key])?;
+    connection.prepare_cached("DELETE FROM roster WHERE id >= ?1 AND id < ?2")?.execute((range.0, range.1))?;
+    Ok(Swept::All)
+}
+
+/// Erased logs that still have rows: an erase that a stop cut short.
+pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
+    let mut statement = connection.prepare(
+        "SELECT key FROM logs WHERE head IS NULL AND (EXISTS (SELECT 1 FROM record WHERE record.log = logs.key)
+         OR EXISTS (SELECT 1 FROM log WHERE id >= logs.key << 36 AND id < (logs.key + 1) << 36))",
+    )?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}

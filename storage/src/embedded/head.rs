@@ -1,0 +1,146 @@
+//! Heads: read from their row and brought up to date from the rows after it, and the committer's bounded cache of them.
+//!
+//! Never: a head that the rows do not bear out; a missing or damaged row is named.
+
+use std::collections::HashMap;
+
+use cloudsync_engine::log::{Head, Settled};
+use cloudsync_protocol::codec;
+use cloudsync_protocol::error::LastPush;
+use cloudsync_protocol::statement::{BatchStatement, RevokeStatement, RosterChange};
+use cloudsync_protocol::{CollectionName, Entry, LogId, Operation, Seq};
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::row::{decode_head, decode_piece};
+use super::schema::{row_id, seq_of};
+use crate::pieces::{Assembler, damaged};
+use crate::store::ReadError;
+
+/// A log's row in `logs`.
+#[derive(Debug)]
+pub(super) enum Found {
+    Absent,
+    Erased,
+    Live(Box<Loaded>),
+}
+
+/// A live log.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    /// Its small number.
+    pub(super) key: i64,
+    /// Up to date.
+    pub(super) head: Head,
+    /// Where the head stood when its row was last written.
+    pub(super) written: Seq,
+}
+
+/// Reads a log's head.
+pub(super) fn load(connection: &Connection, log: LogId) -> Result<Found, ReadError> {
+    let row = connection
+        .prepare_cached("SELECT key, head FROM logs WHERE id = ?1")?
+        .query_row([log.as_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<Vec<u8>>>(1)?)))
+        .optional()?;
+    match row {
+        None => Ok(Found::Absent),
+        Some((_, None)) => Ok(Found::Erased),
+        Some((key, Some(bytes))) => {
+            let mut head = decode_head(log, &bytes)?;
+            let written = head.seq;
+            catch_up(connection, (log, key), &mut head)?;
+            Ok(Found::Live(Box::new(Loaded { key, head, written })))
+        }
+    }
+}
+
+/// Brings a head up to date from the rows after it.
+fn catch_up(connection: &Connection, (log, key): (LogId, i64), head: &mut Head) -> Result<(), ReadError> {
+    let mut statement = connection.prepare_cached("SELECT id, row FROM log WHERE id > ?1 AND id < ?2 ORDER BY id")?;
+    let mut rows = statement.query((row_id(key, head.seq.0), row_id(key + 1, 0)))?;
+    let mut assembler = Assembler::new(log, head.seq);
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        let seq = Seq(seq_of(row.get(0)?));
+        let (piece, trailer) = decode_piece(log, seq, row.get_ref(1)?.as_blob().map_err(|error| damaged(log, seq, error.to_string()))?)?;
+        if let Some(entry) = assembler.push(seq, piece)? {
+            follow(log, head, &entry)?;
+        }
+        last = Some((seq, trailer));
+    }
+    match last {
+        None => Ok(()),
+        Some((_, Some(trailer))) => {
+            trailer.put_into(head);
+            Ok(())
+        }
+        Some((seq, None)) => Err(damaged(log, seq, "the last row of its commit is missing")),
+    }
+}
+
+/// What an entry makes of the head before it; figures, commit id and the like come with the commit's trailer.
+pub(super) fn follow(log: LogId, head: &mut Head, entry: &Entry) -> Result<(), ReadError> {
+    let broken = |error: codec::DecodeError| damaged(log, entry.first(), error.to_string());
+    head.seq = entry.last();
+    head.row = entry.last_hash().short();
+    match entry {
+        Entry::Batch(batch) => {
+            let statement: BatchStatement = codec::decode(&batch.signed.statement).map_err(broken)?;
+            let push = LastPush { device_seq: statement.device_seq, hash: batch.signed.hash(), seq: entry.last() };
+            let operations = u32::try_from(batch.operations.len()).expect("PUSH_OPERATIONS_MAX fits 32 bits");
+            head.dedup.insert(statement.device, Settled { push, operations, server_ts: batch.server_ts });
+            for Operation::Put(put) in &batch.operations {
+                let header: cloudsync_protocol::Header = codec::decode(&put.envelope.header).map_err(broken)?;
+                if !head.collections.contains(&header.collection) {
+                    head.collections.insert(header.collection);
+                }
+            }
+        }
+        Entry::Roster(row) => match &row.change {
+            RosterChange::Revoke(change) => {
+                let statement: RevokeStatement = codec::decode(&change.signed.statement).map_err(broken)?;
+                head.dedup.remove(&statement.device);
+            }
+            RosterChange::Identity(_) | RosterChange::Enrol(_) => {}
+        },
+    }
+    Ok(())
+}
+
+/// A log as the committer remembers it.
+#[derive(Debug)]
+pub(super) struct Cached {
+    pub(super) loaded: Loaded,
+    pub(super) collections: HashMap<CollectionName, i64>,
+}
+
+/// The heads of logs that committed lately: two generations, the older dropped when the younger is full.
+#[derive(Debug)]
+pub(super) struct Cache {
+    young: HashMap<LogId, Box<Cached>>,
+    old: HashMap<LogId, Box<Cached>>,
+    logs_max: usize,
+}
+
+impl Cache {
+    pub(super) fn new(logs_max: usize) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), logs_max }
+    }
+
+    /// Takes a log out, to be put back once it was changed.
+    pub(super) fn take(&mut self, log: LogId) -> Option<Box<Cached>> {
+        self.young.remove(&log).or_else(|| self.old.remove(&log))
+    }
+
+    pub(super) fn put(&mut self, log: LogId, cached: Box<Cached>) {
+        if self.young.len() >= self.logs_max / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(log, cached);
+    }
+
+    /// After a group that did not commit: nothing remembered is true any more.
+    pub(super) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+}

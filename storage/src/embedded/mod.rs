@@ -1,0 +1,254 @@
+//! The store on SQLite, in one folder: for one node, with the same contract as the clustered one.
+//!
+//! Never: an acknowledgement before SQLite's commit and the side file's number, or a start on a folder that lost either.
+
+mod account_rows;
+mod apply;
+mod committer;
+mod erase;
+mod fault;
+mod folder;
+mod head;
+mod open;
+mod readers;
+mod reads;
+mod request;
+mod row;
+mod schema;
+mod side;
+mod space;
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cloudsync_engine::log::{Acquire, Commit, Current, Head, Versioned};
+use cloudsync_protocol::entry::{RosterRow, Row};
+use cloudsync_protocol::frame::SnapshotToken;
+use cloudsync_protocol::{DeviceId, FamilyId, LogId, RecordKey, Seq, ShortHash, UserId};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::store::{
+    Account, AcquireError, CommitError, CreateAccountError, Family, History, Page, Pull, PullError, ReadError, SnapshotPage, Store,
+    WriteError,
+};
+use crate::write::{Write, Written};
+use apply::Prepared;
+use committer::{Committer, Parts};
+pub use folder::{FORMAT, Folder};
+pub use open::OpenError;
+use readers::Readers;
+use request::Request;
+pub use space::Space;
+
+/// Requests that wait for the committer; beyond, callers wait.
+const QUEUE_REQUESTS: usize = 1024;
+
+/// How an [`EmbeddedStore`] is set.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Threads that read.
+    pub readers: usize,
+    /// Heads that the committer remembers.
+    pub heads_max: usize,
+    /// The WAL is checkpointed when it is so long.
+    pub wal_bytes_max: u64,
+    /// Below so many bytes available, only what shrinks the store is written; at least the WAL's bound and 64 MiB, and 256 MiB.
+    pub reserve_bytes: u64,
+    /// Where the bytes available are read.
+    pub space: Space,
+    /// How often, at most.
+    pub space_every: Duration,
+}
+
+/// The least that [`Options::reserve_bytes`] may be.
+const RESERVE_BYTES_MIN: u64 = 256 * 1024 * 1024;
+/// What the reserve has beside the WAL.
+const RESERVE_BESIDE_WAL_BYTES: u64 = 64 * 1024 * 1024;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            readers: 2,
+            heads_max: 4096,
+            wal_bytes_max: 64 * 1024 * 1024,
+            reserve_bytes: RESERVE_BYTES_MIN,
+            space: Space::Measured,
+            space_every: Duration::from_millis(250),
+        }
+    }
+}
+
+impl Options {
+    fn reserve_bytes(&self) -> u64 {
+        self.reserve_bytes.max(self.wal_bytes_max + RESERVE_BESIDE_WAL_BYTES).max(RESERVE_BYTES_MIN)
+    }
+}
+
+/// A [`Store`] in a folder. Dropped without [`close`](Self::close), it closes by itself a little later.
+#[derive(Debug)]
+pub struct EmbeddedStore {
+    requests: Mutex<Option<mpsc::Sender<Request>>>,
+    closed: watch::Receiver<()>,
+    readers: Readers,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in a folder that this process holds; blocking, and long after an unclean stop of a large store.
+    pub fn open(folder: Folder, options: &Options) -> Result<Self, OpenError> {
+        let database = folder.database();
+        let opened = open::open(&folder)?;
+        let io = |error: rusqlite::Error| OpenError::Io { path: database.clone(), why: error.to_string() };
+        let readers = Readers::start(&database, options.readers).map_err(io)?;
+        let gauge = space::Gauge::new(folder.path(), options.space.clone(), options.reserve_bytes(), options.space_every);
+        let parts = Parts { folder, opened, gauge, heads_max: options.heads_max, wal_bytes_max: options.wal_bytes_max };
+        let committer = Committer::new(parts).map_err(io)?;
+        let (requests, queue) = mpsc::channel(QUEUE_REQUESTS);
+        let (alive, closed) = watch::channel(());
+        thread::spawn(move || committer.run(queue, alive));
+        Ok(Self { requests: Mutex::new(Some(requests)), closed, readers })
+    }
+
+    /// Lets what waits be done, empties the WAL and gives the folder back. What is asked afterwards is unavailable.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut closed = self.closed.clone();
+        // Nothing is ever sent: the channel's end is the news.
+        while closed.changed().await.is_ok() {}
+    }
+
+    /// Asks the committer: the outer error is a request that was not taken, the middle one an answer that never came.
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Unanswered> {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Unanswered::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        requests.send(request(reply)).await.map_err(|_| Unanswered::Closed)?;
+        drop(requests);
+        answer.await.map_err(|_| Unanswered::Lost)
+    }
+
+    async fn write(&self, write: Write) -> Result<Written, WriteError> {
+        match self.ask(|reply| Request::Write(write, reply)).await {
+            Ok(result) => result,
+            Err(Unanswered::Closed) => Err(WriteError::Unavailable(CLOSED.into())),
+            Err(Unanswered::Lost) => Err(WriteError::Unknown(LOST.into())),
+        }
+    }
+}
+
+/// Why the committer gave no answer.
+enum Unanswered {
+    /// It did not take the request.
+    Closed,
+    /// It ended with the request taken.
+    Lost,
+}
+
+const CLOSED: &str = "the store is closed";
+const LOST: &str = "the committer ended";
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    fn backend(&self) -> &'static str {
+        "embedded"
+    }
+
+    async fn acquire(&self, acquire: Acquire) -> Result<Head, AcquireError> {
+        match self.ask(|reply| Request::Acquire(acquire, reply)).await {
+            Ok(result) => result,
+            Err(Unanswered::Closed) => Err(ReadError::Unavailable(CLOSED.into()).into()),
+            Err(Unanswered::Lost) => Err(AcquireError::InDoubt),
+        }
+    }
+
+    async fn read_head(&self, log: LogId) -> Result<Option<Head>, ReadError> {
+        self.readers.run(move |connection| reads::head(connection, log)).await
+    }
+
+    async fn roster(&self, log: LogId) -> Result<Vec<RosterRow>, ReadError> {
+        self.readers.run(move |connection| reads::roster(connection, log, (Seq::ZERO, Seq(schema::SEQ_END - 1)))).await
+    }
+
+    async fn look_up(&self, log: LogId, records: Vec<RecordKey>) -> Result<Vec<Option<Current>>, ReadError> {
+        self.readers.run(move |connection| reads::look_up(connection, log, &records)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        let began = Instant::now();
+        let prepared = Box::new(Prepared::new(commit));
+        let result = match self.ask(|reply| Request::Commit(prepared, reply)).await {
+            Ok(result) => result,
+            Err(Unanswered::Closed) => Err(CommitError::Unavailable(CLOSED.into())),
+            Err(Unanswered::Lost) => Err(CommitError::Unknown(LOST.into())),
+        };
+        metrics::histogram!("cloudsync_store_commit_seconds").record(began.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn row_hash(&self, log: LogId, seq: Seq) -> Result<Option<ShortHash>, ReadError> {
+        self.readers.run(move |connection| reads::row_hash(connection, log, seq)).await
+    }
+
+    async fn pull(&self, log: LogId, pull: Pull) -> Result<Page, PullError> {
+        self.readers.run(move |connection| reads::pull(connection, log, pull)).await
+    }
+
+    async fn snapshot(&self, log: LogId, resume: Option<SnapshotToken>, bytes_max: usize) -> Result<SnapshotPage, PullError> {
+        self.readers.run(move |connection| reads::snapshot(connection, log, (resume, bytes_max))).await
+    }
+
+    async fn history(&self, log: LogId, history: History) -> Result<(Vec<Row>, bool), ReadError> {
+        self.readers.run(move |connection| reads::history(connection, log, &history)).await
+    }
+
+    async fn erase(&self, log: LogId) -> Result<(), WriteError> {
+        self.write(Write::Erase(log)).await.map(drop)
+    }
+
+    async fn create_account(&self, account: Account, keyring: Bytes) -> Result<(), CreateAccountError> {
+        self.write(Write::CreateAccount(account, keyring)).await?.created()
+    }
+
+    async fn account_by_email(&self, email: &str) -> Result<Option<Account>, ReadError> {
+        let email = email.to_owned();
+        self.readers.run(move |connection| account_rows::by_email(connection, &email)).await
+    }
+
+    async fn account(&self, user: UserId) -> Result<Option<Account>, ReadError> {
+        self.readers.run(move |connection| account_rows::account(connection, user)).await
+    }
+
+    async fn keyring(&self, user: UserId) -> Result<Option<Versioned>, ReadError> {
+        self.readers.run(move |connection| account_rows::keyring(connection, user)).await
+    }
+
+    async fn replace_keyring(&self, user: UserId, version: u64, keyring: Bytes) -> Result<bool, WriteError> {
+        self.write(Write::ReplaceKeyring(user, version, keyring)).await.map(Written::did)
+    }
+
+    async fn create_family(&self, family: Family) -> Result<(), WriteError> {
+        self.write(Write::CreateFamily(family)).await.map(drop)
+    }
+
+    async fn family(&self, id: FamilyId) -> Result<Option<Family>, ReadError> {
+        self.readers.run(move |connection| account_rows::family(connection, id)).await
+    }
+
+    async fn advance_family(&self, id: FamilyId, number: u64, expires_ts: u64) -> Result<bool, WriteError> {
+        self.write(Write::AdvanceFamily(id, number, expires_ts)).await.map(Written::did)
+    }
+
+    async fn revoke_family(&self, id: FamilyId) -> Result<(), WriteError> {
+        self.write(Write::RevokeFamily(id)).await.map(drop)
+    }
+
+    async fn revoke_families(&self, user: UserId, device: DeviceId) -> Result<(), WriteError> {
+        self.write(Write::RevokeFamilies(user, device)).await.map(drop)
+    }
+
+    async fn ping(&self) -> Result<(), ReadError> {
+        self.readers.run(reads::ping).await
+    }
+}

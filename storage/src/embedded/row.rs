@@ -1,0 +1,140 @@
+//! Rows and heads as bytes: positional MessagePack behind 8 bytes of the SHA-256 of where they belong and what they are.
+//!
+//! Never: bytes decoded whose sum does not fit; they are named as damage instead.
+
+use bytes::Bytes;
+use cloudsync_engine::log::{Figures, Head, Settled};
+use cloudsync_protocol::codec::{self, decode};
+use cloudsync_protocol::error::LastPush;
+use cloudsync_protocol::statement::{RosterChange, Signed};
+use cloudsync_protocol::{
+    CollectionName, CommitId, DeviceId, Epoch, Generation, Hash, LogId, Operation, OwnerId, Seq, ShortHash, TimelineId,
+};
+
+use crate::pieces::{Begin, Content, Piece, damaged};
+use crate::store::ReadError;
+
+/// What a commit's last row carries beside itself: whatever the rows don't say of the head after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trailer {
+    pub(super) commit: CommitId,
+    pub(super) figures: Figures,
+    pub(super) state_seq: Seq,
+    pub(super) floor: Seq,
+}
+
+impl Trailer {
+    pub(super) const fn of(head: &Head) -> Self {
+        Self { commit: head.commit, figures: head.figures, state_seq: head.state_seq, floor: head.floor }
+    }
+
+    pub(super) const fn put_into(&self, head: &mut Head) {
+        (head.commit, head.figures, head.state_seq, head.floor) = (self.commit, self.figures, self.state_seq, self.floor);
+    }
+}
+
+/// Live bytes, live records, dead bytes, dead records.
+type FiguresRow = (u64, u64, u64, u64);
+type TrailerRow = (CommitId, FiguresRow, Seq, Seq);
+type PieceRow<S, O, C> = (u64, Option<(S, u32)>, Option<O>, Option<C>, Option<TrailerRow>);
+type SettledRow = (DeviceId, LastPush, u32, u64);
+type HeadRow = (
+    (Epoch, OwnerId),
+    (Seq, ShortHash, CommitId),
+    (TimelineId, Generation, Vec<(TimelineId, Seq)>),
+    (Seq, Seq),
+    FiguresRow,
+    Vec<SettledRow>,
+    Vec<CollectionName>,
+);
+
+pub(super) fn encode_piece(log: LogId, seq: Seq, piece: &Piece, trailer: Option<&Trailer>) -> Vec<u8> {
+    let begins = piece.begins.as_ref().map(|begin| (&begin.signed, begin.operations));
+    let (operation, change) = match &piece.content {
+        Content::Operation(operation) => (Some(operation), None),
+        Content::Change(change) => (None, Some(change)),
+    };
+    let trailer = trailer.map(|trailer| (trailer.commit, figures_row(trailer.figures), trailer.state_seq, trailer.floor));
+    let row: PieceRow<&Signed, &Operation, &RosterChange> = (piece.server_ts, begins, operation, change, trailer);
+    seal(log, seq, &codec::encode(&row))
+}
+
+pub(super) fn decode_piece(log: LogId, seq: Seq, bytes: &[u8]) -> Result<(Piece, Option<Trailer>), ReadError> {
+    let inner = open(log, seq, bytes).ok_or_else(|| damaged(log, seq, "the row's sum does not fit"))?;
+    let row: PieceRow<Signed, Operation, RosterChange> = decode(inner).map_err(|error| damaged(log, seq, error.to_string()))?;
+    let (server_ts, begins, operation, change, trailer) = row;
+    let content = match (operation, change) {
+        (Some(operation), None) => Content::Operation(operation),
+        (None, Some(change)) => Content::Change(change),
+        (Some(_), Some(_)) | (None, None) => return Err(damaged(log, seq, "neither an operation nor a change of the roster")),
+    };
+    let begins = begins.map(|(signed, operations)| Begin { signed, operations });
+    let trailer = trailer.map(|(commit, figures, state_seq, floor)| Trailer { commit, figures: figures_of(figures), state_seq, floor });
+    Ok((Piece { server_ts, begins, content }, trailer))
+}
+
+pub(super) fn encode_head(log: LogId, head: &Head) -> Vec<u8> {
+    let settled = |(device, settled): (&DeviceId, &Settled)| (*device, settled.push, settled.operations, settled.server_ts);
+    let row: HeadRow = (
+        (head.epoch, head.owner),
+        (head.seq, head.row, head.commit),
+        (head.timeline, head.generation, head.lineage.clone()),
+        (head.state_seq, head.floor),
+        figures_row(head.figures),
+        head.dedup.iter().map(settled).collect(),
+        head.collections.iter().cloned().collect(),
+    );
+    seal(log, Seq::ZERO, &codec::encode(&row))
+}
+
+pub(super) fn decode_head(log: LogId, bytes: &[u8]) -> Result<Head, ReadError> {
+    let damaged = |why: &str| ReadError::Damaged { place: format!("log {log}, head"), why: why.into() };
+    let inner = open(log, Seq::ZERO, bytes).ok_or_else(|| damaged("the row's sum does not fit"))?;
+    let row: HeadRow = decode(inner).map_err(|error| damaged(&error.to_string()))?;
+    let ((epoch, owner), (seq, row, commit), (timeline, generation, lineage), (state_seq, floor), figures, dedup, collections) = row;
+    let settled = |(device, push, operations, server_ts)| (device, Settled { push, operations, server_ts });
+    Ok(Head {
+        epoch,
+        owner,
+        seq,
+        row,
+        commit,
+        timeline,
+        generation,
+        lineage,
+        state_seq,
+        floor,
+        figures: figures_of(figures),
+        dedup: dedup.into_iter().map(settled).collect(),
+        collections: collections.into_iter().collect(),
+    })
+}
+
+/// The sum of an account's or keyring's fields.
+pub(super) fn sum(fields: &[&[u8]]) -> [u8; 8] {
+    let lengths: Vec<u8> = fields.iter().flat_map(|field| (field.len() as u64).to_be_bytes()).collect();
+    Hash::of(&[&lengths, &fields.concat()]).short().0
+}
+
+fn seal(log: LogId, seq: Seq, inner: &[u8]) -> Vec<u8> {
+    let sum = Hash::of(&[log.as_bytes(), &seq.0.to_be_bytes(), inner]).short();
+    [sum.as_bytes().as_slice(), inner].concat()
+}
+
+fn open(log: LogId, seq: Seq, bytes: &[u8]) -> Option<&[u8]> {
+    let (sum, inner) = bytes.split_at_checked(ShortHash::LENGTH)?;
+    (Hash::of(&[log.as_bytes(), &seq.0.to_be_bytes(), inner]).short().as_bytes() == sum).then_some(inner)
+}
+
+const fn figures_row(figures: Figures) -> FiguresRow {
+    (figures.live_bytes, figures.live_records, figures.dead_bytes, figures.dead_records)
+}
+
+const fn figures_of((live_bytes, live_records, dead_bytes, dead_records): FiguresRow) -> Figures {
+    Figures { live_bytes, live_records, dead_bytes, dead_records }
+}
+
+/// A blob column as owned bytes.
+pub(super) fn blob(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
+    row.get::<_, Vec<u8>>(column).map(Bytes::from)
+}

@@ -1,0 +1,92 @@
+//! The database's tables and how its connections are set.
+//!
+//! Never: a statement built from data.
+
+use std::path::Path;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+/// Bytes of a page.
+pub(super) const PAGE_BYTES: u64 = 4096;
+/// Bits of a row's key that are its `seq`; the bits above are the log's.
+pub(super) const SEQ_BITS: u32 = 36;
+/// One past the last `seq` that a row's key holds.
+pub(super) const SEQ_END: u64 = 1 << SEQ_BITS;
+/// One past the last log.
+pub(super) const LOG_END: i64 = 1 << (63 - SEQ_BITS);
+
+/// - `logs`: one row a log ever acquired. `head` is the encoded head, NULL once erased. `key` is small and never reused.
+/// - `log`: one row an operation, `id = key << 36 | seq`.
+/// - `record`: where each version of each record is; the first row of a record is its current version.
+/// - `collection`: a small number for each collection of a log.
+/// - `roster`: which rows of `log` are changes of the roster.
+/// - `groups`: one row, the number of the newest group.
+const TABLES: &str = "
+CREATE TABLE groups (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL);
+CREATE TABLE logs (key INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, head BLOB);
+CREATE TABLE log (id INTEGER PRIMARY KEY, row BLOB NOT NULL);
+CREATE TABLE record (log INTEGER NOT NULL, collection INTEGER NOT NULL, record TEXT NOT NULL, version INTEGER NOT NULL,
+    seq INTEGER NOT NULL, PRIMARY KEY (log, collection, record, version DESC)) WITHOUT ROWID;
+CREATE TABLE collection (log INTEGER NOT NULL, name TEXT NOT NULL, key INTEGER NOT NULL, PRIMARY KEY (log, name)) WITHOUT ROWID;
+CREATE TABLE roster (id INTEGER PRIMARY KEY);
+CREATE TABLE account (user BLOB PRIMARY KEY, email TEXT NOT NULL UNIQUE, opaque_record BLOB NOT NULL, recovery BLOB NOT NULL,
+    created_ts INTEGER NOT NULL, sum BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE keyring (user BLOB PRIMARY KEY, version INTEGER NOT NULL, bytes BLOB NOT NULL, sum BLOB NOT NULL);
+CREATE TABLE family (id BLOB PRIMARY KEY, user BLOB NOT NULL, device BLOB NOT NULL, signing BLOB NOT NULL,
+    number INTEGER NOT NULL, expires_ts INTEGER NOT NULL, revoked INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX family_of ON family (user, device);
+INSERT INTO groups VALUES (1, 0);
+";
+
+/// Makes a database file that holds nothing yet.
+pub(super) fn create(path: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES.cast_signed())?;
+    connection.execute_batch(&format!("BEGIN;{TABLES}COMMIT;"))?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+/// A connection that writes. Closing it leaves the WAL as it is until [`checkpoint_on_close`].
+pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.busy_timeout(std::time::Duration::from_millis(500))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "secure_delete", "FAST")?;
+    connection.pragma_update(None, "cache_size", -32 * 1024)?;
+    Ok(connection)
+}
+
+/// From now on, closing the connection empties the WAL.
+pub(super) fn checkpoint_on_close(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map(drop)
+}
+
+/// A connection that reads.
+pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "cache_size", -8 * 1024)?;
+    Ok(connection)
+}
+
+/// The number of the newest group.
+pub(super) fn group_number(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT number FROM groups", [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+}
+
+/// The key of a row of `log`.
+pub(super) const fn row_id(log: i64, seq: u64) -> i64 {
+    assert!(seq < SEQ_END, "a log ends at 2^36 operations");
+    (log << SEQ_BITS) | seq.cast_signed()
+}
+
+/// The `seq` in a key of `log`.
+pub(super) const fn seq_of(id: i64) -> u64 {
+    id.cast_unsigned() & (SEQ_END - 1)
+}
