@@ -9,3 +9,5 @@ pub mod connection;
 pub mod envelope;
 pub mod keys;
 pub mod statement;
+#[cfg(test)]
+mod vectors_tests;
