@@ -1,0 +1,24 @@
+//! The rules of the engine, told as sentences: one binary, so that it links once.
+//!
+//! Never: a store, a clock or a socket. A model of the store stands in, with the faults that a real one has.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it expects and fails on the rest")]
+
+#[cfg(test)]
+mod batches;
+#[cfg(test)]
+mod desk;
+#[cfg(test)]
+mod maker;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod model_runs;
+#[cfg(test)]
+mod ownership;
+#[cfg(test)]
+mod pushes;
+#[cfg(test)]
+mod rosters;
+#[cfg(test)]
+mod sessions;

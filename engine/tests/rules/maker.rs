@@ -1,0 +1,150 @@
+//! Makes what devices and identities sign, with keys that are the same in every run.
+//!
+//! Never: randomness.
+
+use bytes::Bytes;
+use cloudsync_protocol::codec::encode;
+use cloudsync_protocol::entry::Put;
+use cloudsync_protocol::envelope::{FLAG_TOMBSTONE, FORMAT, Hlc, SUITE_AES_256_GCM};
+use cloudsync_protocol::frame::{OWN_LOG, Push};
+use cloudsync_protocol::limits::WRAP_BYTES;
+use cloudsync_protocol::statement::{
+    self, BatchStatement, Carrier, EnrolChange, EnrolStatement, IdentityChange, IdentityStatement, PublicKey, RevokeChange,
+    RevokeStatement, RosterChange, Signature, Signed, hello_message,
+};
+use cloudsync_protocol::{CollectionName, DeviceId, DeviceSeq, Envelope, Hash, Header, LogId, Nonce, Operation, RecordId, Version};
+use ed25519_dalek::{Signer, SigningKey};
+
+use cloudsync_engine::session::{Peer, SessionId};
+use cloudsync_engine::verify::HelloProof;
+
+pub(crate) const LOG: LogId = LogId([7; 16]);
+pub(crate) const NOW_MS: u64 = 1_700_000_000_000;
+
+pub(crate) fn device(number: u8) -> DeviceId {
+    DeviceId([number; 16])
+}
+
+pub(crate) fn peer(session: u64, number: u8) -> Peer {
+    Peer { session: SessionId(session), device: device(number) }
+}
+
+pub(crate) fn device_key(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number; 32])
+}
+
+pub(crate) fn identity_key() -> SigningKey {
+    SigningKey::from_bytes(&[200; 32])
+}
+
+fn public(key: &SigningKey) -> PublicKey {
+    PublicKey(key.verifying_key().to_bytes())
+}
+
+pub(crate) fn sign(key: &SigningKey, context: &[u8], statement: Vec<u8>) -> Signed {
+    let signature = Signature(key.sign(&[context, &statement].concat()).to_bytes());
+    Signed { statement: statement.into(), signature }
+}
+
+pub(crate) fn identity_by(key: &SigningKey, identity_epoch: u64) -> RosterChange {
+    let statement =
+        IdentityStatement { format: 1, log: LOG, identity_epoch, signing: public(key), sharing: PublicKey([1; 32]), client_ts: 5 };
+    RosterChange::Identity(IdentityChange { signed: sign(key, statement::CONTEXT_IDENTITY, encode(&statement)) })
+}
+
+pub(crate) fn identity() -> RosterChange {
+    identity_by(&identity_key(), 1)
+}
+
+pub(crate) fn enrol_statement(number: u8) -> EnrolStatement {
+    EnrolStatement {
+        format: 1,
+        log: LOG,
+        identity_epoch: 1,
+        device: device(number),
+        signing: public(&device_key(number)),
+        agreement: PublicKey([number; 32]),
+        name: Bytes::from_static(b"sealed"),
+        client_ts: 6,
+    }
+}
+
+pub(crate) fn enrol_of(statement: &EnrolStatement) -> RosterChange {
+    RosterChange::Enrol(EnrolChange { signed: sign(&identity_key(), statement::CONTEXT_ENROL, encode(statement)) })
+}
+
+pub(crate) fn enrol(number: u8) -> RosterChange {
+    enrol_of(&enrol_statement(number))
+}
+
+pub(crate) fn revoke(number: u8, last: u64, by: u8) -> RosterChange {
+    let (device, by) = (device(number), device(by));
+    let statement = RevokeStatement { format: 1, log: LOG, identity_epoch: 1, device, last: DeviceSeq(last), by, client_ts: 7 };
+    RosterChange::Revoke(RevokeChange { signed: sign(&identity_key(), statement::CONTEXT_REVOKE, encode(&statement)) })
+}
+
+pub(crate) fn hello(number: u8) -> HelloProof {
+    let (nonce, carrier, token) = (Nonce([3; 32]), Carrier::Quic, "token".to_owned());
+    let signature = Signature(device_key(number).sign(&hello_message(&nonce, carrier, &token)).to_bytes());
+    HelloProof { nonce, carrier, token, signature }
+}
+
+/// One write as a test asks for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Write {
+    pub(crate) collection: String,
+    pub(crate) record: String,
+    pub(crate) base: u64,
+    pub(crate) parent: Hash,
+    pub(crate) flags: u8,
+    pub(crate) body_bytes: usize,
+    pub(crate) fill: u8,
+    pub(crate) hlc_ms: u64,
+}
+
+pub(crate) fn write(record: &str, base: u64, parent: Hash) -> Write {
+    let collection = "timer".to_owned();
+    Write { collection, record: record.to_owned(), base, parent, flags: 0, body_bytes: 128, fill: 1, hlc_ms: NOW_MS }
+}
+
+pub(crate) fn create(record: &str) -> Write {
+    write(record, 0, Hash::default())
+}
+
+impl Write {
+    pub(crate) fn dead(self) -> Self {
+        Self { flags: FLAG_TOMBSTONE, ..self }
+    }
+    pub(crate) fn operation(&self, number: u8, device_seq: u64) -> Operation {
+        let header = Header {
+            format: FORMAT,
+            suite: SUITE_AES_256_GCM,
+            log: LOG,
+            collection: CollectionName::new(self.collection.clone()).unwrap(),
+            record: RecordId::new(self.record.clone()).unwrap(),
+            version: Version(self.base + 1),
+            parent: self.parent,
+            device: device(number),
+            device_seq: DeviceSeq(device_seq),
+            hlc: Hlc::from_ms(self.hlc_ms),
+            flags: self.flags,
+            commitment: Hash([9; 32]),
+        };
+        let envelope =
+            Envelope { header: encode(&header).into(), body: vec![self.fill; self.body_bytes].into(), wrap: vec![0; WRAP_BYTES].into() };
+        Operation::Put(Put { base: Version(self.base), envelope })
+    }
+}
+
+/// A push of device `number`, signed by it.
+pub(crate) fn push(number: u8, device_seq: u64, prev_hash: Hash, writes: &[Write]) -> Push {
+    push_of(number, device_seq, prev_hash, writes.iter().map(|write| write.operation(number, device_seq)).collect())
+}
+
+pub(crate) fn push_of(number: u8, device_seq: u64, prev_hash: Hash, operations: Vec<Operation>) -> Push {
+    let envelopes = operations.iter().map(Operation::hash).collect();
+    let (device, device_seq) = (device(number), DeviceSeq(device_seq));
+    let statement = BatchStatement { format: 1, log: LOG, device, device_seq, prev_hash, envelopes, seen: Vec::new() };
+    let signed = sign(&device_key(number), statement::CONTEXT_BATCH, encode(&statement));
+    Push { request: u32::try_from(device_seq.0).unwrap(), log: OWN_LOG, signed, operations }
+}

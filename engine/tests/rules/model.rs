@@ -1,0 +1,179 @@
+//! A model of a clustered store, as the design describes it: bodies are written first, keyed by `(seq, epoch)`, then the
+//! head is moved by compare-and-set. A compare-and-set may be lost, or apply late.
+//!
+//! Never: a fault that the design does not name.
+
+use std::collections::BTreeMap;
+
+use cloudsync_engine::invariants::{self, Epochs, Violation};
+use cloudsync_engine::log::{Acquire, Commit, Current, Head, epoch_to_win};
+use cloudsync_engine::user::AcquireOutcome;
+use cloudsync_protocol::codec::decode;
+use cloudsync_protocol::entry::RosterRow;
+use cloudsync_protocol::{Entry, Epoch, Header, Operation, OwnerId, RecordKey, Seq, ShortHash};
+
+/// How this store and its owners go about things: as designed, or wrong in a way that must be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Variant {
+    AsDesigned,
+    /// After an unknown outcome only the head is read; the epoch stays.
+    ResolveByReading,
+    /// Each activation counts its epochs from 1.
+    CounterRestarts,
+}
+
+/// A compare-and-set that a paused coordinator holds.
+#[derive(Debug, Clone)]
+pub(crate) enum Parked {
+    Acquire { epoch: Epoch, owner: OwnerId },
+    Commit(Box<Commit>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) variant: Variant,
+    pub(crate) head: Option<Head>,
+    bodies: BTreeMap<(Seq, Epoch), Entry>,
+    /// `(after, to, epoch)` of each applied commit.
+    commits: Vec<(Seq, Seq, Epoch)>,
+    pub(crate) parked: Vec<Parked>,
+    pub(crate) epochs: Epochs,
+}
+
+impl Store {
+    pub(crate) fn new(variant: Variant) -> Self {
+        Self { variant, head: None, bodies: BTreeMap::new(), commits: Vec::new(), parked: Vec::new(), epochs: Epochs::default() }
+    }
+
+    /// The compare-and-set of an acquire, to be applied or parked. `acquired` counts those of the activation before.
+    pub(crate) fn plan_acquire(&mut self, acquire: &Acquire, acquired: u64) -> Parked {
+        let head = self.head.get_or_insert_with(|| Head::new(Epoch(0), OwnerId::default(), acquire.timeline));
+        let epoch = match self.variant {
+            Variant::AsDesigned | Variant::ResolveByReading => epoch_to_win(head.epoch, acquire.view),
+            Variant::CounterRestarts => Epoch((acquire.view.0 << 24) + 1 + acquired),
+        };
+        Parked::Acquire { epoch, owner: acquire.owner }
+    }
+
+    /// Writes the bodies of a commit; its compare-and-set is to be applied or parked.
+    pub(crate) fn plan_commit(&mut self, commit: Commit) -> Parked {
+        for entry in &commit.entries {
+            self.bodies.insert((entry.first(), commit.head.epoch), entry.clone());
+        }
+        Parked::Commit(Box::new(commit))
+    }
+
+    /// Applies a compare-and-set, if its condition holds.
+    pub(crate) fn apply(&mut self, parked: Parked) -> Result<bool, Violation> {
+        let Some(head) = &mut self.head else { return Ok(false) };
+        match parked {
+            Parked::Acquire { epoch, owner } => {
+                let restarts = self.variant == Variant::CounterRestarts;
+                if head.epoch >= epoch && !restarts {
+                    return Ok(false);
+                }
+                head.epoch = epoch;
+                head.owner = owner;
+                if !restarts {
+                    self.epochs.won(epoch, owner)?;
+                }
+                Ok(true)
+            }
+            Parked::Commit(commit) => {
+                if head.epoch != commit.head.epoch || head.seq != commit.after {
+                    return Ok(false);
+                }
+                let epoch = head.epoch;
+                self.commits.push((commit.after, commit.head.seq, epoch));
+                *head = Head { epoch, owner: head.owner, ..commit.head };
+                if self.variant == Variant::AsDesigned {
+                    self.epochs.committed(epoch)?;
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    pub(crate) fn won(&self, owner: OwnerId) -> AcquireOutcome {
+        match &self.head {
+            Some(head) if head.owner == owner => AcquireOutcome::Won(Box::new(head.clone())),
+            Some(_) | None => AcquireOutcome::InDoubt,
+        }
+    }
+
+    /// Every committed entry, as a reader finds it.
+    pub(crate) fn log(&self) -> Result<Vec<Entry>, Violation> {
+        let mut log = Vec::new();
+        for (after, to, epoch) in &self.commits {
+            let mut last = *after;
+            while last < *to {
+                let Some(entry) = self.bodies.get(&(last.next(), *epoch)) else {
+                    return Err(Violation {
+                        invariant: invariants::Invariant::V3,
+                        facts: format!("nothing at {} of {epoch}", last.next()),
+                    });
+                };
+                last = entry.last();
+                log.push(entry.clone());
+            }
+            invariants::stable_is_not_above_assigned(last, *to)?;
+        }
+        Ok(log)
+    }
+
+    pub(crate) fn roster(&self) -> Vec<RosterRow> {
+        let rows = self.log().unwrap_or_default().into_iter();
+        rows.filter_map(|entry| if let Entry::Roster(row) = entry { Some(row) } else { None }).collect()
+    }
+
+    /// Every version there ever was, in order, with its record.
+    pub(crate) fn versions(&self) -> Vec<(RecordKey, Current)> {
+        let mut versions = Vec::new();
+        for entry in self.log().unwrap_or_default() {
+            if let Entry::Batch(batch) = entry {
+                for (index, Operation::Put(put)) in batch.operations.iter().enumerate() {
+                    let header: Header = decode(&put.envelope.header).unwrap();
+                    versions.push((header.key(), Current::of(batch.first.plus(index as u64), &put.envelope, &header)));
+                }
+            }
+        }
+        versions
+    }
+
+    pub(crate) fn currents(&self) -> BTreeMap<RecordKey, Current> {
+        self.versions().into_iter().collect()
+    }
+
+    pub(crate) fn row(&self, seq: Seq) -> Option<ShortHash> {
+        self.log().ok()?.iter().find_map(|entry| match entry {
+            Entry::Batch(batch) => {
+                let index = seq.0.checked_sub(batch.first.0)?;
+                Some(batch.operations.get(usize::try_from(index).ok()?)?.hash().short())
+            }
+            Entry::Roster(row) => (row.seq == seq).then(|| entry.last_hash().short()),
+        })
+    }
+
+    /// V3, Q1, and that the head can be rebuilt from the rows.
+    pub(crate) fn check(&self) -> Result<(), Violation> {
+        let Some(head) = &self.head else { return Ok(()) };
+        let log = self.log()?;
+        invariants::entries_are_contiguous(Seq::ZERO, &log, head.seq)?;
+        let currents = self.currents();
+        invariants::figures_equal_recount(head.figures, currents.values())?;
+        let mut rebuilt = Head { commit: head.commit, ..Head::new(head.epoch, head.owner, head.timeline) };
+        let mut known: BTreeMap<RecordKey, Current> = BTreeMap::new();
+        for entry in &log {
+            let mut made = BTreeMap::new();
+            rebuilt
+                .follow(entry, |index, header| {
+                    let Entry::Batch(batch) = entry else { return None };
+                    let Operation::Put(put) = &batch.operations[index];
+                    made.insert(header.key(), ());
+                    known.insert(header.key(), Current::of(batch.first.plus(index as u64), &put.envelope, header))
+                })
+                .unwrap();
+        }
+        invariants::replica_equals_store(&rebuilt, head)
+    }
+}
