@@ -15,7 +15,7 @@ use ractor::ActorRef;
 use tokio::time::Instant;
 
 use crate::metrics::INVARIANTS_BROKEN;
-use crate::outbound::encode;
+use crate::queue::encode;
 use crate::reads::{self, Read};
 use crate::stored::{self, Call};
 use crate::user::{Asked, Feeds, State, UserMessage};

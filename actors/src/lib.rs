@@ -9,12 +9,15 @@ pub mod metrics;
 mod options;
 mod outbound;
 mod permits;
+mod queue;
 mod reads;
 mod region;
 mod region_actor;
 mod request;
 mod session;
 mod stored;
+#[cfg(test)]
+mod tests;
 mod user;
 mod wheel;
 

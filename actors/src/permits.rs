@@ -3,10 +3,12 @@
 //! Never: waiting for a permit on the way in. A request that finds none is refused, by name. What one session may have
 //! unanswered is the engine's rule, not a permit.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cloudsync_protocol::limits::PAGE_BYTES;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::options::Options;
 
@@ -92,23 +94,32 @@ impl Drop for PageSlot {
 }
 
 /// How many requests of the node are unanswered: a drain waits for none.
-#[derive(Debug)]
-pub(crate) struct Outstanding(watch::Sender<usize>);
+#[derive(Debug, Default)]
+pub(crate) struct Outstanding {
+    count: AtomicUsize,
+    none: Notify,
+}
 
 impl Outstanding {
-    pub(crate) fn new() -> Self {
-        Self(watch::channel(0).0)
-    }
     pub(crate) fn add(&self) {
-        self.0.send_modify(|count| *count += 1);
+        self.count.fetch_add(1, Ordering::AcqRel);
     }
     pub(crate) fn remove(&self) {
-        self.0.send_modify(|count| *count = count.saturating_sub(1));
+        if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.none.notify_waiters();
+        }
     }
     /// Resolves once there is none.
     pub(crate) async fn none(&self) {
-        // The sender is this very struct: the error can't come.
-        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+        loop {
+            let mut none = pin!(self.none.notified());
+            // Listening before looking: the last one may be answered in between.
+            none.as_mut().enable();
+            if self.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none.await;
+        }
     }
 }
 

@@ -94,7 +94,7 @@ pub struct Drained {
 /// A node's region. Clones are the same region.
 #[derive(Debug, Clone)]
 pub struct Region {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     actor: ActorRef<RegionMessage>,
 }
 
@@ -117,7 +117,7 @@ impl Region {
             meters: Arc::new(Meters::new()),
             directory: Directory::default(),
             wheel,
-            outstanding: Arc::new(Outstanding::new()),
+            outstanding: Arc::default(),
             sessions: AtomicUsize::new(0),
             last_session: AtomicU64::new(0),
             draining: AtomicBool::new(false),

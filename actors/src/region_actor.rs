@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::directory::Entry;
-use crate::outbound::encode;
+use crate::queue::encode;
 use crate::region::{Drained, Shared};
 use crate::session::{Face, Identity, Parts, Session, going_away};
 use crate::user::{self, UserActor, UserMessage};
@@ -56,6 +56,13 @@ enum Stage {
     Active,
 }
 
+/// A drain under way.
+#[derive(Debug)]
+struct Drain {
+    reply: oneshot::Sender<Drained>,
+    users_cut_off: usize,
+}
+
 #[derive(Debug)]
 pub(crate) struct RegionActor;
 
@@ -64,7 +71,7 @@ pub(crate) struct State {
     shared: Arc<Shared>,
     logs: HashMap<LogId, Log>,
     actors: HashMap<ActorId, LogId>,
-    drain: Option<oneshot::Sender<Drained>>,
+    drain: Option<Drain>,
 }
 
 impl Actor for RegionActor {
@@ -89,7 +96,7 @@ impl Actor for RegionActor {
             RegionMessage::CloseDevice { log, device, code } => state.close_device(log, device, code),
             RegionMessage::Sweep => state.sweep(),
             RegionMessage::Drain { timeout, reply } => state.start_drain(&myself, timeout, reply),
-            RegionMessage::DrainTimeout => state.end_drain(&myself),
+            RegionMessage::DrainTimeout => state.cut_off(),
         }
         Ok(())
     }
@@ -178,8 +185,9 @@ impl State {
                     // It has just started: it takes messages.
                     let _ = shared.directory.send_direct(log, message);
                 }
-                if self.drain.is_some() {
-                    let _ = shared.directory.send_direct(log, UserMessage::Finish);
+                if let Some(drain) = &self.drain {
+                    let message = if drain.users_cut_off > 0 { UserMessage::CutOff } else { UserMessage::Finish };
+                    let _ = shared.directory.send_direct(log, message);
                 }
             }
             Err(error) => {
@@ -231,7 +239,7 @@ impl State {
     }
 
     fn start_drain(&mut self, myself: &ActorRef<RegionMessage>, timeout: Duration, reply: oneshot::Sender<Drained>) {
-        self.drain = Some(reply);
+        self.drain = Some(Drain { reply, users_cut_off: 0 });
         if self.shared.directory.len() == 0 {
             return self.end_drain(myself);
         }
@@ -242,21 +250,29 @@ impl State {
         myself.send_after(timeout, || RegionMessage::DrainTimeout);
     }
 
-    /// Tells every session to go. Users that did not end in time are cut off: dropped, their tickets answer first.
+    /// The drain's time is over: what is not decided is answered *busy*. User actors never wait, so they end at once.
+    fn cut_off(&mut self) {
+        let Some(drain) = &mut self.drain else { return };
+        let late = self.shared.directory.all();
+        drain.users_cut_off = late.len();
+        for entry in late {
+            // One that is stopping already needs no telling.
+            let _ = entry.actor.send_message(UserMessage::CutOff);
+        }
+    }
+
+    /// Every user's work has ended: tells every session to go.
     fn end_drain(&mut self, myself: &ActorRef<RegionMessage>) {
-        let Some(reply) = self.drain.take() else { return };
-        let cut_off = self.shared.directory.all();
-        let drained = Drained { sessions: self.logs.values().map(|log| log.sessions.len()).sum(), users_cut_off: cut_off.len() };
-        for session in self.logs.values().flat_map(|log| &log.sessions) {
+        let Some(Drain { reply, users_cut_off }) = self.drain.take() else { return };
+        let sessions = || self.logs.values().flat_map(|log| &log.sessions);
+        for session in sessions() {
             let failure = going_away(0, &self.shared.options);
             let retry_after_ms = failure.retry_after_ms.unwrap_or_default();
             let frame = GoingAway { code: failure.code, message: failure.message, retry_after_ms };
             session.queue.end(ErrorCode::GoingAway, Some(encode(&frame.into())));
         }
-        cut_off.iter().for_each(|entry| entry.actor.kill());
-        self.actors.clear();
         // Whoever waited may have given up.
-        let _ = reply.send(drained);
+        let _ = reply.send(Drained { sessions: sessions().count(), users_cut_off });
         myself.stop(None);
     }
 }

@@ -15,8 +15,9 @@ use tokio::time::Instant;
 
 use crate::metrics::Meters;
 use crate::options::Options;
-use crate::outbound::{Answer, Lane, Queue, Unheard, encode};
+use crate::outbound::Lane;
 use crate::permits::{NodeRoom, Outstanding, PageSlot, UserBudget, UserRoom};
+use crate::queue::{Answer, Queue, Unheard, encode};
 use crate::region::Shared;
 
 /// What a log's sessions and actors share, whether the user is active or not.

@@ -60,6 +60,8 @@ pub(crate) enum UserMessage {
     Passivate,
     /// Stop, as soon as there is nothing to do.
     Finish,
+    /// Stop now: everything that is not decided is answered *busy*.
+    CutOff,
     /// Dies of a panic.
     #[cfg(test)]
     Panic,
@@ -186,7 +188,8 @@ impl State {
             | UserMessage::Persisted { .. }
             | UserMessage::Wake { .. }
             | UserMessage::Passivate
-            | UserMessage::Finish => false,
+            | UserMessage::Finish
+            | UserMessage::CutOff => false,
             #[cfg(test)]
             UserMessage::Panic => false,
         };
@@ -195,6 +198,8 @@ impl State {
 
     fn take(&mut self, myself: &ActorRef<UserMessage>, message: UserMessage) {
         match message {
+            // It is gone already, and whoever waits for the reply too.
+            UserMessage::Open { session, .. } if session.queue.ending().is_some() => {}
             UserMessage::Open { session, proof, reply } => {
                 let peer = session.peer();
                 self.pending.opens.insert(session.id, reply);
@@ -238,6 +243,10 @@ impl State {
             // It has work: the region will ask again.
             UserMessage::Passivate => {}
             UserMessage::Finish => self.course = Course::Finishing,
+            UserMessage::CutOff => {
+                self.pending = Pending::default();
+                self.stop(myself, Feeds::Interrupted);
+            }
             #[cfg(test)]
             UserMessage::Panic => panic!("a user actor dies for a test"),
         }

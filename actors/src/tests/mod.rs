@@ -1,0 +1,12 @@
+//! The region as a node uses it, over the memory store and the real rules. Time is tokio's and mostly paused.
+//!
+//! Never: a sleep in place of a condition.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test names the frame that it expects; every other one fails it")]
+
+mod commits;
+mod endings;
+mod feeds;
+mod gated;
+mod limits;
+mod world;
