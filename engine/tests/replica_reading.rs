@@ -113,7 +113,7 @@ fn a_batch_whose_signature_is_not_its_devices_stops_the_replica_there() {
 fn a_batch_with_a_swapped_body_stops_the_replica_there() {
     let swapped = why(|log, _| {
         let Operation::Put(put) = &mut last_batch(log).operations[0];
-        put.envelope.body = Bytes::from_static(b"something else entirely, long enough to be a body");
+        put.envelope.body = Bytes::from(vec![7; 128]);
     });
     assert!(matches!(swapped, Why::Batch(_)));
 }
@@ -169,7 +169,7 @@ fn an_envelope_that_does_not_open_stops_the_replica_there() {
     let mut batch = cheat.outgoing().unwrap();
     // Signed by its device, but sealed to something that opens to nothing.
     let Operation::Put(put) = &mut batch.made[0].operation;
-    put.envelope.body = Bytes::from(vec![0; 64]);
+    put.envelope.body = Bytes::from(vec![0; 128]);
     let envelope = put.envelope.hash();
     let mut statement: cloudsync_protocol::statement::BatchStatement = cloudsync_protocol::codec::decode(&batch.signed.statement).unwrap();
     statement.envelopes = vec![envelope];

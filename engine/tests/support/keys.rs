@@ -6,6 +6,7 @@ use bytes::Bytes;
 use cloudsync_engine::replica::{Content, Draft, Me, OpenError, Opener, SealError, Sealer};
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::envelope::{FLAG_TOMBSTONE, FORMAT, SUITE_AES_256_GCM};
+use cloudsync_protocol::limits::{BODY_BYTES_MIN, WRAP_BYTES};
 use cloudsync_protocol::statement::{
     self, CONTEXT_ENROL, CONTEXT_IDENTITY, CONTEXT_REVOKE, EnrolChange, EnrolStatement, IdentityChange, IdentityStatement, PublicKey,
     RevokeChange, RevokeStatement, RosterChange, Signed,
@@ -138,8 +139,10 @@ impl Sealer for Keys {
         };
         let header = Bytes::from(codec::encode(&header));
         let seal = Hash::of(&[&header, &content]);
-        let body = [&seal.0[..], &content].concat().into();
-        Ok(Envelope { header, body, wrap: Bytes::from_static(&[1; 68]) })
+        let length = (content.len() as u32).to_be_bytes();
+        let mut body = [&seal.0[..], &length, &content].concat();
+        body.resize(body.len().max(BODY_BYTES_MIN), 0);
+        Ok(Envelope { header, body: body.into(), wrap: Bytes::from_static(&[1; WRAP_BYTES]) })
     }
 
     fn sign(&self, message: &[u8]) -> Signature {
@@ -150,8 +153,10 @@ impl Sealer for Keys {
 impl Opener for Keys {
     fn open(&self, header: &Header, envelope: &Envelope) -> Result<Content, OpenError> {
         let forged = || OpenError::Forged("the seal is broken".into());
-        let (seal, content) = envelope.body.split_at_checked(Hash::LENGTH).ok_or_else(forged)?;
-        if Hash::of(&[&envelope.header, content]).0 != seal {
+        let (seal, rest) = envelope.body.split_first_chunk::<{ Hash::LENGTH }>().ok_or_else(forged)?;
+        let (length, padded) = rest.split_first_chunk::<4>().ok_or_else(forged)?;
+        let content = padded.get(..u32::from_be_bytes(*length) as usize).ok_or_else(forged)?;
+        if Hash::of(&[&envelope.header, content]).0 != *seal {
             return Err(forged());
         }
         Ok(if header.is_tombstone() { Content::Deleted } else { Content::Value(Bytes::copy_from_slice(content)) })
