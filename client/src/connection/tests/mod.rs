@@ -25,10 +25,8 @@ fn done(request: u32) -> Frame {
 }
 
 fn request_of(frame: Option<Frame>) -> u32 {
-    match frame {
-        Some(Frame::Logout(logout)) => logout.request,
-        other => panic!("{other:?}"),
-    }
+    let Some(Frame::Logout(logout)) = frame else { panic!("{frame:?} is no request") };
+    logout.request
 }
 
 async fn connected(scheme: Scheme) -> (Connection, Peer) {
