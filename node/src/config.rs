@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudsync_accounts::Registration;
+use cloudsync_actors::{Clock, SystemClock};
 use cloudsync_storage::Store;
 
 pub use crate::config_file::ConfigError;
@@ -100,6 +101,8 @@ pub struct Config {
     pub store: StoreSource,
     /// Tokens and who may register.
     pub accounts: cloudsync_accounts::Options,
+    /// The time: the machine's, unless a test brings its own.
+    pub clock: Arc<dyn Clock>,
     /// Bounds and intervals of the actors.
     pub region: cloudsync_actors::Options,
     /// Connections that are open at a time, all carriers together; further ones are refused.
@@ -123,6 +126,7 @@ impl Config {
             certificate: CertificateSource::SelfMade,
             store: StoreSource::Embedded,
             accounts,
+            clock: Arc::new(SystemClock),
             region: cloudsync_actors::Options::default(),
             connections_max: CONNECTIONS_MAX_DEFAULT,
             nodes: Vec::new(),

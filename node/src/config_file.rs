@@ -4,9 +4,11 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloudsync_accounts::Registration;
+use cloudsync_actors::SystemClock;
 use serde::Deserialize;
 
 use crate::config::{
@@ -185,6 +187,7 @@ impl File {
             }),
             store: StoreSource::Embedded,
             accounts: self.accounts.into_options()?,
+            clock: Arc::new(SystemClock),
             region: cloudsync_actors::Options::default(),
             connections_max: usize::try_from(connections_max).unwrap_or(CONNECTIONS_MAX_DEFAULT),
             nodes: self.nodes,

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::framing::{ReadError, Sink, Source, WriteError};
-use crate::shared::{Shared, now_ms};
+use crate::shared::Shared;
 
 /// From the answer to an account call to the next one: the client stretches the password meanwhile.
 const ACCOUNT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -75,7 +75,7 @@ pub(crate) async fn greet<R: Source, W: Sink>(
     sink: &mut W,
 ) -> Result<Greeting, Refusal> {
     let nonce = Nonce(rand::random());
-    let challenge = Challenge { nonce, server_ts: now_ms(), version_min: PROTOCOL_VERSION, version_max: PROTOCOL_VERSION };
+    let challenge = Challenge { nonce, server_ts: shared.clock.now_ms(), version_min: PROTOCOL_VERSION, version_max: PROTOCOL_VERSION };
     let mut deadline = Instant::now() + HELLO_TIMEOUT;
     send(sink, deadline, challenge.into()).await?;
     let mut conversation = shared.accounts.converse(nonce);
@@ -91,7 +91,7 @@ pub(crate) async fn greet<R: Source, W: Sink>(
             return Ok(Greeting { nonce, hello });
         }
         let name = frame.name();
-        let answer = match conversation.handle(frame, now_ms()).await {
+        let answer = match conversation.handle(frame, shared.clock.now_ms()).await {
             Ok(answer) => {
                 deadline = Instant::now() + ACCOUNT_CALL_TIMEOUT;
                 answer

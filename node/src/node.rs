@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudsync_accounts::{Accounts, IfAbsent, Secrets, SecretsError};
-use cloudsync_actors::{Region, SystemClock};
+use cloudsync_actors::Region;
 use cloudsync_protocol::Hash;
 use cloudsync_protocol::statement::Carrier;
 use cloudsync_storage::Store;
@@ -135,11 +135,12 @@ impl Node {
         let tokens = Arc::new(AccountTokens(accounts.clone()));
         // Before the region: an address that is taken ends the start with nothing running.
         let bound = Sockets::bind(&config.listen)?;
-        let region = Region::start(Arc::clone(&store), tokens, Arc::new(SystemClock), config.region).await?;
+        let region = Region::start(Arc::clone(&store), tokens, Arc::clone(&config.clock), config.region).await?;
         rosters.set(region.clone());
         let shared = Arc::new(Shared {
             accounts,
             region: region.clone(),
+            clock: config.clock,
             nodes: config.nodes,
             meters_quic: Meters::new(Carrier::Quic),
             meters_websocket: Meters::new(Carrier::WebSocket),

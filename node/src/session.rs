@@ -15,7 +15,7 @@ use tracing::debug;
 
 use crate::framing::{ReadError, Sink, Source};
 use crate::handshake::{Greeting, Refusal, decode};
-use crate::shared::{Shared, now_ms};
+use crate::shared::Shared;
 
 /// How long a log's owner may take to read a roster before *hello* is answered `busy`.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,7 +43,10 @@ pub(crate) async fn open<W: Sink>(
         let message = format!("this node speaks version {PROTOCOL_VERSION}, the client {} to {}", hello.version_min, hello.version_max);
         return Err(Failure::new(0, ErrorCode::VersionUnsupported, message).into());
     }
-    let access = shared.accounts.verify_access(&hello.token, now_ms()).map_err(|error| Failure::new(0, error.code(), error.to_string()))?;
+    let access = shared
+        .accounts
+        .verify_access(&hello.token, shared.clock.now_ms())
+        .map_err(|error| Failure::new(0, error.code(), error.to_string()))?;
     if access.device != hello.device {
         return Err(Failure::new(0, ErrorCode::TokenMismatch, "the token is of another device than the one that says hello").into());
     }
@@ -65,7 +68,7 @@ pub(crate) async fn open<W: Sink>(
         version: PROTOCOL_VERSION,
         session: device.session(),
         user: device.user(),
-        server_ts: now_ms(),
+        server_ts: shared.clock.now_ms(),
         token_expires_ts: device.token_expires_ts(),
         keyring_version: device.keyring_version(),
         nodes: shared.nodes.clone(),

@@ -3,10 +3,9 @@
 //! Never: state of one connection, or a task that nobody tracks.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use cloudsync_accounts::Accounts;
-use cloudsync_actors::Region;
+use cloudsync_actors::{Clock, Region};
 use cloudsync_protocol::statement::Carrier;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +18,7 @@ use crate::telemetry::{CONNECTIONS_REFUSED, Counted, Meters};
 pub(crate) struct Shared {
     pub(crate) accounts: Accounts,
     pub(crate) region: Region,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Public URLs, for *welcome*.
     pub(crate) nodes: Vec<String>,
     pub(crate) meters_quic: Meters,
@@ -89,10 +89,4 @@ impl Connected {
     pub(crate) fn new(place: Arc<Place>, meters: &Meters) -> Self {
         Self { _place: place, _counted: Counted::new(meters) }
     }
-}
-
-/// The wall clock, in milliseconds since the epoch.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,61 @@
+//! Someone with an account and a device, signed in through the SDK.
+//!
+//! Never: keys that more than one test knows.
+
+use cloudsync_client::account::{Enrolment, Password, Registration, Tokens, login};
+use cloudsync_client::connection::{Connection, Events, Session};
+use cloudsync_client::keys::KeyFile;
+
+use anyhow::Context as _;
+
+use crate::node::{TestNode, Wire};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// A signed-in device.
+#[derive(Debug)]
+pub struct Person {
+    /// The account's address.
+    pub email: String,
+    /// The device's keys and the account's.
+    pub keys: KeyFile,
+    /// The device's tokens.
+    pub tokens: Tokens,
+}
+
+fn password() -> anyhow::Result<Password> {
+    Password::new(PASSWORD).context("a password")
+}
+
+const fn named(name: &str) -> Enrolment<'_> {
+    Enrolment { name, instead_of: None }
+}
+
+impl Person {
+    /// Registers an account and enrols its first device.
+    pub async fn register(node: &TestNode, wire: Wire, email: &str) -> anyhow::Result<Self> {
+        let connection = Connection::open(&node.server(wire)?).await?;
+        let registration = Registration::prepare(&connection, email, &password()?).await?;
+        let authorization = registration.create(&connection).await?;
+        let keys = registration.keys().clone();
+        let tokens = authorization.enrol(&connection, &keys, named("first")).await?;
+        connection.close().await;
+        Ok(Self { email: email.to_owned(), keys, tokens })
+    }
+
+    /// Another device of the same account.
+    pub async fn log_in_again(&self, node: &TestNode, wire: Wire) -> anyhow::Result<Self> {
+        let connection = Connection::open(&node.server(wire)?).await?;
+        let authorization = login(&connection, &self.email, &password()?).await?;
+        let keys = authorization.new_device();
+        let tokens = authorization.enrol(&connection, &keys, named("another")).await?;
+        connection.close().await;
+        Ok(Self { email: self.email.clone(), keys, tokens })
+    }
+
+    /// Opens a session.
+    pub async fn open(&self, node: &TestNode, wire: Wire) -> anyhow::Result<(Session, Events)> {
+        let connection = Connection::open(&node.server(wire)?).await?;
+        Ok(connection.hello(&self.keys.device, &self.tokens.access_token).await?)
+    }
+}

@@ -1,0 +1,319 @@
+//! A client that sends whatever bytes it is told to, and says what comes back: frames, then how the connection closed.
+//!
+//! Never: the SDK's carriers; a mistake that both ends share would not be seen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use cloudsync_client::keys::DeviceKeys;
+use cloudsync_client::statement::hello_proof;
+use cloudsync_protocol::frame::{Challenge, Hello};
+use cloudsync_protocol::limits::{ALPN, PROTOCOL_VERSION, WEBSOCKET_PATH};
+use cloudsync_protocol::statement::Carrier;
+use cloudsync_protocol::{Failure, Frame, Hash, codec};
+use futures_util::{SinkExt as _, StreamExt as _};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ConnectionError, Endpoint, RecvStream, SendStream};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::node::{TestNode, Wire};
+
+/// Longer than every deadline of the node's that a test waits for, short of a hang.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// A frame.
+    Frame(Box<Frame>),
+    /// The connection closed with this code and reason.
+    Closed {
+        /// The WebSocket's or QUIC's own.
+        code: u32,
+        /// An error code's name, or `closed`.
+        reason: String,
+    },
+    /// The connection broke off without a word.
+    Lost(String),
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+enum Link {
+    Quic { endpoint: Endpoint, connection: quinn::Connection, send: SendStream, receive: RecvStream },
+    WebSocket(Box<WebSocketStream<Box<dyn Io>>>),
+}
+
+/// The client.
+pub struct RawClient {
+    link: Link,
+}
+
+impl std::fmt::Debug for RawClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RawClient")
+    }
+}
+
+impl RawClient {
+    /// Connects; the challenge is still to be read.
+    pub async fn connect(node: &TestNode, wire: Wire) -> anyhow::Result<Self> {
+        let address = node.address(wire)?;
+        let link = match wire {
+            Wire::Quic => {
+                let crypto = QuicClientConfig::try_from(pinned(node.pin().0, ALPN)?)?;
+                let endpoint = Endpoint::client((std::net::Ipv4Addr::LOCALHOST, 0).into())?;
+                let config = quinn::ClientConfig::new(Arc::new(crypto));
+                let connection = endpoint.connect_with(config, address, "localhost")?.await?;
+                let (send, receive) = within(connection.accept_bi()).await??;
+                Link::Quic { endpoint, connection, send, receive }
+            }
+            Wire::Wss | Wire::Ws => {
+                let stream = TcpStream::connect(address).await?;
+                let io: Box<dyn Io> = if wire == Wire::Wss {
+                    let config = pinned(node.pin().0, b"http/1.1")?;
+                    Box::new(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, stream).await?)
+                } else {
+                    Box::new(stream)
+                };
+                let (socket, _) = tokio_tungstenite::client_async(format!("ws://{address}{WEBSOCKET_PATH}"), io).await?;
+                Link::WebSocket(Box::new(socket))
+            }
+        };
+        Ok(Self { link })
+    }
+
+    /// What hello signs.
+    #[must_use]
+    pub const fn carrier(&self) -> Carrier {
+        match self.link {
+            Link::Quic { .. } => Carrier::Quic,
+            Link::WebSocket(_) => Carrier::WebSocket,
+        }
+    }
+
+    /// The QUIC connection.
+    pub fn quic(&self) -> anyhow::Result<&quinn::Connection> {
+        match &self.link {
+            Link::Quic { connection, .. } => Ok(connection),
+            Link::WebSocket(_) => bail!("not QUIC"),
+        }
+    }
+
+    /// Sends these bytes as one frame.
+    pub async fn send_bytes(&mut self, bytes: Vec<u8>) -> anyhow::Result<()> {
+        match &mut self.link {
+            Link::Quic { send, .. } => {
+                send.write_all(&u32::try_from(bytes.len())?.to_be_bytes()).await?;
+                send.write_all(&bytes).await?;
+            }
+            Link::WebSocket(socket) => socket.send(Message::Binary(bytes.into())).await?,
+        }
+        Ok(())
+    }
+
+    /// Sends a frame.
+    pub async fn send(&mut self, frame: impl Into<Frame>) -> anyhow::Result<()> {
+        self.send_bytes(codec::encode(&frame.into())).await
+    }
+
+    /// Sends bytes on the control stream as they are, without a length.
+    pub async fn send_unframed(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        match &mut self.link {
+            Link::Quic { send, .. } => Ok(send.write_all(bytes).await?),
+            Link::WebSocket(_) => bail!("not QUIC"),
+        }
+    }
+
+    /// Sends a text message.
+    pub async fn send_text(&mut self, text: &str) -> anyhow::Result<()> {
+        match &mut self.link {
+            Link::Quic { .. } => bail!("not a WebSocket"),
+            Link::WebSocket(socket) => Ok(socket.send(Message::text(text.to_owned())).await?),
+        }
+    }
+
+    /// Ends the client's side of the control stream.
+    pub fn finish(&mut self) -> anyhow::Result<()> {
+        match &mut self.link {
+            Link::Quic { send, .. } => Ok(send.finish()?),
+            Link::WebSocket(_) => bail!("not QUIC"),
+        }
+    }
+
+    /// What comes next, on the control stream.
+    pub async fn next(&mut self) -> anyhow::Result<Received> {
+        within(async {
+            match &mut self.link {
+                Link::Quic { connection, receive, .. } => next_of_quic(connection, receive).await,
+                Link::WebSocket(socket) => next_of_websocket(socket).await,
+            }
+        })
+        .await?
+    }
+
+    /// The next frame.
+    pub async fn frame(&mut self) -> anyhow::Result<Frame> {
+        match self.next().await? {
+            Received::Frame(frame) => Ok(*frame),
+            other => bail!("a frame was due, there came {other:?}"),
+        }
+    }
+
+    /// The challenge.
+    pub async fn challenge(&mut self) -> anyhow::Result<Challenge> {
+        match self.frame().await? {
+            Frame::Challenge(challenge) => Ok(challenge),
+            other => bail!("a challenge was due, there came {}", other.name()),
+        }
+    }
+
+    /// Frames up to the failure of the connection, and how it then closed.
+    pub async fn failure(&mut self) -> anyhow::Result<(Failure, Received)> {
+        loop {
+            match self.next().await? {
+                Received::Frame(frame) => {
+                    if let Frame::Failure(failure) = *frame
+                        && failure.request == 0
+                    {
+                        return Ok((failure, self.next().await?));
+                    }
+                }
+                other => bail!("a failure was due, there came {other:?}"),
+            }
+        }
+    }
+
+    /// Reads the challenge and answers it as this device.
+    pub async fn hello(&mut self, device: &DeviceKeys, token: &str) -> anyhow::Result<()> {
+        let challenge = self.challenge().await?;
+        let signature = hello_proof(device, &challenge.nonce, self.carrier(), token)?;
+        self.send(Hello {
+            version_min: PROTOCOL_VERSION,
+            version_max: PROTOCOL_VERSION,
+            token: token.to_owned(),
+            device: device.id,
+            signature,
+            client: "raw".to_owned(),
+        })
+        .await
+    }
+
+    /// Ends without a word.
+    pub fn vanish(self) {
+        if let Link::Quic { endpoint, .. } = self.link {
+            endpoint.close(0_u32.into(), b"");
+        }
+    }
+}
+
+async fn within<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    tokio::time::timeout(ANSWER_TIMEOUT, work).await.context("no answer")
+}
+
+/// One frame off a QUIC stream; `None` at its end.
+pub async fn read_frame(receive: &mut RecvStream) -> anyhow::Result<Option<Frame>> {
+    let mut length = [0; 4];
+    match receive.read_exact(&mut length).await {
+        Ok(()) => {}
+        Err(quinn::ReadExactError::FinishedEarly(0)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    let mut bytes = vec![0; usize::try_from(u32::from_be_bytes(length))?];
+    receive.read_exact(&mut bytes).await?;
+    Ok(Some(codec::decode(&bytes)?))
+}
+
+async fn next_of_quic(connection: &quinn::Connection, receive: &mut RecvStream) -> anyhow::Result<Received> {
+    if let Ok(Some(frame)) = read_frame(receive).await {
+        return Ok(Received::Frame(Box::new(frame)));
+    }
+    Ok(match connection.closed().await {
+        ConnectionError::ApplicationClosed(close) => {
+            let code = u32::try_from(close.error_code.into_inner())?;
+            Received::Closed { code, reason: String::from_utf8_lossy(&close.reason).into_owned() }
+        }
+        other => Received::Lost(other.to_string()),
+    })
+}
+
+async fn next_of_websocket(socket: &mut WebSocketStream<Box<dyn Io>>) -> anyhow::Result<Received> {
+    loop {
+        return Ok(match socket.next().await {
+            Some(Ok(Message::Binary(bytes))) => Received::Frame(Box::new(codec::decode(&Bytes::from(bytes))?)),
+            Some(Ok(Message::Close(Some(close)))) => {
+                Received::Closed { code: u16::from(close.code).into(), reason: close.reason.as_str().to_owned() }
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(other)) => bail!("an unexpected message: {other:?}"),
+            Some(Err(error)) => Received::Lost(error.to_string()),
+            None => Received::Lost("the end".to_owned()),
+        });
+    }
+}
+
+/// Trusts one certificate.
+#[derive(Debug)]
+struct Pinned {
+    hash: Hash,
+    provider: Arc<CryptoProvider>,
+}
+
+fn pinned(hash: Hash, alpn: &[u8]) -> anyhow::Result<ClientConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = Pinned { hash, provider: Arc::clone(&provider) };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    Ok(config)
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if Hash::of(&[end_entity]) == self.hash {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(rustls::Error::General("not the pinned certificate".to_owned()))
+        }
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,219 @@
+//! Who gets a session, what ends it, and what it is told.
+//!
+//! Never: a token or key that was not made by signing in.
+
+use std::time::Duration;
+
+use cloudsync_client::keys::DeviceKeys;
+use cloudsync_protocol::frame::{Authenticate, Hello, LoginFinish, Ping};
+use cloudsync_protocol::limits::{FRAME_BYTES_MAX, PROTOCOL_VERSION};
+use cloudsync_protocol::statement::{Carrier, hello_message};
+use cloudsync_protocol::{ErrorCode, Frame, Nonce, Signature};
+use cloudsync_storage::MemoryStore;
+use cloudsync_tests::{Person, RawClient, Received, TestNode, Wire};
+use std::sync::Arc;
+
+type Tested = anyhow::Result<()>;
+
+async fn node() -> anyhow::Result<TestNode> {
+    TestNode::start_on(Arc::new(MemoryStore::new())).await
+}
+
+async fn welcomed(node: &TestNode, wire: Wire, person: &Person) -> anyhow::Result<RawClient> {
+    let mut client = RawClient::connect(node, wire).await?;
+    client.hello(&person.keys.device, &person.tokens.access_token).await?;
+    match client.frame().await? {
+        Frame::Welcome(welcome) => {
+            assert_eq!((welcome.version, welcome.user), (PROTOCOL_VERSION, person.keys.secrets.user));
+            assert_eq!(welcome.keyring_version, 1);
+            Ok(client)
+        }
+        other => anyhow::bail!("a welcome was due, there came {other:?}"),
+    }
+}
+
+async fn refused(node: &TestNode, wire: Wire, device: &DeviceKeys, token: &str) -> anyhow::Result<ErrorCode> {
+    let mut client = RawClient::connect(node, wire).await?;
+    client.hello(device, token).await?;
+    let (failure, close) = client.failure().await?;
+    assert!(matches!(&close, Received::Closed { reason, .. } if reason == failure.code.name()), "{close:?}");
+    Ok(failure.code)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_in_device_is_welcome_on_every_wire() -> Tested {
+    let node = node().await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    for wire in Wire::ALL {
+        let mut client = welcomed(&node, wire, &ada).await?;
+        client.send(Ping { number: 7 }).await?;
+        assert!(matches!(client.frame().await?, Frame::Pong(pong) if pong.number == 7));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_another_device_or_past_its_time_is_refused() -> Tested {
+    let node = node().await?;
+    let ada = Person::register(&node, Wire::Ws, "ada@example.com").await?;
+    let phone = ada.log_in_again(&node, Wire::Wss).await?;
+    let bob = Person::register(&node, Wire::Quic, "bob@example.com").await?;
+    for wire in Wire::ALL {
+        let token = &ada.tokens.access_token;
+        assert_eq!(refused(&node, wire, &phone.keys.device, token).await?, ErrorCode::TokenMismatch);
+        assert_eq!(refused(&node, wire, &bob.keys.device, token).await?, ErrorCode::TokenMismatch);
+    }
+    node.clock().advance(Duration::from_secs(16 * 60));
+    for wire in Wire::ALL {
+        assert_eq!(refused(&node, wire, &ada.keys.device, &ada.tokens.access_token).await?, ErrorCode::TokenExpired);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_token_opens_nothing_without_the_devices_key() -> Tested {
+    let node = node().await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    let mut thief = DeviceKeys::random();
+    thief.id = ada.keys.device.id;
+    for wire in Wire::ALL {
+        assert_eq!(refused(&node, wire, &thief, &ada.tokens.access_token).await?, ErrorCode::SignatureInvalid);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_of_another_connection_or_carrier_is_refused() -> Tested {
+    let node = node().await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    let token = &ada.tokens.access_token;
+    for (wire, other) in [(Wire::Quic, Carrier::WebSocket), (Wire::Wss, Carrier::Quic)] {
+        for (nonce, carrier) in
+            [(None, other), (Some(Nonce([1; 32])), if other == Carrier::Quic { Carrier::WebSocket } else { Carrier::Quic })]
+        {
+            let mut client = RawClient::connect(&node, wire).await?;
+            let nonce = nonce.unwrap_or(client.challenge().await?.nonce);
+            let signature = cloudsync_client::statement::hello_proof(&ada.keys.device, &nonce, carrier, token)?;
+            assert_ne!(hello_message(&nonce, Carrier::Quic, token), hello_message(&nonce, Carrier::WebSocket, token));
+            client.send(hello(&ada, signature)).await?;
+            assert_eq!(client.failure().await?.0.code, ErrorCode::SignatureInvalid, "{wire:?}");
+        }
+    }
+    Ok(())
+}
+
+fn hello(person: &Person, signature: Signature) -> Hello {
+    Hello {
+        version_min: PROTOCOL_VERSION,
+        version_max: PROTOCOL_VERSION,
+        token: person.tokens.access_token.clone(),
+        device: person.keys.device.id,
+        signature,
+        client: "raw".to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_bytes_end_a_session_with_their_code() -> Tested {
+    let node = node().await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    let account_call = Frame::from(LoginFinish { request: 1, message: vec![1].into() });
+    for wire in Wire::ALL {
+        let cases: Vec<(Vec<u8>, ErrorCode)> = vec![
+            (vec![0x91; 800], ErrorCode::Malformed),
+            (vec![0x92, 5, 1, 0], ErrorCode::Malformed),
+            (cloudsync_protocol::codec::encode(&account_call), ErrorCode::UnexpectedFrame),
+            (cloudsync_protocol::codec::encode(&Frame::from(hello(&ada, Signature([0; 64])))), ErrorCode::UnexpectedFrame),
+            (vec![0; FRAME_BYTES_MAX + 1], ErrorCode::FrameTooLarge),
+        ];
+        for (bytes, code) in cases {
+            let mut client = welcomed(&node, wire, &ada).await?;
+            // QUIC refuses an oversize frame by its length; the rest may not be taken any more.
+            let _ = client.send_bytes(bytes).await;
+            let (failure, close) = client.failure().await?;
+            assert_eq!(failure.code, code, "{wire:?}: {}", failure.message);
+            assert!(matches!(&close, Received::Closed { reason, .. } if reason == code.name()), "{close:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_token_keeps_a_session_and_an_old_one_ends_it() -> Tested {
+    let node = node().await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    for wire in Wire::ALL {
+        let mut client = RawClient::connect(&node, wire).await?;
+        let nonce = client.challenge().await?.nonce;
+        let token = ada.tokens.access_token.clone();
+        let signature = cloudsync_client::statement::hello_proof(&ada.keys.device, &nonce, client.carrier(), &token)?;
+        client.send(hello(&ada, signature)).await?;
+        assert!(matches!(client.frame().await?, Frame::Welcome(_)));
+        client.send(Authenticate { request: 9, token: token.clone(), signature }).await?;
+        assert!(matches!(client.frame().await?, Frame::Authenticated(answer) if answer.request == 9));
+        client.send(Authenticate { request: 10, token, signature: Signature([0; 64]) }).await?;
+        let Frame::Failure(failure) = client.frame().await? else { anyhow::bail!("a failure was due") };
+        assert_eq!((failure.request, failure.code), (10, ErrorCode::SignatureInvalid));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_drips_in_ends_the_session() -> Tested {
+    let node = node().await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    let mut client = welcomed(&node, Wire::Quic, &ada).await?;
+    client.send_unframed(&[0, 0, 1, 0, 0x92]).await?;
+    let (failure, close) = client.failure().await?;
+    assert_eq!(failure.code, ErrorCode::FrameTooSlow);
+    assert_eq!(close, Received::Closed { code: 3, reason: "frame_too_slow".to_owned() });
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_leaves_tells_every_session_and_waits_for_none() -> Tested {
+    let node = node().await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    let mut clients = Vec::new();
+    for wire in Wire::ALL {
+        clients.push((wire, welcomed(&node, wire, &ada).await?));
+    }
+    let mut waiting = RawClient::connect(&node, Wire::Quic).await?;
+    waiting.challenge().await?;
+    // One that reads nothing at all.
+    let silent = welcomed(&node, Wire::Wss, &ada).await?;
+    let begun = std::time::Instant::now();
+    let left = tokio::spawn(node.shutdown());
+    for (wire, client) in &mut clients {
+        let mut told = false;
+        loop {
+            match client.next().await? {
+                Received::Frame(frame) => {
+                    told |= matches!(&*frame, Frame::GoingAway(away) if away.retry_after_ms > 0)
+                        || matches!(&*frame, Frame::Failure(failure) if failure.code == ErrorCode::GoingAway && failure.retry_after_ms.is_some());
+                }
+                Received::Closed { code, reason } => {
+                    assert_eq!((code, reason.as_str()), (if *wire == Wire::Quic { 4 } else { 1012 }, "going_away"));
+                    break;
+                }
+                Received::Lost(why) => anyhow::bail!("{wire:?}: {why}"),
+            }
+        }
+        assert!(told, "{wire:?}");
+    }
+    assert_eq!(waiting.failure().await?.0.code, ErrorCode::GoingAway);
+    left.await?;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    drop(silent);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_node_knows_its_people_and_its_certificate() -> Tested {
+    let store = Arc::new(MemoryStore::new());
+    let node = TestNode::start_on(store).await?;
+    let pin = node.pin();
+    let node = node.restart().await?;
+    assert_eq!(node.pin(), pin);
+    Ok(())
+}
