@@ -34,7 +34,7 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.session.queue.abandon();
+        self.session.queue.end(ErrorCode::GoingAway, None);
     }
 }
 
@@ -105,9 +105,10 @@ impl Device {
         self.0.session.end(code, message);
     }
 
-    /// Ends the session: the connection is gone.
+    /// Ends the session without a word, as dropping the last handle does: the client is done, or gone. What waits for the
+    /// writer, the last word of a session that has ended already included, is still there for it.
     pub fn close(&self) {
-        self.0.session.queue.abandon();
+        self.0.session.queue.end(ErrorCode::GoingAway, None);
     }
 
     /// Resolves once the session ends, whoever ended it: stop reading from the connection.

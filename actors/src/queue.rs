@@ -194,7 +194,7 @@ impl Queue {
         self.events_ready.notify_one();
     }
 
-    /// Ends the session without a word: its connection is gone.
+    /// Ends the session and drops what waits: nobody will write it.
     pub(crate) fn abandon(&self) {
         self.end(ErrorCode::GoingAway, None);
         let mut state = self.lock();

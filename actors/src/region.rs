@@ -12,7 +12,7 @@ use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::statement::{Carrier, RosterChange, Signature};
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, LogId, Nonce, Seq, UserId};
 use cloudsync_storage::Store;
-use ractor::{Actor, ActorRef};
+use ractor::{Actor, ActorRef, ActorStatus};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -183,6 +183,12 @@ impl Region {
         self.tell(RegionMessage::CloseDevice { log: user.into(), device, code });
     }
 
+    /// Whether sessions can be opened: it is not drained, and its actor lives.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        !self.shared.is_draining() && self.actor.get_status() == ActorStatus::Running
+    }
+
     /// Open sessions.
     #[must_use]
     pub fn sessions(&self) -> usize {
@@ -200,8 +206,8 @@ impl Region {
     pub async fn drain(&self, timeout: Duration) -> Drained {
         self.shared.draining.store(true, Ordering::Release);
         let started = Instant::now();
-        // Time-out or not: the region actor ends the rest.
-        let _ = tokio::time::timeout(timeout, self.shared.outstanding.none()).await;
+        // Time-out or not: the region actor ends the rest. A reader that leaves its pages unread takes not all of the time.
+        let _ = tokio::time::timeout(timeout * 3 / 4, self.shared.outstanding.none()).await;
         let (reply, drained) = oneshot::channel();
         self.tell(RegionMessage::Drain { timeout: timeout.saturating_sub(started.elapsed()), reply });
         // A region that was drained before is gone: nothing is left.

@@ -5,6 +5,7 @@ use cloudsync_protocol::{ErrorCode, Frame, OwnerId, Seq, TimelineId, View};
 use cloudsync_storage::Store as _;
 use cloudsync_storage::memory::{Fault, Faults, MemoryStore, Target};
 use futures_util::FutureExt as _;
+use tokio::sync::oneshot;
 
 use super::gated::Gate;
 use super::world::{Client, World, until, within};
@@ -177,8 +178,22 @@ async fn what_meets_a_stopping_actor_is_answered_by_the_next_one() {
     let a = world.enrol(1).await;
     let mut a = world.pusher(&a).await;
     let before = world.store.read_head(world.log()).await.unwrap().unwrap().epoch;
-    world.region.shared.directory.send(world.log(), UserMessage::Passivate);
-    // Behind the word to stop, in the same mailbox.
+    let directory = &world.region.shared.directory;
+    let ask = |number| {
+        let (reply, answer) = oneshot::channel();
+        directory.send(world.log(), UserMessage::ChangeRoster { changes: vec![world.enrolment(number).1], reply });
+        answer
+    };
+    directory.send(world.log(), UserMessage::Passivate);
+    // Behind the word to stop, in the same mailbox; nothing has run in between.
+    let behind = ask(2);
+    let first = within(behind).await.expect("answered, not dropped").unwrap();
+    // And what finds an actor that takes no more: the directory still has it while it stops.
+    directory.send(world.log(), UserMessage::Passivate);
+    let (second, third) = (ask(3), ask(4));
+    let second = within(second).await.expect("answered, not dropped").unwrap();
+    let third = within(third).await.expect("answered, not dropped").unwrap();
+    assert_eq!((second, third), (first.next(), first.next().next()), "in order");
     a.claim().await;
     a.push("one").await;
     let after = world.store.read_head(world.log()).await.unwrap().unwrap().epoch;

@@ -28,6 +28,7 @@ async fn hello_needs_an_enrolled_device_and_its_signature() {
     let (device, _outbound) = world.region.open(world.hello(&a, expires_ts)).await.unwrap();
     assert_eq!((device.user(), device.device(), device.keyring_version()), (world.user, a.id, 1));
     until(|| world.region.sessions() == 1).await;
+    assert!(world.region.is_serving());
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,6 +59,22 @@ async fn revoking_a_device_ends_its_sessions_at_once_and_its_log_ins() {
         }
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_word_is_there_for_the_writer_when_the_reader_has_let_go() {
+    let world = World::start(Options::default()).await;
+    let a = world.enrol(1).await;
+    let Client { device, mut outbound, .. } = world.open(&a).await;
+    device.fail(ErrorCode::Malformed, "not a frame");
+    within(device.ended()).await;
+    device.close();
+    drop(device);
+    until(|| world.region.sessions() == 0).await;
+    let word = within(outbound.next()).await.map(|outgoing| super::world::decode(&outgoing));
+    assert!(matches!(word, Some(Frame::Failure(failure)) if failure.code == ErrorCode::Malformed));
+    assert!(within(outbound.next()).await.is_none());
+    assert_eq!(outbound.ending(), Some(ErrorCode::Malformed));
 }
 
 /// Reads to the end and returns the code of the last word.
@@ -136,6 +153,7 @@ async fn a_drain_answers_everything_then_sends_everybody_away() {
     assert!(matches!(b.answer(second_request).await, Frame::Pushed(_)));
     let drained = within(drain).await.unwrap();
     assert_eq!((drained.sessions, drained.users_cut_off), (3, 0));
+    assert!(!world.region.is_serving());
     assert_eq!(world.region.users_active(), 0);
     for client in [&mut a, &mut b, &mut idle] {
         assert_eq!(end_of(client).await, ErrorCode::GoingAway);

@@ -128,6 +128,12 @@ impl World {
     }
 
     pub(crate) async fn enrol(&self, number: u8) -> Phone {
+        let (phone, change) = self.enrolment(number);
+        self.region.change_roster(self.user, vec![change]).await.unwrap();
+        phone
+    }
+
+    pub(crate) fn enrolment(&self, number: u8) -> (Phone, RosterChange) {
         let phone = Phone { id: DeviceId([number; 16]), key: key(number) };
         let statement = EnrolStatement {
             format: statement::FORMAT,
@@ -140,8 +146,7 @@ impl World {
             client_ts: START_MS,
         };
         let signed = signed(&self.identity, statement::CONTEXT_ENROL, &statement);
-        self.region.change_roster(self.user, vec![RosterChange::Enrol(EnrolChange { signed })]).await.unwrap();
-        phone
+        (phone, RosterChange::Enrol(EnrolChange { signed }))
     }
 
     pub(crate) fn revoke(&self, phone: &Phone, by: &Phone, last: DeviceSeq) -> RosterChange {
