@@ -4,7 +4,6 @@
 
 use std::ops::ControlFlow;
 
-use cloudsync_engine::log::Head;
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::SnapshotToken;
 use cloudsync_protocol::{Entry, RecordKey, Seq, TimelineId};
@@ -72,10 +71,10 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// From the token of the page before, or from the beginning.
-    pub(crate) fn of(head: &Head, resume: Option<SnapshotToken>) -> Result<Self, PullError> {
+    pub(crate) fn of((timeline, head): (TimelineId, Seq), resume: Option<SnapshotToken>) -> Result<Self, PullError> {
         match resume {
-            None => Ok(Self { start: head.seq, roster_after: Some(Seq::ZERO), last: None }),
-            Some(token) if token.timeline != head.timeline => Err(PullError::Timeline(head.timeline)),
+            None => Ok(Self { start: head, roster_after: Some(Seq::ZERO), last: None }),
+            Some(token) if token.timeline != timeline => Err(PullError::Timeline(timeline)),
             Some(SnapshotToken { timeline: _, start, last, roster_after }) => Ok(Self { start, roster_after, last }),
         }
     }

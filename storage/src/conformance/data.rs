@@ -87,7 +87,12 @@ pub struct Writer {
 impl Writer {
     /// Acquires the log.
     pub async fn acquire(store: &dyn Store, log: LogId) -> Self {
-        let head = store.acquire(acquire(log, 1, 1)).await.expect("the suite's own log");
+        Self::with_head(log, store.acquire(acquire(log, 1, 1)).await.expect("the suite's own log"))
+    }
+
+    /// For a log that was acquired and holds nothing.
+    #[must_use]
+    pub const fn with_head(log: LogId, head: Head) -> Self {
         Self { head, entries: Vec::new(), current: BTreeMap::new(), log, commits: 0, device_seqs: BTreeMap::new() }
     }
 

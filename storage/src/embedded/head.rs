@@ -8,7 +8,7 @@ use cloudsync_engine::log::{Head, Settled};
 use cloudsync_protocol::codec;
 use cloudsync_protocol::error::LastPush;
 use cloudsync_protocol::statement::{BatchStatement, RevokeStatement, RosterChange};
-use cloudsync_protocol::{CollectionName, Entry, LogId, Operation, Seq};
+use cloudsync_protocol::{CollectionName, Entry, LogId, Operation, Seq, ShortHash, TimelineId};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::row::{decode_head, decode_piece};
@@ -51,6 +51,38 @@ pub(super) fn load(connection: &Connection, log: LogId) -> Result<Found, ReadErr
             Ok(Found::Live(Box::new(Loaded { key, head, written })))
         }
     }
+}
+
+/// What pages need of a head: its row and the log's last one say it, so that damage between them hides no other row.
+#[derive(Debug)]
+pub(super) struct Tip {
+    pub(super) key: i64,
+    pub(super) timeline: TimelineId,
+    pub(super) seq: Seq,
+    pub(super) row: ShortHash,
+    pub(super) floor: Seq,
+}
+
+/// Reads a live log's tip.
+pub(super) fn tip(connection: &Connection, log: LogId) -> Result<Option<Tip>, ReadError> {
+    let stored = connection
+        .prepare_cached("SELECT key, head FROM logs WHERE id = ?1 AND head IS NOT NULL")?
+        .query_row([log.as_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
+        .optional()?;
+    let Some((key, bytes)) = stored else { return Ok(None) };
+    let head = decode_head(log, &bytes)?;
+    let mut tip = Tip { key, timeline: head.timeline, seq: head.seq, row: head.row, floor: head.floor };
+    let last = connection
+        .prepare_cached("SELECT id, row FROM log WHERE id > ?1 AND id < ?2 ORDER BY id DESC LIMIT 1")?
+        .query_row((row_id(key, head.seq.0), row_id(key + 1, 0)), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
+        .optional()?;
+    if let Some((id, bytes)) = last {
+        let seq = Seq(seq_of(id));
+        let (piece, trailer) = decode_piece(log, seq, &bytes)?;
+        let trailer = trailer.ok_or_else(|| damaged(log, seq, "the last row of its commit is missing"))?;
+        (tip.seq, tip.row, tip.floor) = (seq, piece.hash().short(), trailer.floor);
+    }
+    Ok(Some(tip))
 }
 
 /// Brings a head up to date from the rows after it.

@@ -5,10 +5,11 @@
 use cloudsync_engine::log::{Current, Head};
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::SnapshotToken;
+use cloudsync_protocol::name::NameError;
 use cloudsync_protocol::{CollectionName, Cursor, LogId, RecordId, RecordKey, Seq, ShortHash, TimelineId, Version};
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::head::{Found, load};
+use super::head::{Found, load, tip};
 use super::row::decode_piece;
 use super::schema::{row_id, seq_of};
 use crate::paging::{Budget, Stage, take_entry};
@@ -67,8 +68,7 @@ pub(super) fn row_hash(connection: &Connection, log: LogId, seq: Seq) -> Result<
 
 pub(super) fn pull(connection: &Connection, log: LogId, pull: Pull) -> Result<Page, PullError> {
     let Pull { timeline, from, to, bytes_max } = pull;
-    let Found::Live(loaded) = load(connection, log)? else { return Err(PullError::Timeline(TimelineId::default())) };
-    let head = loaded.head;
+    let head = tip(connection, log)?.ok_or(PullError::Timeline(TimelineId::default()))?;
     if head.timeline != timeline {
         return Err(PullError::Timeline(head.timeline));
     }
@@ -82,7 +82,7 @@ pub(super) fn pull(connection: &Connection, log: LogId, pull: Pull) -> Result<Pa
     }
     let sql = "SELECT id, row FROM log WHERE id > ?1 AND id <= ?2 ORDER BY id";
     let mut statement = connection.prepare_cached(sql).map_err(ReadError::from)?;
-    let mut rows = statement.query((row_id(loaded.key, from.0), row_id(loaded.key, head.seq.0))).map_err(ReadError::from)?;
+    let mut rows = statement.query((row_id(head.key, from.0), row_id(head.key, head.seq.0))).map_err(ReadError::from)?;
     let mut assembler = Assembler::new(log, from);
     let mut bytes = 0;
     while let Some(row) = rows.next().map_err(ReadError::from)? {
@@ -104,14 +104,14 @@ pub(super) fn snapshot(
     log: LogId,
     (resume, bytes_max): (Option<SnapshotToken>, usize),
 ) -> Result<SnapshotPage, PullError> {
-    let Found::Live(loaded) = load(connection, log)? else {
+    let Some(head) = tip(connection, log)? else {
         return match resume {
             Some(_) => Err(PullError::Timeline(TimelineId::default())),
             None => Ok(SnapshotPage { start: Cursor::default(), roster: Vec::new(), rows: Vec::new(), resume: None }),
         };
     };
-    let (key, head) = (loaded.key, loaded.head);
-    let mut stage = Stage::of(&head, resume)?;
+    let key = head.key;
+    let mut stage = Stage::of((head.timeline, head.seq), resume)?;
     let mut budget = Budget::new(bytes_max);
     let row = if stage.start == head.seq { head.row } else { row_hash(connection, log, stage.start)?.unwrap_or_default() };
     let start = Cursor { timeline: head.timeline, seq: stage.start, row };
@@ -124,9 +124,8 @@ pub(super) fn snapshot(
         }
     }
     let first = stage.last.as_ref().map(|last| last.collection.clone());
-    for collection in head.collections.iter().filter(|name| first.as_ref().is_none_or(|first| *name >= first)) {
-        let Some(place) = collection_key(connection, key, collection)? else { continue };
-        let mut after = stage.last.as_ref().filter(|last| last.collection == *collection).map(|last| last.record.clone());
+    for (collection, place) in collections(connection, key, first.as_ref())? {
+        let mut after = stage.last.as_ref().filter(|last| last.collection == collection).map(|last| last.record.clone());
         while let Some((record, seq)) = next_record(connection, (key, place), after.as_ref())? {
             if budget.is_spent() {
                 page.resume = Some(stage.token(head.timeline));
@@ -183,6 +182,18 @@ fn collection_key(connection: &Connection, key: i64, name: &CollectionName) -> R
         .query_row((key, name.as_str()), |row| row.get(0))
         .optional()?;
     Ok(place)
+}
+
+/// The collections from that one on, in the order of their names.
+fn collections(connection: &Connection, key: i64, from: Option<&CollectionName>) -> Result<Vec<(CollectionName, i64)>, ReadError> {
+    let mut statement = connection.prepare_cached("SELECT name, key FROM collection WHERE log = ?1 AND name >= ?2 ORDER BY name")?;
+    let mut rows = statement.query((key, from.map_or("", CollectionName::as_str)))?;
+    let mut collections = Vec::new();
+    while let Some(row) = rows.next()? {
+        let damaged = |error: NameError| ReadError::Damaged { place: "the collections".into(), why: error.to_string() };
+        collections.push((CollectionName::new(row.get::<_, String>(0)?).map_err(damaged)?, row.get(1)?));
+    }
+    Ok(collections)
 }
 
 /// Under which number the record's versions stand.

@@ -149,7 +149,7 @@ impl Log {
                 None => Ok(SnapshotPage { start: Cursor::default(), roster: Vec::new(), rows: Vec::new(), resume: None }),
             };
         };
-        let mut stage = Stage::of(head, resume)?;
+        let mut stage = Stage::of((head.timeline, head.seq), resume)?;
         let mut budget = Budget::new(bytes_max);
         let row = if stage.start == head.seq { head.row } else { self.row_hash(stage.start).unwrap_or_default() };
         let start = Cursor { timeline: head.timeline, seq: stage.start, row };

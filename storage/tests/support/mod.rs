@@ -2,12 +2,14 @@
 //!
 //! Never: a case.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
+
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use cloudsync_storage::conformance::Factory;
-use cloudsync_storage::embedded::{EmbeddedStore, Folder, Options};
+use cloudsync_storage::embedded::{EmbeddedStore, Folder, OpenError, Options};
 use cloudsync_storage::{MemoryStore, Store};
 use tempfile::TempDir;
 
@@ -53,4 +55,21 @@ impl Factory for EmbeddedFactory {
         self.open = Some((folder, Arc::clone(&store)));
         store
     }
+}
+
+/// The folder's files as a `kill -9` at this moment would leave them, in a folder of their own. The side file goes first:
+/// what it promises is in the WAL, which goes last.
+pub(crate) fn copy_as_killed(folder: &Path) -> TempDir {
+    let copy = TempDir::new().expect("a temporary folder");
+    for name in ["groups", "format", "running", "cloudsync.db", "cloudsync.db-wal"] {
+        if folder.join(name).exists() {
+            std::fs::copy(folder.join(name), copy.path().join(name)).expect("copied");
+        }
+    }
+    copy
+}
+
+/// Opens a folder, whatever comes of it.
+pub(crate) fn try_open(folder: &Path) -> Result<EmbeddedStore, OpenError> {
+    EmbeddedStore::open(Folder::hold(folder)?, &Options::default())
 }
