@@ -286,7 +286,7 @@ fn a_claim_that_is_older_than_what_is_known_changes_nothing() {
 
 #[test]
 fn a_closed_batch_that_commits_after_all_is_recognised_and_later_edits_stand_on_it() {
-    let (mut log, mut a, _) = two();
+    let (mut log, mut a, mut b) = two();
     log.refuses.insert(key("s1"), ErrorCode::ClockAhead);
     put(&mut a, "s1", value("one"));
     put(&mut a, "s2", value("two"));
@@ -295,6 +295,9 @@ fn a_closed_batch_that_commits_after_all_is_recognised_and_later_edits_stand_on_
     assert_eq!(a.fail(&first, &failure), Next::Push);
     let second = a.outgoing().unwrap();
     put(&mut a, "s2", value("two, edited"));
+    put(&mut b, "s3", value("reading on forgets nothing that may matter"));
+    b.drain(&mut log);
+    a.pull(&log);
     // Another process had the first batch in hand, and the clock has caught up meanwhile.
     log.refuses.clear();
     log.push(&first).unwrap();

@@ -33,6 +33,8 @@ pub struct Plan {
     pub records: u64,
 }
 
+/// What the server takes at most, in milliseconds.
+const AHEAD_MS: u64 = 300_000;
 const START_MS: u64 = 1_000_000;
 const DRAIN_STEPS_MAX: u64 = 60_000;
 
@@ -124,7 +126,7 @@ impl World {
     // --- what may happen --------------------------------------------------------------------------------------
 
     fn tick(&mut self) {
-        self.now_ms += 1 + self.rng.below(50);
+        self.now_ms += if self.rng.chance(10) { AHEAD_MS } else { 1 + self.rng.below(50) };
         self.server.wake(self.now_ms, &mut self.network);
     }
 
@@ -150,7 +152,8 @@ impl World {
             2..5 => Content::Value(Bytes::from(format!("common {}", self.rng.below(2)))),
             _ => Content::Value(Bytes::from(format!("value {}", self.values))),
         };
-        let now_ms = self.now_ms;
+        // Some devices' clocks are wrong: refused now, and not any more once the server's has caught up.
+        let now_ms = if self.rng.chance(8) { self.now_ms + AHEAD_MS + self.rng.below(AHEAD_MS) } else { self.now_ms };
         let client = &mut self.clients[client];
         let new = NewEdit { key: key.clone(), content: content.clone(), onto: Onto::Replica, now_ms };
         match client.device.transact(|replica, _| replica.edit(new.clone())) {
