@@ -42,7 +42,13 @@ impl User {
     pub(super) fn on_found(&mut self, read: ReadId, outcome: Result<Vec<Option<Current>>, ReadTrouble>, effects: &mut Vec<Effect>) {
         let mine = self.take_phase(|phase| matches!(phase, Phase::LookingUp { read: mine, .. } if *mine == read));
         let Some(Phase::LookingUp { group, records, .. }) = mine else { return };
+        let stable = self.owned.as_ref().map_or(Seq::ZERO, |owned| owned.head.seq);
         match outcome {
+            // Nothing of mine is in flight: a newer row is another owner's, who then has fenced me.
+            Ok(found) if found.iter().flatten().any(|current| current.seq > stable) => {
+                self.phase = Phase::LookingUp { read, group, records };
+                self.stop(Stop::Fenced, effects);
+            }
             Ok(found) if found.len() == records.len() => self.decide(group, records.into_iter().zip(found).collect(), effects),
             Ok(_) => self.fail_group(&group, |_, request| Failure::new(request, ErrorCode::Internal, "the look-up is incomplete"), effects),
             Err(ReadTrouble::Damaged(_)) if group.len() > 1 => self.inbox.put_back_alone(group),

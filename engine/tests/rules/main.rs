@@ -22,3 +22,5 @@ mod pushes;
 mod rosters;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod simulation;

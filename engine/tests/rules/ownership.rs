@@ -183,3 +183,16 @@ fn one_damaged_record_does_not_fail_its_neighbours() {
     assert!(matches!(desk.answer(peer(2, 2).session, 1), Frame::Pushed(_)));
     assert_eq!(code(desk.answer(peer(3, 3).session, 1)), ErrorCode::StoreDamaged);
 }
+
+/// Found by the random runs: a stale owner looked up what its successor had committed.
+#[test]
+fn a_look_up_that_is_newer_than_the_head_fences() {
+    let mut desk = claimed();
+    let mut other = Desk::over(std::mem::replace(&mut desk.store, Store::new(Variant::AsDesigned)), 2, Vec::new());
+    other.say(Event::Start);
+    other.pushed(peer(2, 2), push(2, 1, NONE, &[create("a")]));
+    desk.store = other.store;
+    assert_eq!(code(desk.push(peer(1, 1), push(1, 1, NONE, &[create("a")]))), ErrorCode::Busy);
+    assert_eq!(desk.stop(), Some(Stop::Fenced));
+    assert!(!desk.out.iter().any(|effect| matches!(effect, Effect::Violated(_))));
+}
