@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloudsync_accounts::{Accounts, IfAbsent, Secrets, SecretsError};
+use cloudsync_accounts::Accounts;
 use cloudsync_actors::Region;
 use cloudsync_protocol::Hash;
 use cloudsync_protocol::statement::Carrier;
-use cloudsync_storage::Store;
+use cloudsync_storage::EmbeddedStore;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +18,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::certificate::{Certificate, CertificateError};
-use crate::config::{Config, StoreSource};
-use crate::data_folder::{self, DataFolderError};
+use crate::config::Config;
+use crate::data_folder::{self, DataFolderError, Opened};
 use crate::joints::{AccountTokens, RegionRosters};
 use crate::shared::Shared;
 use crate::sockets::{self, BindError};
@@ -32,6 +32,8 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 const CLOSING_TIMEOUT: Duration = Duration::from_millis(1500);
 /// For the last QUIC packets.
 const QUIC_IDLE_TIMEOUT: Duration = Duration::from_millis(500);
+/// For the store's last checkpoint.
+const STORE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Why a node doesn't start.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +41,6 @@ pub enum StartError {
     /// The data folder can't be used.
     #[error(transparent)]
     DataFolder(#[from] DataFolderError),
-    /// There are no secrets.
-    #[error("secrets: {0}")]
-    Secrets(#[from] SecretsError),
     /// There is no certificate.
     #[error("certificate: {0}")]
     Certificate(#[from] CertificateError),
@@ -85,6 +84,7 @@ pub struct Node {
     certificate_sha256: Hash,
     shared: Arc<Shared>,
     region: Region,
+    embedded: Option<Arc<EmbeddedStore>>,
     endpoint: Option<quinn::Endpoint>,
     drain_timeout: Duration,
 }
@@ -129,7 +129,7 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let metrics = telemetry::metrics()?;
         cloudsync_actors::metrics::describe();
-        let (store, secrets, certificate) = open(&config).await?;
+        let (Opened { store, embedded, secrets }, certificate) = open(&config).await?;
         let rosters = Arc::new(RegionRosters::default());
         let accounts = Accounts::new(Arc::clone(&secrets), &config.accounts, Arc::clone(&store), rosters.clone());
         let tokens = Arc::new(AccountTokens(accounts.clone()));
@@ -169,7 +169,15 @@ impl Node {
         }
         shared.spawn(keep_up(shared.leaving.clone(), metrics));
         info!(?addresses, backend = store.backend(), certificate_sha256 = %certificate.sha256, "serving");
-        Ok(Self { addresses, certificate_sha256: certificate.sha256, shared, region, endpoint, drain_timeout: config.drain_timeout })
+        Ok(Self {
+            addresses,
+            certificate_sha256: certificate.sha256,
+            shared,
+            region,
+            embedded,
+            endpoint,
+            drain_timeout: config.drain_timeout,
+        })
     }
 
     /// Where it listens.
@@ -184,7 +192,7 @@ impl Node {
         self.certificate_sha256
     }
 
-    /// Takes nothing new, lets work in flight end, tells every client, and ends; within `drain_timeout` and two seconds.
+    /// Takes nothing new, lets work in flight end, tells every client, and ends; within `drain_timeout` and 3.5 s.
     pub async fn shutdown(self) {
         self.shared.leaving.cancel();
         let drained = self.region.drain(self.drain_timeout).await;
@@ -199,6 +207,11 @@ impl Node {
             endpoint.close(quinn::VarInt::from_u32(crate::close::quic(cloudsync_protocol::ErrorCode::GoingAway)), b"going_away");
             // A client that acknowledges nothing is left behind.
             let _ = tokio::time::timeout(QUIC_IDLE_TIMEOUT, endpoint.wait_idle()).await;
+        }
+        if let Some(store) = &self.embedded
+            && tokio::time::timeout(STORE_TIMEOUT, store.close()).await.is_err()
+        {
+            warn!("the store did not close in time; what was acknowledged is durable, the next start checks it");
         }
         info!(sessions = drained.sessions, users_cut_off = drained.users_cut_off, connections, "ended");
     }
@@ -222,18 +235,13 @@ async fn keep_up(leaving: CancellationToken, metrics: PrometheusHandle) {
     }
 }
 
-/// What blocks: the data folder, the store, the secrets (making them takes a second), the certificate.
-async fn open(config: &Config) -> Result<(Arc<dyn Store>, Arc<Secrets>, Certificate), StartError> {
+/// What blocks: the data folder with its secrets and store, the certificate.
+async fn open(config: &Config) -> Result<(Opened, Certificate), StartError> {
     let (data, source, certificate) = (config.data.clone(), config.store.clone(), config.certificate.clone());
-    tokio::task::spawn_blocking(move || {
-        data_folder::create(&data)?;
-        let (store, if_absent): (Arc<dyn Store>, IfAbsent) = match source {
-            StoreSource::Given(store) => (store, IfAbsent::Create),
-            StoreSource::Embedded => data_folder::open_store(&data)?,
-        };
-        let secrets = Secrets::open(&data, if_absent)?;
+    let opened = tokio::task::spawn_blocking(move || {
+        let opened = data_folder::open(&data, source)?;
         let certificate = Certificate::open(&certificate, &data)?;
-        Ok((store, Arc::new(secrets), certificate))
-    })
-    .await?
+        Ok((opened, certificate))
+    });
+    opened.await?
 }

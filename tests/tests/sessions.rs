@@ -209,11 +209,14 @@ async fn a_node_that_leaves_tells_every_session_and_waits_for_none() -> Tested {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restarted_node_knows_its_people_and_its_certificate() -> Tested {
-    let store = Arc::new(MemoryStore::new());
-    let node = TestNode::start_on(store).await?;
+async fn a_restarted_node_knows_its_people_and_shows_the_same_certificate() -> Tested {
+    let node = TestNode::start().await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
     let pin = node.pin();
     let node = node.restart().await?;
     assert_eq!(node.pin(), pin);
+    for wire in Wire::ALL {
+        welcomed(&node, wire, &ada).await?;
+    }
     Ok(())
 }
