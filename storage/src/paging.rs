@@ -75,6 +75,8 @@ impl Stage {
         match resume {
             None => Ok(Self { start: head, roster_after: Some(Seq::ZERO), last: None }),
             Some(token) if token.timeline != timeline => Err(PullError::Timeline(timeline)),
+            // A token comes from a client.
+            Some(token) if token.start > head => Err(PullError::InsideBatch { from: token.start }),
             Some(SnapshotToken { timeline: _, start, last, roster_after }) => Ok(Self { start, roster_after, last }),
         }
     }

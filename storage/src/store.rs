@@ -65,8 +65,8 @@ pub enum PullError {
     /// History after `from` was cut by retention: take a snapshot.
     #[error("history begins after {floor}")]
     BelowFloor { floor: Seq },
-    /// `from` is not the end of an entry.
-    #[error("{from} is inside a batch")]
+    /// `from`, or where a snapshot is said to have begun, is not the end of an entry.
+    #[error("{from} is not the end of an entry")]
     InsideBatch { from: Seq },
     /// The log has another timeline now; a log that is not there, or was erased, has the zero one.
     #[error("timeline is {0}")]

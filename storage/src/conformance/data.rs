@@ -110,7 +110,7 @@ impl Writer {
 
     /// A batch of that device, after what was prepared before. Not yet in a commit.
     pub fn batch(&mut self, by: DeviceId, puts: &[(RecordKey, Write)]) -> Entry {
-        let first = self.entries.last().map_or(Seq(1), |entry| entry.last().next());
+        let first = self.head.seq.next();
         let (last, prev_hash) = self.device_seqs.get(&by).copied().unwrap_or_default();
         let device_seq = last.next();
         let operations: Vec<Operation> = puts
@@ -169,7 +169,7 @@ impl Writer {
     }
 
     fn change(&mut self, change: RosterChange) -> Entry {
-        let seq = self.entries.last().map_or(Seq(1), |entry| entry.last().next());
+        let seq = self.head.seq.next();
         let entry = Entry::Roster(RosterRow { seq, server_ts: 1_000 + seq.0, change });
         self.follow(&entry);
         entry

@@ -53,7 +53,7 @@ macro_rules! conformance {
                 row_hashes_are_those_of_the_rows,
                 a_snapshot_and_the_log_after_it_are_the_state_while_writes_go_on,
                 a_snapshot_pages_a_long_roster_first,
-                a_snapshot_of_another_timeline_is_refused;
+                a_snapshot_token_of_another_timeline_or_ahead_is_refused;
             erasing: an_erased_log_is_gone_for_ever_with_its_user,
                 an_erase_takes_all_of_a_large_log_and_leaves_the_others;
             accounts: address_and_user_are_both_unique,

@@ -224,9 +224,15 @@ pub async fn a_snapshot_pages_a_long_roster_first(factory: &mut dyn Factory) {
     assert!(pages > 4);
 }
 
-pub async fn a_snapshot_of_another_timeline_is_refused(factory: &mut dyn Factory) {
+pub async fn a_snapshot_token_of_another_timeline_or_ahead_is_refused(factory: &mut dyn Factory) {
     let store = factory.fresh().await;
     let writer = filled(&*store).await;
     let token = SnapshotToken { timeline: timeline(99), start: Seq(4), last: None, roster_after: None };
-    assert_eq!(store.snapshot(log(1), Some(token), 1).await, Err(PullError::Timeline(writer.head.timeline)));
+    assert_eq!(store.snapshot(log(1), Some(token.clone()), 1).await, Err(PullError::Timeline(writer.head.timeline)));
+    let ours = SnapshotToken { timeline: writer.head.timeline, ..token };
+    let ahead = SnapshotToken { start: Seq(u64::MAX), ..ours.clone() };
+    assert_eq!(store.snapshot(log(1), Some(ahead), 1).await, Err(PullError::InsideBatch { from: Seq(u64::MAX) }));
+    let past_the_roster = SnapshotToken { roster_after: Some(Seq(u64::MAX)), ..ours };
+    let page = store.snapshot(log(1), Some(past_the_roster), usize::MAX).await.expect("a client may say anything");
+    assert_eq!((page.roster.len(), page.rows.len()), (0, 10));
 }

@@ -8,7 +8,7 @@ use cloudsync_engine::log::{Acquire, Commit, Head, epoch_to_win, view_of};
 use cloudsync_protocol::{CollectionName, Entry, Header, LogId, Operation, RecordKey, Seq, Version, codec};
 use rusqlite::Connection;
 
-use super::head::{Cache, Cached, Found, Loaded, follow, load};
+use super::head::{Cache, Cached, Found, Loaded, load};
 use super::row::{Trailer, encode_head, encode_piece};
 use super::schema::{LOG_END, SEQ_END, row_id};
 use crate::pieces::{Content, assert_shape, split};
@@ -157,7 +157,8 @@ pub(super) fn commit(connection: &Connection, cache: &mut Cache, commit: &Prepar
         return Ok(Err(CommitError::Fenced));
     }
     for entry in &commit.entries {
-        follow(log, head, entry).expect("an accepted statement decodes");
+        // Figures come with the commit, below.
+        head.follow(entry, |_, _| None).expect("what was accepted decodes");
     }
     Trailer::of(&commit.head).put_into(head);
     // Whatever the rows can't tell is written with the head itself: a rewind, say.

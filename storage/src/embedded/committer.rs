@@ -285,7 +285,13 @@ impl Committer {
 fn apply_one(connection: &Connection, cache: &mut Cache, request: &Request, room: Room) -> Result<Outcome, Fault> {
     match (request, room) {
         (Request::Acquire(acquire, _), _) => Ok(Outcome::Acquired(apply::acquire(connection, cache, acquire, room)?)),
-        (Request::Commit(prepared, _), Room::Enough) => Ok(Outcome::Committed(apply::commit(connection, cache, prepared)?)),
+        (Request::Commit(prepared, _), Room::Enough) => {
+            let result = apply::commit(connection, cache, prepared)?;
+            if result == Err(CommitError::Fenced) {
+                count_error("fenced");
+            }
+            Ok(Outcome::Committed(result))
+        }
         (Request::Commit(..), Room::Short { available_bytes, reserve_bytes }) => {
             count_error("full");
             Ok(Outcome::Committed(Err(CommitError::Full { available_bytes, reserve_bytes })))

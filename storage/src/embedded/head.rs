@@ -4,11 +4,8 @@
 
 use std::collections::HashMap;
 
-use cloudsync_engine::log::{Head, Settled};
-use cloudsync_protocol::codec;
-use cloudsync_protocol::error::LastPush;
-use cloudsync_protocol::statement::{BatchStatement, RevokeStatement, RosterChange};
-use cloudsync_protocol::{CollectionName, Entry, LogId, Operation, Seq, ShortHash, TimelineId};
+use cloudsync_engine::log::Head;
+use cloudsync_protocol::{CollectionName, LogId, Seq, ShortHash, TimelineId};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::row::{decode_head, decode_piece};
@@ -95,7 +92,8 @@ fn catch_up(connection: &Connection, (log, key): (LogId, i64), head: &mut Head) 
         let seq = Seq(seq_of(row.get(0)?));
         let (piece, trailer) = decode_piece(log, seq, row.get_ref(1)?.as_blob().map_err(|error| damaged(log, seq, error.to_string()))?)?;
         if let Some(entry) = assembler.push(seq, piece)? {
-            follow(log, head, &entry)?;
+            // Figures come with the commit's trailer: the versions that were replaced need not be looked up.
+            head.follow(&entry, |_, _| None).map_err(|error| damaged(log, entry.first(), error.to_string()))?;
         }
         last = Some((seq, trailer));
     }
@@ -107,35 +105,6 @@ fn catch_up(connection: &Connection, (log, key): (LogId, i64), head: &mut Head) 
         }
         Some((seq, None)) => Err(damaged(log, seq, "the last row of its commit is missing")),
     }
-}
-
-/// What an entry makes of the head before it; figures, commit id and the like come with the commit's trailer.
-pub(super) fn follow(log: LogId, head: &mut Head, entry: &Entry) -> Result<(), ReadError> {
-    let broken = |error: codec::DecodeError| damaged(log, entry.first(), error.to_string());
-    head.seq = entry.last();
-    head.row = entry.last_hash().short();
-    match entry {
-        Entry::Batch(batch) => {
-            let statement: BatchStatement = codec::decode(&batch.signed.statement).map_err(broken)?;
-            let push = LastPush { device_seq: statement.device_seq, hash: batch.signed.hash(), seq: entry.last() };
-            let operations = u32::try_from(batch.operations.len()).expect("PUSH_OPERATIONS_MAX fits 32 bits");
-            head.dedup.insert(statement.device, Settled { push, operations, server_ts: batch.server_ts });
-            for Operation::Put(put) in &batch.operations {
-                let header: cloudsync_protocol::Header = codec::decode(&put.envelope.header).map_err(broken)?;
-                if !head.collections.contains(&header.collection) {
-                    head.collections.insert(header.collection);
-                }
-            }
-        }
-        Entry::Roster(row) => match &row.change {
-            RosterChange::Revoke(change) => {
-                let statement: RevokeStatement = codec::decode(&change.signed.statement).map_err(broken)?;
-                head.dedup.remove(&statement.device);
-            }
-            RosterChange::Identity(_) | RosterChange::Enrol(_) => {}
-        },
-    }
-    Ok(())
 }
 
 /// A log as the committer remembers it.

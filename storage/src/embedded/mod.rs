@@ -100,14 +100,15 @@ impl EmbeddedStore {
     pub fn open(folder: Folder, options: &Options) -> Result<Self, OpenError> {
         let database = folder.database();
         let opened = open::open(&folder)?;
-        let io = |error: rusqlite::Error| OpenError::Io { path: database.clone(), why: error.to_string() };
-        let readers = Readers::start(&database, options.readers).map_err(io)?;
+        let io = |error: &dyn std::error::Error| OpenError::Io { path: database.clone(), why: error.to_string() };
+        let readers = Readers::start(&database, options.readers).map_err(|error| io(&error))?;
         let gauge = space::Gauge::new(folder.path(), options.space.clone(), options.reserve_bytes(), options.space_every);
         let parts = Parts { folder, opened, gauge, heads_max: options.heads_max, wal_bytes_max: options.wal_bytes_max };
-        let committer = Committer::new(parts).map_err(io)?;
+        let committer = Committer::new(parts).map_err(|error| io(&error))?;
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS);
         let (alive, closed) = watch::channel(());
-        thread::spawn(move || committer.run(queue, alive));
+        let work = move || committer.run(queue, alive);
+        thread::Builder::new().name("store-commit".into()).spawn(work).map_err(|error| io(&error))?;
         Ok(Self { requests: Mutex::new(Some(requests)), closed, readers })
     }
 
@@ -249,6 +250,9 @@ impl Store for EmbeddedStore {
     }
 
     async fn ping(&self) -> Result<(), ReadError> {
+        if self.closed.has_changed().is_err() {
+            return Err(ReadError::Unavailable(LOST.into()));
+        }
         self.readers.run(reads::ping).await
     }
 }

@@ -23,6 +23,15 @@ pub(super) struct Readers {
     ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
 }
 
+/// Why the threads were not started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error(transparent)]
+    Sql(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Thread(#[from] std::io::Error),
+}
+
 impl std::fmt::Debug for Readers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Readers").finish_non_exhaustive()
@@ -30,20 +39,21 @@ impl std::fmt::Debug for Readers {
 }
 
 impl Readers {
-    pub(super) fn start(database: &Path, count: usize) -> rusqlite::Result<Self> {
+    pub(super) fn start(database: &Path, count: usize) -> Result<Self, StartError> {
         let (jobs, queue) = mpsc::channel::<Job>(QUEUE_READS);
         let (alive, ended) = mpsc::channel(1);
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..count.max(1) {
+        for number in 0..count.max(1) {
             let mut connection = schema::reader(database)?;
             let (queue, alive) = (Arc::clone(&queue), alive.clone());
-            thread::spawn(move || {
+            let work = move || {
                 // One thread waits for the next job, the others for their turn to wait.
                 while let Some(job) = take(&queue) {
                     job(&mut connection);
                 }
                 drop((connection, alive));
-            });
+            };
+            thread::Builder::new().name(format!("store-read-{number}")).spawn(work)?;
         }
         Ok(Self { jobs: Mutex::new(Some(jobs)), ended: tokio::sync::Mutex::new(ended) })
     }

@@ -116,7 +116,7 @@ pub(super) fn snapshot(
     let row = if stage.start == head.seq { head.row } else { row_hash(connection, log, stage.start)?.unwrap_or_default() };
     let start = Cursor { timeline: head.timeline, seq: stage.start, row };
     let mut page = SnapshotPage { start, roster: Vec::new(), rows: Vec::new(), resume: None };
-    if let Some(after) = stage.roster_after {
+    if let Some(after) = stage.roster_after.map(|after| after.min(stage.start)) {
         (page.roster, stage.roster_after) = budget.take_roster(roster(connection, log, (after, stage.start))?);
         if stage.roster_after.is_some() {
             page.resume = Some(stage.token(head.timeline));

@@ -154,7 +154,7 @@ impl Log {
         let row = if stage.start == head.seq { head.row } else { self.row_hash(stage.start).unwrap_or_default() };
         let start = Cursor { timeline: head.timeline, seq: stage.start, row };
         let mut page = SnapshotPage { start, roster: Vec::new(), rows: Vec::new(), resume: None };
-        if let Some(after) = stage.roster_after {
+        if let Some(after) = stage.roster_after.map(|after| after.min(stage.start)) {
             let rest = self.roster_until(stage.start).into_iter().filter(|row| row.seq > after);
             (page.roster, stage.roster_after) = budget.take_roster(rest);
             if stage.roster_after.is_some() {
