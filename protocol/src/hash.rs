@@ -11,7 +11,7 @@ use crate::id::bytes_id;
 bytes_id! {
     /// A SHA-256 (FIPS 180-4).
     Hash[32];
-    /// The first 8 bytes of a [`Hash`]: enough to notice that a row is another one, not to trust it.
+    /// The first 8 bytes of a [`struct@Hash`]: enough to notice that a row is another one, not to trust it.
     ShortHash[8];
 }
 
