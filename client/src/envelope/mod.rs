@@ -5,7 +5,6 @@
 mod gzip;
 mod open;
 mod padding;
-mod replica;
 mod seal;
 #[cfg(test)]
 mod tamper_tests;

@@ -44,10 +44,6 @@ impl SigningPair {
         self.0.verifying_key().verify_strict(&message, &signature).map_err(|_| SignError)?;
         Ok(Signature(signature.to_bytes()))
     }
-    /// Signs a message as it is, for callers that check what they send.
-    pub(crate) fn sign_unchecked(&self, message: &[u8]) -> Signature {
-        Signature(self.0.sign(message).to_bytes())
-    }
     pub(crate) fn seed(&self) -> Secret<32> {
         Secret::new(self.0.to_bytes())
     }

@@ -6,13 +6,22 @@ use bytes::Bytes;
 use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::{DeviceId, DeviceSeq, Envelope, Hash, Header, RecordKey, Seq, Version};
 
-/// What a version says, opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a version says, opened. Its `Debug` tells a value's length only.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Content {
     /// The app's value, opaque here.
     Value(Bytes),
     /// The record is deleted.
     Deleted,
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Value(value) => write!(f, "Value({} B)", value.len()),
+            Self::Deleted => f.write_str("Deleted"),
+        }
+    }
 }
 
 /// A record's current version. Keeps the envelope too: after a rewind it is pushed again, byte for byte.
