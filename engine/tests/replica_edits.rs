@@ -287,6 +287,8 @@ fn a_claim_that_is_older_than_what_is_known_changes_nothing() {
 #[test]
 fn a_closed_batch_that_commits_after_all_is_recognised_and_later_edits_stand_on_it() {
     let (mut log, mut a, mut b) = two();
+    put(&mut a, "s0", value("committed before"));
+    a.drain(&mut log);
     log.refuses.insert(key("s1"), ErrorCode::ClockAhead);
     put(&mut a, "s1", value("one"));
     put(&mut a, "s2", value("two"));
