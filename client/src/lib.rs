@@ -8,6 +8,8 @@ pub mod carrier;
 pub mod connection;
 pub mod envelope;
 pub mod keys;
+pub mod profile;
+pub mod replica;
 pub mod statement;
 #[cfg(test)]
 mod vectors_tests;

@@ -1,0 +1,39 @@
+//! One register, log-in or log-out at a time on a profile.
+//!
+//! Never: waiting; who comes second is told who is first. The system gives the lock back when its holder dies.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::{Error, files};
+
+const LOCK: &str = "lock";
+
+/// Held until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(super) fn take(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(LOCK);
+        let unusable = |error: std::io::Error| Error::Unusable { doing: "lock", path: path.clone(), why: error.to_string() };
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(files::FILE_MODE);
+        let mut file = options.open(&path).map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                let pid = file.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok());
+                return Err(Error::Locked { folder: folder.to_owned(), pid });
+            }
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(unusable)?;
+        Ok(Self { _file: file })
+    }
+}

@@ -1,0 +1,162 @@
+//! A profile: the folder that makes a machine a device. Who is signed in where, the device's keys, the local replica.
+//!
+//! Never: a secret in another mode than 0600, a file half-written, or the environment read; the caller passes it in.
+
+mod card;
+mod error;
+mod files;
+mod folder;
+mod lock;
+
+use std::path::{Path, PathBuf};
+
+pub use card::{Card, Pending};
+pub use error::Error;
+pub use folder::{LocateError, Places, locate};
+pub use lock::Lock;
+
+use crate::keys::KeyFile;
+
+/// Who is signed in where.
+pub const CARD: &str = "profile.json";
+/// The device's keys and the account's secrets.
+pub const KEYS: &str = "keys.json";
+/// A registration that may or may not have reached the server.
+pub const PENDING: &str = "pending.json";
+/// The replica.
+pub const REPLICA: &str = "replica.db";
+/// What SQLite keeps beside it.
+const REPLICA_BESIDE: [&str; 3] = ["replica.db-wal", "replica.db-shm", "replica.writer"];
+
+/// A profile's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    folder: PathBuf,
+}
+
+/// How far a profile is.
+#[derive(Debug)]
+pub enum State {
+    /// Nothing is there.
+    Fresh,
+    /// A device's keys only: a log-in that did not end.
+    Unfinished(Box<KeyFile>),
+    /// A registration whose end is not known.
+    Pending(Box<Pending>, Box<KeyFile>),
+    /// Somebody is signed in.
+    SignedIn(Box<Card>, Box<KeyFile>),
+}
+
+impl Profile {
+    /// The profile in that folder, which need not exist.
+    #[must_use]
+    pub const fn at(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where its replica is.
+    #[must_use]
+    pub fn replica(&self) -> PathBuf {
+        self.folder.join(REPLICA)
+    }
+
+    /// Makes the folder (0700) and holds it against another register, log-in or log-out.
+    pub fn lock(&self) -> Result<Lock, Error> {
+        files::make_folder(&self.folder).map_err(|error| self.unusable("make", "", &error))?;
+        Lock::take(&self.folder)
+    }
+
+    /// What is there.
+    pub fn state(&self) -> Result<State, Error> {
+        let card = self.read(CARD)?.map(|bytes| Card::from_bytes(&bytes).map_err(|why| self.damaged(CARD, why))).transpose()?;
+        let pending = self.read(PENDING)?.map(|bytes| Pending::from_bytes(&bytes).map_err(|why| self.damaged(PENDING, why))).transpose()?;
+        let keys = self.read(KEYS)?.map(|bytes| KeyFile::from_bytes(&bytes).map_err(|why| self.damaged(KEYS, why.to_string())));
+        let keys = keys.transpose()?.map(Box::new);
+        match (card, pending, keys) {
+            (Some(card), _, Some(keys)) if card.user != keys.secrets.user => {
+                Err(self.damaged(KEYS, format!("it is of account {}, {CARD} of {}", keys.secrets.user, card.user)))
+            }
+            (Some(card), _, Some(keys)) => Ok(State::SignedIn(Box::new(card), keys)),
+            (Some(_), _, None) => Err(self.damaged(KEYS, "it is missing".to_owned())),
+            (None, Some(pending), Some(keys)) if pending.user == keys.secrets.user => Ok(State::Pending(Box::new(pending), keys)),
+            (None, _, Some(keys)) => Ok(State::Unfinished(keys)),
+            // The keys are written before: without them, no request was sent.
+            (None, Some(_) | None, None) => Ok(State::Fresh),
+        }
+    }
+
+    /// The card and keys of whoever is signed in.
+    pub fn signed_in(&self) -> Result<(Card, KeyFile), Error> {
+        match self.state()? {
+            State::SignedIn(card, keys) => Ok((*card, *keys)),
+            State::Pending(pending, _) => Err(Error::Pending { folder: self.folder.clone(), email: pending.email.clone() }),
+            State::Fresh | State::Unfinished(_) => Err(Error::NotSignedIn { folder: self.folder.clone() }),
+        }
+    }
+
+    /// A registration that was begun and printed no code yet, if there is one.
+    pub fn pending(&self) -> Result<Option<Pending>, Error> {
+        self.read(PENDING)?.map(|bytes| Pending::from_bytes(&bytes).map_err(|why| self.damaged(PENDING, why))).transpose()
+    }
+
+    /// Stores keys, durably.
+    pub fn write_keys(&self, keys: &KeyFile) -> Result<(), Error> {
+        self.write(KEYS, &keys.to_bytes())
+    }
+
+    /// Stores what a registration needs to be finished later, durably: keys first.
+    pub fn write_pending(&self, pending: &Pending, keys: &KeyFile) -> Result<(), Error> {
+        self.write_keys(keys)?;
+        self.write(PENDING, &pending.to_bytes())
+    }
+
+    /// Stores who is signed in, durably.
+    pub fn write_card(&self, card: &Card) -> Result<(), Error> {
+        self.write(CARD, &card.to_bytes())
+    }
+
+    /// Forgets the pending registration, its code was shown.
+    pub fn remove_pending(&self) -> Result<(), Error> {
+        self.remove(PENDING)
+    }
+
+    /// Removes keys, replica and whoever was signed in; the folder stays, with its lock.
+    pub fn clear(&self, _held: &Lock) -> Result<(), Error> {
+        // The card before the keys: what an interrupted log-out leaves is a profile without anybody, not a damaged one.
+        for name in [REPLICA].iter().chain(&REPLICA_BESIDE).chain(&[PENDING, CARD, KEYS]) {
+            self.remove(name)?;
+        }
+        files::sync_folder(&self.folder).map_err(|error| self.unusable("write", "", &error))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, Error> {
+        files::read(&self.folder.join(name)).map_err(|error| self.unusable("read", name, &error))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        files::write_atomically(&self.folder, name, bytes).map_err(|error| self.unusable("write", name, &error))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Error> {
+        files::remove(&self.folder.join(name)).map_err(|error| self.unusable("remove", name, &error))
+    }
+
+    fn damaged(&self, name: &str, why: String) -> Error {
+        Error::Damaged { file: self.folder.join(name), why }
+    }
+
+    fn unusable(&self, doing: &'static str, name: &str, error: &std::io::Error) -> Error {
+        let path = if name.is_empty() { self.folder.clone() } else { self.folder.join(name) };
+        Error::Unusable { doing, path, why: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+#[path = "profile_tests.rs"]
+mod tests;

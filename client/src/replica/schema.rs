@@ -1,0 +1,59 @@
+//! The tables of a replica, and their format version.
+//!
+//! Never: a table read that another release wrote in another shape; `user_version` is checked first.
+
+/// What `user_version` says.
+pub(super) const FORMAT: i64 = 1;
+/// What `application_id` says: "CSrp".
+pub(super) const APPLICATION_ID: i64 = 0x4353_7270;
+
+/// u64 are stored as the i64 of the same bits; those that are ordered by (`seq`, edit ids) never reach 2^63.
+/// Ids and hashes are blobs; `header`, `body` and `wrap` are the envelope's parts as committed; values are what the app gave.
+pub(super) const TABLES: &str = "
+CREATE TABLE marks (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    owner_log BLOB, owner_device BLOB,
+    timeline BLOB NOT NULL, seq INTEGER NOT NULL, row BLOB NOT NULL,
+    generation INTEGER NOT NULL, clock INTEGER NOT NULL,
+    snapshot_start BLOB, snapshot_resume BLOB,
+    highest_signed INTEGER NOT NULL, last_committed BLOB, last_edit INTEGER NOT NULL
+) STRICT;
+CREATE TABLE records (
+    collection TEXT NOT NULL, record TEXT NOT NULL,
+    version INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL, device BLOB NOT NULL, hlc INTEGER NOT NULL,
+    content INTEGER NOT NULL, value BLOB,
+    header BLOB NOT NULL, body BLOB NOT NULL, wrap BLOB NOT NULL,
+    PRIMARY KEY (collection, record)
+) STRICT;
+CREATE TABLE roster (seq INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
+CREATE TABLE chains (device BLOB PRIMARY KEY, device_seq INTEGER NOT NULL, hash BLOB) STRICT, WITHOUT ROWID;
+CREATE TABLE edits (
+    id INTEGER PRIMARY KEY, last INTEGER NOT NULL,
+    collection TEXT NOT NULL, record TEXT NOT NULL,
+    content INTEGER NOT NULL, value BLOB,
+    base INTEGER NOT NULL, hlc INTEGER NOT NULL,
+    state INTEGER NOT NULL, device_seq INTEGER, reason TEXT
+) STRICT;
+CREATE INDEX edits_by_record ON edits (collection, record, id);
+CREATE INDEX edits_by_state ON edits (state, id);
+CREATE TABLE batches (
+    device BLOB NOT NULL, device_seq INTEGER NOT NULL,
+    prev_hash BLOB NOT NULL, hash BLOB NOT NULL, statement BLOB NOT NULL, signature BLOB NOT NULL,
+    state INTEGER NOT NULL, from_seq INTEGER, to_seq INTEGER,
+    PRIMARY KEY (device, device_seq)
+) STRICT;
+CREATE TABLE made (
+    device BLOB NOT NULL, device_seq INTEGER NOT NULL, number INTEGER NOT NULL,
+    operation BLOB NOT NULL, content INTEGER NOT NULL, value BLOB,
+    PRIMARY KEY (device, device_seq, number)
+) STRICT;
+CREATE TABLE session (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    closed INTEGER NOT NULL DEFAULT 0,
+    access_token TEXT, access_expires_ts INTEGER,
+    refresh_token TEXT, refresh_number INTEGER, refresh_expires_ts INTEGER,
+    clock_offset_ms INTEGER NOT NULL DEFAULT 0,
+    sender TEXT, sender_pid INTEGER, sender_until_ms INTEGER
+) STRICT;
+INSERT INTO session (id) VALUES (0);
+";

@@ -1,0 +1,159 @@
+//! What the processes of a profile share beside the log: tokens, whether somebody signed out, the server's clock, and
+//! whose turn it is to send.
+//!
+//! Never: an older token over a newer one.
+
+use std::fmt;
+
+use cloudsync_engine::replica::TablesError;
+use rusqlite::{OptionalExtension as _, params};
+use zeroize::ZeroizeOnDrop;
+
+use super::StoreError;
+use super::codec::{failed, signed};
+use super::process::{Process, State};
+use super::tables::SqliteTables;
+
+const TABLE: &str = "session";
+
+/// The device's tokens.
+#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
+pub struct Tokens {
+    /// Opens sessions.
+    pub access: String,
+    /// Until when, in milliseconds since the epoch.
+    #[zeroize(skip)]
+    pub access_expires_ts: u64,
+    /// Gets new ones.
+    pub refresh: String,
+    /// Its place in its family: the higher one is the newer.
+    #[zeroize(skip)]
+    pub refresh_number: u64,
+    /// Until when, in milliseconds since the epoch.
+    #[zeroize(skip)]
+    pub refresh_expires_ts: u64,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("refresh_number", &self.refresh_number).finish_non_exhaustive()
+    }
+}
+
+/// Whose turn it is to send the profile's edits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sender {
+    /// Ours, until the time asked for.
+    Mine,
+    /// Another process's.
+    Other {
+        /// Until when, in milliseconds since the epoch, unless it goes on.
+        until_ms: u64,
+    },
+}
+
+impl SqliteTables<'_> {
+    /// The tokens; nothing before the first log-in.
+    pub fn tokens(&self) -> Result<Option<Tokens>, TablesError> {
+        let sql = "SELECT access_token, access_expires_ts, refresh_token, refresh_number, refresh_expires_ts FROM session
+                   WHERE access_token IS NOT NULL";
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Tokens {
+                access: row.get(0)?,
+                access_expires_ts: row.get::<_, i64>(1)?.cast_unsigned(),
+                refresh: row.get(2)?,
+                refresh_number: row.get::<_, i64>(3)?.cast_unsigned(),
+                refresh_expires_ts: row.get::<_, i64>(4)?.cast_unsigned(),
+            })
+        };
+        self.connection().query_row(sql, [], read).optional().map_err(failed(TABLE))
+    }
+
+    /// Stores tokens of the same family, unless newer ones are there. Says which ones are there then.
+    pub fn renew_tokens(&mut self, tokens: &Tokens) -> Result<Tokens, TablesError> {
+        match self.tokens()? {
+            Some(held) if held.refresh_number >= tokens.refresh_number => Ok(held),
+            Some(_) | None => {
+                self.set_tokens(tokens)?;
+                Ok(tokens.clone())
+            }
+        }
+    }
+
+    /// Stores the tokens of a new family, and opens the profile.
+    pub fn sign_in(&mut self, tokens: &Tokens) -> Result<(), TablesError> {
+        self.set_tokens(tokens)?;
+        self.set_closed(false)
+    }
+
+    fn set_tokens(&self, tokens: &Tokens) -> Result<(), TablesError> {
+        let sql = "UPDATE session SET access_token = ?1, access_expires_ts = ?2, refresh_token = ?3, refresh_number = ?4,
+                   refresh_expires_ts = ?5";
+        let params = params![
+            tokens.access,
+            signed(tokens.access_expires_ts),
+            tokens.refresh,
+            signed(tokens.refresh_number),
+            signed(tokens.refresh_expires_ts)
+        ];
+        self.connection().execute(sql, params).map(|_| ()).map_err(failed(TABLE))
+    }
+
+    /// Signs out: every later transaction of any process is refused.
+    pub fn close(&mut self) -> Result<(), TablesError> {
+        self.set_closed(true)
+    }
+
+    /// Takes that back.
+    pub fn reopen(&mut self) -> Result<(), TablesError> {
+        self.set_closed(false)
+    }
+
+    fn set_closed(&self, closed: bool) -> Result<(), TablesError> {
+        self.connection().execute("UPDATE session SET closed = ?1", [closed]).map(|_| ()).map_err(failed(TABLE))
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), StoreError> {
+        let closed = self.connection().query_row("SELECT closed FROM session", [], |row| row.get::<_, bool>(0));
+        match closed {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(StoreError::Closed),
+            Err(error) => Err(StoreError::of(&error, TABLE)),
+        }
+    }
+
+    /// How far the server's clock is ahead of this machine's, as last told.
+    pub fn clock_offset_ms(&self) -> Result<i64, TablesError> {
+        self.connection().query_row("SELECT clock_offset_ms FROM session", [], |row| row.get(0)).map_err(failed(TABLE))
+    }
+
+    /// Remembers it.
+    pub fn set_clock_offset_ms(&mut self, offset_ms: i64) -> Result<(), TablesError> {
+        self.connection().execute("UPDATE session SET clock_offset_ms = ?1", [offset_ms]).map(|_| ()).map_err(failed(TABLE))
+    }
+
+    /// Asks for the turn to send, or to go on: it ends by itself, and with a process that is stopped or gone. It only
+    /// keeps processes from claiming against each other for ever; what is right is for the server's `claim` to say.
+    pub fn take_turn(&mut self, who: &str, now_ms: u64, until_ms: u64) -> Result<Sender, TablesError> {
+        let sql = "SELECT sender, sender_pid, sender_until_ms FROM session";
+        let held = self.connection().query_row(sql, [], |row| {
+            Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<u32>>(1)?, row.get::<_, Option<i64>>(2)?))
+        });
+        if let (Some(sender), Some(pid), Some(held_until_ms)) = held.map_err(failed(TABLE))? {
+            let held_until_ms = held_until_ms.cast_unsigned();
+            let works = || matches!(Process::look_up(pid).state, State::Alive | State::Unknown);
+            if sender != who && now_ms < held_until_ms && works() {
+                return Ok(Sender::Other { until_ms: held_until_ms });
+            }
+        }
+        let sql = "UPDATE session SET sender = ?1, sender_pid = ?2, sender_until_ms = ?3";
+        let taken = self.connection().execute(sql, params![who, std::process::id(), signed(until_ms)]);
+        taken.map(|_| Sender::Mine).map_err(failed(TABLE))
+    }
+
+    /// Gives the turn back.
+    pub fn end_turn(&mut self, who: &str) -> Result<(), TablesError> {
+        let sql = "UPDATE session SET sender = NULL, sender_pid = NULL, sender_until_ms = NULL WHERE sender = ?1";
+        self.connection().execute(sql, [who]).map(|_| ()).map_err(failed(TABLE))
+    }
+}
