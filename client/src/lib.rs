@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod keys;
 pub mod profile;
 pub mod replica;
+pub mod sdk;
 pub mod statement;
 #[cfg(test)]
 mod vectors_tests;

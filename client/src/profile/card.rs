@@ -77,7 +77,11 @@ struct PendingFile {
 /// What is wrong with a file's bytes; where, never what.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let malformed = |error: serde_json::Error| {
-        if bytes.is_empty() { "it is empty".to_owned() } else { format!("not as written, at line {}, column {}", error.line(), error.column()) }
+        if bytes.is_empty() {
+            "it is empty".to_owned()
+        } else {
+            format!("not as written, at line {}, column {}", error.line(), error.column())
+        }
     };
     let Format { format } = serde_json::from_slice(bytes).map_err(malformed)?;
     if format != FORMAT {

@@ -126,6 +126,11 @@ impl Profile {
         self.remove(PENDING)
     }
 
+    /// Forgets keys that were never used.
+    pub fn remove_keys(&self) -> Result<(), Error> {
+        self.remove(KEYS)
+    }
+
     /// Removes keys, replica and whoever was signed in; the folder stays, with its lock.
     pub fn clear(&self, _held: &Lock) -> Result<(), Error> {
         // The card before the keys: what an interrupted log-out leaves is a profile without anybody, not a damaged one.

@@ -15,7 +15,7 @@ mod writer;
 
 pub use error::StoreError;
 pub use pause::stop_between_transactions;
-pub use session::{Sender, Tokens};
+pub use session::Sender;
 pub use store::{Begin, Store};
 pub use tables::SqliteTables;
 

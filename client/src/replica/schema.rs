@@ -51,8 +51,9 @@ CREATE TABLE session (
     id INTEGER PRIMARY KEY CHECK (id = 0),
     closed INTEGER NOT NULL DEFAULT 0,
     access_token TEXT, access_expires_ts INTEGER,
-    refresh_token TEXT, refresh_number INTEGER, refresh_expires_ts INTEGER,
+    refresh_token TEXT, refresh_expires_ts INTEGER,
     clock_offset_ms INTEGER NOT NULL DEFAULT 0,
+    rolled_back INTEGER NOT NULL DEFAULT 0,
     sender TEXT, sender_pid INTEGER, sender_until_ms INTEGER
 ) STRICT;
 INSERT INTO session (id) VALUES (0);

@@ -3,42 +3,16 @@
 //!
 //! Never: an older token over a newer one.
 
-use std::fmt;
-
 use cloudsync_engine::replica::TablesError;
 use rusqlite::{OptionalExtension as _, params};
-use zeroize::ZeroizeOnDrop;
 
 use super::StoreError;
 use super::codec::{failed, signed};
 use super::process::{Process, State};
 use super::tables::SqliteTables;
+use crate::account::Tokens;
 
 const TABLE: &str = "session";
-
-/// The device's tokens.
-#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
-pub struct Tokens {
-    /// Opens sessions.
-    pub access: String,
-    /// Until when, in milliseconds since the epoch.
-    #[zeroize(skip)]
-    pub access_expires_ts: u64,
-    /// Gets new ones.
-    pub refresh: String,
-    /// Its place in its family: the higher one is the newer.
-    #[zeroize(skip)]
-    pub refresh_number: u64,
-    /// Until when, in milliseconds since the epoch.
-    #[zeroize(skip)]
-    pub refresh_expires_ts: u64,
-}
-
-impl fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").field("refresh_number", &self.refresh_number).finish_non_exhaustive()
-    }
-}
 
 /// Whose turn it is to send the profile's edits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,24 +29,22 @@ pub enum Sender {
 impl SqliteTables<'_> {
     /// The tokens; nothing before the first log-in.
     pub fn tokens(&self) -> Result<Option<Tokens>, TablesError> {
-        let sql = "SELECT access_token, access_expires_ts, refresh_token, refresh_number, refresh_expires_ts FROM session
-                   WHERE access_token IS NOT NULL";
+        let sql = "SELECT access_token, access_expires_ts, refresh_token, refresh_expires_ts FROM session WHERE access_token IS NOT NULL";
         let read = |row: &rusqlite::Row<'_>| {
             Ok(Tokens {
-                access: row.get(0)?,
+                access_token: row.get(0)?,
                 access_expires_ts: row.get::<_, i64>(1)?.cast_unsigned(),
-                refresh: row.get(2)?,
-                refresh_number: row.get::<_, i64>(3)?.cast_unsigned(),
-                refresh_expires_ts: row.get::<_, i64>(4)?.cast_unsigned(),
+                refresh_token: row.get(2)?,
+                refresh_expires_ts: row.get::<_, i64>(3)?.cast_unsigned(),
             })
         };
         self.connection().query_row(sql, [], read).optional().map_err(failed(TABLE))
     }
 
-    /// Stores tokens of the same family, unless newer ones are there. Says which ones are there then.
+    /// Stores tokens, unless newer ones are there. Says which ones are there then.
     pub fn renew_tokens(&mut self, tokens: &Tokens) -> Result<Tokens, TablesError> {
         match self.tokens()? {
-            Some(held) if held.refresh_number >= tokens.refresh_number => Ok(held),
+            Some(held) if !tokens.replace(&held) => Ok(held),
             Some(_) | None => {
                 self.set_tokens(tokens)?;
                 Ok(tokens.clone())
@@ -80,22 +52,27 @@ impl SqliteTables<'_> {
         }
     }
 
-    /// Stores the tokens of a new family, and opens the profile.
+    /// Stores the tokens of a new log-in, and opens the profile.
     pub fn sign_in(&mut self, tokens: &Tokens) -> Result<(), TablesError> {
         self.set_tokens(tokens)?;
-        self.set_closed(false)
+        self.set_closed(false)?;
+        self.connection().execute("UPDATE session SET rolled_back = 0", []).map(|_| ()).map_err(failed(TABLE))
+    }
+
+    /// Notes that the server has pushes of this device that these tables never signed.
+    pub fn note_rolled_back(&mut self) -> Result<(), TablesError> {
+        self.connection().execute("UPDATE session SET rolled_back = 1", []).map(|_| ()).map_err(failed(TABLE))
+    }
+
+    /// Whether that was noted since the last log-in.
+    pub fn is_rolled_back(&self) -> Result<bool, TablesError> {
+        self.connection().query_row("SELECT rolled_back FROM session", [], |row| row.get(0)).map_err(failed(TABLE))
     }
 
     fn set_tokens(&self, tokens: &Tokens) -> Result<(), TablesError> {
-        let sql = "UPDATE session SET access_token = ?1, access_expires_ts = ?2, refresh_token = ?3, refresh_number = ?4,
-                   refresh_expires_ts = ?5";
-        let params = params![
-            tokens.access,
-            signed(tokens.access_expires_ts),
-            tokens.refresh,
-            signed(tokens.refresh_number),
-            signed(tokens.refresh_expires_ts)
-        ];
+        let sql = "UPDATE session SET access_token = ?1, access_expires_ts = ?2, refresh_token = ?3, refresh_expires_ts = ?4";
+        let params =
+            params![tokens.access_token, signed(tokens.access_expires_ts), tokens.refresh_token, signed(tokens.refresh_expires_ts)];
         self.connection().execute(sql, params).map(|_| ()).map_err(failed(TABLE))
     }
 
@@ -136,9 +113,9 @@ impl SqliteTables<'_> {
     /// keeps processes from claiming against each other for ever; what is right is for the server's `claim` to say.
     pub fn take_turn(&mut self, who: &str, now_ms: u64, until_ms: u64) -> Result<Sender, TablesError> {
         let sql = "SELECT sender, sender_pid, sender_until_ms FROM session";
-        let held = self.connection().query_row(sql, [], |row| {
-            Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<u32>>(1)?, row.get::<_, Option<i64>>(2)?))
-        });
+        let held = self
+            .connection()
+            .query_row(sql, [], |row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<u32>>(1)?, row.get::<_, Option<i64>>(2)?)));
         if let (Some(sender), Some(pid), Some(held_until_ms)) = held.map_err(failed(TABLE))? {
             let held_until_ms = held_until_ms.cast_unsigned();
             let works = || matches!(Process::look_up(pid).state, State::Alive | State::Unknown);

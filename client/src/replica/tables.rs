@@ -215,9 +215,7 @@ impl Tables for SqliteTables<'_> {
             Some(_) => {
                 "SELECT * FROM records WHERE collection = ?1 AND (collection, record) > (?2, ?3) ORDER BY collection, record LIMIT ?4"
             }
-            None => {
-                "SELECT * FROM records WHERE ?1 IS NULL AND (collection, record) > (?2, ?3) ORDER BY collection, record LIMIT ?4"
-            }
+            None => "SELECT * FROM records WHERE ?1 IS NULL AND (collection, record) > (?2, ?3) ORDER BY collection, record LIMIT ?4",
         };
         self.all("records", (sql, params), read_record)
     }
@@ -293,9 +291,7 @@ impl Tables for SqliteTables<'_> {
             Some(_) => {
                 "SELECT * FROM edits WHERE collection = ?1 AND (collection, record) > (?2, ?3) ORDER BY collection, record, id LIMIT ?4"
             }
-            None => {
-                "SELECT * FROM edits WHERE ?1 IS NULL AND (collection, record) > (?2, ?3) ORDER BY collection, record, id LIMIT ?4"
-            }
+            None => "SELECT * FROM edits WHERE ?1 IS NULL AND (collection, record) > (?2, ?3) ORDER BY collection, record, id LIMIT ?4",
         };
         self.all("edits", (sql, params), read_edit)
     }

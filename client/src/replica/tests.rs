@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use cloudsync_engine::replica::{Content, Edit, EditId, EditState, MemoryTables, Reason, Tables, TablesError};
 use cloudsync_protocol::envelope::Hlc;
@@ -9,6 +11,7 @@ use cloudsync_protocol::{CollectionName, DeviceSeq, ErrorCode, RecordId, RecordK
 use proptest::prelude::*;
 
 use super::*;
+use crate::account::Tokens;
 
 fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -141,10 +144,9 @@ fn once_signed_out_no_other_process_writes_or_reads() {
 fn an_older_token_never_replaces_a_newer_one() {
     let (_folder, store) = store();
     let tokens = |number: u64| Tokens {
-        access: format!("access {number}"),
+        access_token: format!("access {number}"),
         access_expires_ts: number,
-        refresh: format!("refresh {number}"),
-        refresh_number: number,
+        refresh_token: URL_SAFE_NO_PAD.encode([[7; 16].as_slice(), &number.to_be_bytes(), &[0; 32]].concat()),
         refresh_expires_ts: number,
     };
     let renew = |number| store.transact(Begin::Writing, |tables| tables.renew_tokens(&tokens(number)).map_err(StoreError::from)).unwrap();
@@ -156,7 +158,8 @@ fn an_older_token_never_replaces_a_newer_one() {
 #[test]
 fn the_turn_to_send_is_one_processs_until_it_ends_or_is_given_back() {
     let (_folder, store) = store();
-    let turn = |who: &str, now_ms| store.transact(Begin::Writing, |t| t.take_turn(who, now_ms, now_ms + 10).map_err(StoreError::from)).unwrap();
+    let turn =
+        |who: &str, now_ms| store.transact(Begin::Writing, |t| t.take_turn(who, now_ms, now_ms + 10).map_err(StoreError::from)).unwrap();
     assert_eq!(turn("a", 0), Sender::Mine);
     assert_eq!(turn("b", 5), Sender::Other { until_ms: 10 });
     assert_eq!(turn("a", 8), Sender::Mine, "it goes on");

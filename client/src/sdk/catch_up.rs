@@ -1,0 +1,120 @@
+//! Reading the log to its head: attach, then pages, or a snapshot first.
+//!
+//! Never: a cursor moved here; the replica's rules move it with the rows.
+
+use cloudsync_engine::replica::{Outcome, SnapshotOutcome, Start, Stretch};
+use cloudsync_protocol::frame::SnapshotToken;
+use cloudsync_protocol::{Cursor, ErrorCode, Seq};
+
+use super::{Error, Online};
+use crate::connection;
+use crate::replica::Begin;
+
+/// Another process of the profile may read on at the same time; each time round somebody got further.
+const ATTEMPTS_MAX: usize = 64;
+
+/// Whether everything asked for was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// It was.
+    Whole,
+    /// Another process got in between: ask again from where the replica is.
+    Again,
+    /// History was cut there: take a snapshot.
+    BelowFloor,
+}
+
+/// A refusal to give pages, told apart from others.
+fn unreadable(error: connection::Error) -> Result<Read, Error> {
+    match error.code() {
+        Some(ErrorCode::BelowFloor) => Ok(Read::BelowFloor),
+        Some(ErrorCode::StoreRewound | ErrorCode::TimelineUnknown) => Err(Error::Rewound(error.to_string())),
+        Some(_) | None => Err(error.into()),
+    }
+}
+
+impl Online {
+    /// Reads to the head and stays attached: what is committed from now on comes as events. Says where that was.
+    pub async fn catch_up(&mut self) -> Result<Cursor, Error> {
+        for _ in 0..ATTEMPTS_MAX {
+            let cursor = self.client.replica(Begin::Reading, |replica, _| replica.cursor()).await?;
+            let start = match self.session.attach(cursor).await {
+                Ok(attached) => self.client.replica(Begin::Writing, move |replica, _| replica.attached(&attached)).await?,
+                Err(error) => match unreadable(error)? {
+                    Read::BelowFloor | Read::Whole | Read::Again => Start::Snapshot { resume: None },
+                },
+            };
+            match start {
+                Start::UpToDate => return self.client.replica(Begin::Reading, |replica, _| replica.cursor()).await,
+                Start::Pull { from, .. } if from.seq == Seq::ZERO => self.snapshot(None).await?,
+                Start::Pull { from, to } => match self.read_pages(from, to).await? {
+                    Read::Whole => return self.client.replica(Begin::Reading, |replica, _| replica.cursor()).await,
+                    Read::Again => {}
+                    Read::BelowFloor => self.snapshot(None).await?,
+                },
+                Start::Snapshot { resume } => self.snapshot(resume).await?,
+            }
+        }
+        Err(Error::Unfit("the log never comes to a head".to_owned()))
+    }
+
+    /// Reads to `to` at least, from wherever the replica is.
+    pub(super) async fn read_to(&mut self, to: Seq) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS_MAX {
+            let cursor = self.client.replica(Begin::Reading, |replica, _| replica.cursor()).await?;
+            if cursor.seq >= to {
+                return Ok(());
+            }
+            if self.read_pages(cursor, to).await? == Read::BelowFloor {
+                self.snapshot(None).await?;
+            }
+        }
+        Err(Error::Unfit(format!("the log is never read to {to}")))
+    }
+
+    async fn read_pages(&self, from: Cursor, to: Seq) -> Result<Read, Error> {
+        let mut pages = self.session.pages(from, to);
+        while let Some(page) = pages.next().await {
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => return unreadable(error),
+            };
+            let outcome = self.client.replica(Begin::Writing, move |replica, seal| replica.apply(Stretch::from(&page), &seal)).await?;
+            match outcome {
+                Outcome::Applied(applied) => {
+                    if let Some(untrusted) = applied.stopped {
+                        return Err(Box::new(untrusted).into());
+                    }
+                }
+                Outcome::Old => {}
+                Outcome::Gap { .. } => return Ok(Read::Again),
+            }
+        }
+        Ok(Read::Whole)
+    }
+
+    /// Takes the current state anew, whatever the replica holds; edits are kept.
+    pub async fn from_snapshot(&mut self) -> Result<Cursor, Error> {
+        let resume = self.client.replica(Begin::Reading, |replica, _| replica.snapshot_resume()).await?;
+        self.snapshot(resume).await?;
+        self.catch_up().await
+    }
+
+    async fn snapshot(&self, resume: Option<SnapshotToken>) -> Result<(), Error> {
+        let mut asked = resume.clone();
+        let mut pages = self.session.snapshot_pages(resume);
+        while let Some(page) = pages.next().await {
+            let page = page?;
+            let before = asked;
+            asked = page.resume.clone();
+            let outcome =
+                self.client.replica(Begin::Writing, move |replica, seal| replica.snapshot_page(before.as_ref(), &page, &seal)).await?;
+            match outcome {
+                SnapshotOutcome::Next { .. } => {}
+                // Done, or another process is further: attaching says what is left.
+                SnapshotOutcome::Complete { .. } | SnapshotOutcome::Old { .. } => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! A signed-in profile, opened.
+//!
+//! Never: a transaction on the thread that serves the connection.
+
+use std::sync::Arc;
+
+use cloudsync_engine::replica::{Me, Replica};
+
+use super::Error;
+use super::keys::DeviceSeal;
+use crate::connection::Server;
+use crate::keys::KeyFile;
+use crate::profile::{Card, Profile};
+use crate::replica::{Begin, SqliteTables, Store};
+
+/// Where to connect: as the profile remembers, or otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The server.
+    pub server: Server,
+}
+
+/// A signed-in profile. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) profile: Profile,
+    pub(super) card: Card,
+    pub(super) keys: KeyFile,
+    pub(super) me: Me,
+    pub(super) store: Store,
+    pub(super) server: Server,
+    /// Tells this opened profile from others, of this process and of others.
+    pub(super) name: String,
+}
+
+/// Whose replica a key file's device has.
+pub(super) fn me(keys: &KeyFile) -> Me {
+    Me { log: keys.log(), device: keys.device.id, signing: keys.device.signing.public(), identity: keys.secrets.identity.signing.public() }
+}
+
+impl Client {
+    /// Opens the profile of whoever is signed in. Reaches no server.
+    pub fn open(profile: Profile, target: Target) -> Result<Self, Error> {
+        let (card, keys) = profile.signed_in()?;
+        let store = Store::open(&profile.replica())?;
+        let (me, name) = (me(&keys), format!("{:032x}", rand::random::<u128>()));
+        let shared = Shared { profile, card, keys, me, store, server: target.server, name };
+        // Whose tables they are is checked before anything is asked of them.
+        shared.store.transact(Begin::Reading, |tables| Replica::open(tables, &shared.me).map(|_| ()).map_err(Error::from))?;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Who is signed in where.
+    #[must_use]
+    pub fn card(&self) -> &Card {
+        &self.shared.card
+    }
+
+    /// The device's keys and the account's.
+    #[must_use]
+    pub fn keys(&self) -> &KeyFile {
+        &self.shared.keys
+    }
+
+    /// One transaction on the replica, on a thread that may wait.
+    pub(super) async fn replica<T, E, F>(&self, begin: Begin, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        E: Into<Error>,
+        F: FnOnce(&mut Replica<'_, SqliteTables<'_>>, DeviceSeal<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        let done = tokio::task::spawn_blocking(move || {
+            shared.store.transact(begin, |tables| {
+                let mut replica = Replica::open(tables, &shared.me)?;
+                work(&mut replica, DeviceSeal(&shared.keys)).map_err(Into::into)
+            })
+        });
+        done.await.unwrap_or(Err(Error::Task))
+    }
+
+    /// One transaction on what lies beside it.
+    pub(super) async fn tables<T, E, F>(&self, begin: Begin, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        E: Into<Error>,
+        F: FnOnce(&mut SqliteTables<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        let done = tokio::task::spawn_blocking(move || shared.store.transact(begin, |tables| work(tables).map_err(Into::into)));
+        done.await.unwrap_or(Err(Error::Task))
+    }
+}

@@ -1,0 +1,178 @@
+//! Why something asked of a client did not happen.
+//!
+//! Never: content, a key or a token in a message.
+
+use cloudsync_engine::replica::{
+    AnswerError, ApplyError, AttachError, ClaimError, EditError, OpenReplicaError, OutgoingError, SnapshotError, TablesError, Untrusted,
+};
+use cloudsync_protocol::ErrorCode;
+
+use crate::carrier::ConnectError;
+use crate::replica::StoreError;
+use crate::{account, connection, profile};
+
+/// Why something asked of a client did not happen. Edits that were made are kept, whatever it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The profile.
+    #[error(transparent)]
+    Profile(#[from] profile::Error),
+    /// The replica can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The replica is of another device than the profile's keys: a log-in that did not end.
+    #[error("the log-in on this profile did not end: {0}")]
+    Unfinished(String),
+    /// The replica is of another account than the profile's keys.
+    #[error("{0}")]
+    OtherAccount(String),
+    /// The connection, or a refusal.
+    #[error(transparent)]
+    Connection(#[from] connection::Error),
+    /// An account call.
+    #[error(transparent)]
+    Account(#[from] account::Error),
+    /// The server does not let this device in (any more).
+    #[error("{message}")]
+    NotAdmitted { code: ErrorCode, message: String },
+    /// The server's log is not the one that was read.
+    #[error("{0}")]
+    Rewound(String),
+    /// Something in the log does not verify.
+    #[error("stopped reading at what does not verify: {0}")]
+    Untrusted(#[from] Box<Untrusted>),
+    /// The server answers what can't be.
+    #[error("the server's answer can't be: {0}")]
+    Unfit(String),
+    /// This machine is faulty.
+    #[error("{0}")]
+    Unsound(String),
+    /// The record has a parked conflict.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The profile was restored from an older copy, or copied.
+    #[error("this profile was restored from an older copy or is used twice: the server has newer pushes of its device")]
+    RolledBack,
+    /// The server takes no push of this device as things are.
+    #[error("the server refuses to go on ({code}): {message}")]
+    Stopped { code: ErrorCode, message: String },
+    /// A task of our own ended.
+    #[error("a task ended unexpectedly")]
+    Task,
+}
+
+/// Whether an error only says that the server can't be reached now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offline {
+    /// It does.
+    Yes,
+    /// It is something else.
+    No,
+}
+
+impl Error {
+    /// Whether trying again later, as it is, makes sense.
+    #[must_use]
+    pub fn offline(&self) -> Offline {
+        let connection = match self {
+            Self::Connection(error) | Self::Account(account::Error::Connection(error)) => error,
+            Self::Profile(_)
+            | Self::Store(_)
+            | Self::Unfinished(_)
+            | Self::OtherAccount(_)
+            | Self::Account(_)
+            | Self::NotAdmitted { .. }
+            | Self::Rewound(_)
+            | Self::Untrusted(_)
+            | Self::Unfit(_)
+            | Self::Unsound(_)
+            | Self::Edit(_)
+            | Self::RolledBack
+            | Self::Stopped { .. }
+            | Self::Task => return Offline::No,
+        };
+        match connection {
+            connection::Error::Unreachable(ConnectError::Unreachable { .. }) | connection::Error::Closed(_) => Offline::Yes,
+            connection::Error::Refused(failure) if failure.retry_after_ms.is_some() => Offline::Yes,
+            connection::Error::Refused(failure) if failure.code == ErrorCode::GoingAway => Offline::Yes,
+            connection::Error::Unreachable(_)
+            | connection::Error::Refused(_)
+            | connection::Error::Protocol(_)
+            | connection::Error::Sign(_) => Offline::No,
+        }
+    }
+}
+
+impl From<OpenReplicaError> for Error {
+    fn from(error: OpenReplicaError) -> Self {
+        match error {
+            OpenReplicaError::OtherLog { .. } => Self::OtherAccount(error.to_string()),
+            OpenReplicaError::OtherDevice { .. } => Self::Unfinished(error.to_string()),
+            OpenReplicaError::Tables(error) => error.into(),
+        }
+    }
+}
+
+impl From<TablesError> for Error {
+    fn from(error: TablesError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<AttachError> for Error {
+    fn from(error: AttachError) -> Self {
+        match error {
+            AttachError::Refused(refusal) => Self::Rewound(refusal.to_string()),
+            AttachError::Tables(error) => error.into(),
+        }
+    }
+}
+
+impl From<ApplyError> for Error {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Timeline { .. } => Self::Rewound(error.to_string()),
+            ApplyError::Uneven { .. } | ApplyError::OtherRows { .. } => Self::Unfit(error.to_string()),
+            ApplyError::Tables(error) => error.into(),
+        }
+    }
+}
+
+impl From<SnapshotError> for Error {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Timeline { .. } | SnapshotError::Behind { .. } => Self::Rewound(error.to_string()),
+            SnapshotError::OtherStart { .. } => Self::Unfit(error.to_string()),
+            SnapshotError::Untrusted(untrusted) => Self::Untrusted(untrusted),
+            SnapshotError::Tables(error) => error.into(),
+        }
+    }
+}
+
+impl From<OutgoingError> for Error {
+    fn from(error: OutgoingError) -> Self {
+        match error {
+            OutgoingError::Seal(_) | OutgoingError::Unsound(_) => Self::Unsound(error.to_string()),
+            OutgoingError::Tables(error) => error.into(),
+        }
+    }
+}
+
+impl From<AnswerError> for Error {
+    fn from(error: AnswerError) -> Self {
+        match error {
+            AnswerError::Unfit { .. } => Self::Unfit(error.to_string()),
+            AnswerError::Timeline => Self::Rewound(error.to_string()),
+            AnswerError::Tables(error) => error.into(),
+        }
+    }
+}
+
+impl From<ClaimError> for Error {
+    fn from(error: ClaimError) -> Self {
+        match error {
+            ClaimError::Misplaced { .. } => Self::Unfit(error.to_string()),
+            ClaimError::Tables(error) => error.into(),
+        }
+    }
+}

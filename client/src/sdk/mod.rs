@@ -1,0 +1,28 @@
+//! What an app (and the command line) uses: a signed-in profile, its records, and the server while it can be reached.
+//!
+//! Never: an edit that is only in memory, or a record shown that was not verified.
+
+mod catch_up;
+mod client;
+mod devices;
+mod error;
+mod keys;
+mod online;
+mod push;
+mod records;
+mod refresh;
+mod sign_in;
+mod sign_out;
+mod time;
+mod watch;
+
+pub use client::{Client, Target};
+pub use devices::{DeviceInfo, RevokeError};
+pub use error::{Error, Offline};
+pub use keys::DeviceSeal;
+pub use online::Online;
+pub use push::Pushing;
+pub use records::Deadline;
+pub use sign_in::{LogIn, RecoveryText, SignedIn, log_in, register};
+pub use sign_out::{Discard, Reach, log_out};
+pub use watch::{Watch, WatchEvent};

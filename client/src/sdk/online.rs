@@ -1,0 +1,91 @@
+//! A session of the profile's device.
+//!
+//! Never: a session under a token that ended; it is renewed in band before.
+
+use std::time::Duration;
+
+use cloudsync_protocol::ErrorCode;
+
+use super::client::Client;
+use super::refresh::{RENEW_BEFORE, Renew, admission, offset_ms};
+use super::{Error, time};
+use crate::connection::{Connection, Events, Session};
+use crate::replica::Begin;
+
+/// A clock that is off by less is not noted anew at each connection.
+const OFFSET_NOTED_MS: u64 = 1000;
+
+/// An open session.
+#[derive(Debug)]
+pub struct Online {
+    pub(super) client: Client,
+    pub(super) session: Session,
+    pub(super) events: Events,
+    pub(super) offset_ms: i64,
+    /// Until when the session's token holds, by the server's clock.
+    pub(super) token_expires_ts: u64,
+    pub(super) claimed: bool,
+}
+
+impl Client {
+    /// Opens a session. Whether there is a connection is decided within 2 s.
+    pub async fn connect(&self) -> Result<Online, Error> {
+        match self.connect_with(Renew::WhenDue).await {
+            Err(Error::NotAdmitted { code: ErrorCode::TokenExpired | ErrorCode::TokenInvalid, .. }) => {
+                self.connect_with(Renew::Instead).await
+            }
+            other => other,
+        }
+    }
+
+    async fn connect_with(&self, renew: Renew) -> Result<Online, Error> {
+        let connection = Connection::open(&self.shared.server).await?;
+        let offset_ms = offset_ms(connection.challenge().server_ts);
+        let tokens = self.fresh_tokens(&connection, renew).await?;
+        let (session, events) = connection.hello(&self.shared.keys.device, &tokens.access_token).await.map_err(admission)?;
+        if session.welcome().user != self.shared.card.user {
+            return Err(Error::Unfit("it opened a session of another user".to_owned()));
+        }
+        self.note_offset(offset_ms).await?;
+        let token_expires_ts = session.welcome().token_expires_ts;
+        Ok(Online { client: self.clone(), session, events, offset_ms, token_expires_ts, claimed: false })
+    }
+
+    async fn note_offset(&self, offset_ms: i64) -> Result<(), Error> {
+        let noted = self.tables(Begin::Reading, |tables| tables.clock_offset_ms()).await?;
+        if noted.abs_diff(offset_ms) >= OFFSET_NOTED_MS {
+            self.tables(Begin::Writing, move |tables| tables.set_clock_offset_ms(offset_ms)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Online {
+    /// Whose profile it is.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// How long until the session needs a fresh token.
+    pub(super) fn renew_in(&self) -> Duration {
+        let left_ms = self.token_expires_ts.saturating_sub(time::server_ms(self.offset_ms));
+        Duration::from_millis(left_ms).saturating_sub(RENEW_BEFORE / 2)
+    }
+
+    /// Goes on under a fresh token, got on a connection of its own.
+    pub(super) async fn renew(&mut self) -> Result<(), Error> {
+        let device = &self.client.shared.keys.device;
+        let connection = Connection::open(&self.client.shared.server).await?;
+        let tokens = self.client.fresh_tokens(&connection, Renew::WhenDue).await?;
+        connection.close().await;
+        let authenticated = self.session.authenticate(device, &tokens.access_token).await.map_err(admission)?;
+        self.token_expires_ts = authenticated.token_expires_ts;
+        Ok(())
+    }
+
+    /// Says goodbye.
+    pub async fn close(self) {
+        self.session.close(self.events).await;
+    }
+}

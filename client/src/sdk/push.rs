@@ -1,0 +1,167 @@
+//! Sending the profile's edits: one signed batch after the other, each answer stored before the next.
+//!
+//! Never: a batch sent that is not in the outbox, or an answer acted on before it is stored.
+
+use std::time::Duration;
+
+use cloudsync_engine::replica::{ClaimOutcome, Next, OutboxBatch, Replica};
+use cloudsync_protocol::{DeviceSeq, Failure};
+
+use super::keys::DeviceSeal;
+use super::{Error, Online, time};
+use crate::connection;
+use crate::replica::{Begin, Sender};
+
+/// How long a turn lasts without going on: longer than a push takes, short enough to wait for.
+const TURN: Duration = Duration::from_secs(3);
+/// How soon to look again whether another process is done.
+const TURN_POLL: Duration = Duration::from_millis(40);
+/// After another session of the device claimed.
+const CLAIM_AGAIN: Duration = Duration::from_millis(150);
+/// Reading on that an answer asks for; each goes further.
+const CATCH_UPS_MAX: usize = 16;
+
+/// How one step of sending went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushing {
+    /// A batch is decided; there may be more.
+    Decided,
+    /// Nothing is waiting.
+    Idle,
+    /// Try again after that long.
+    Wait(Duration),
+}
+
+/// What there is to send.
+enum Outgoing {
+    Nothing,
+    NotOurTurn(Duration),
+    Batch(Box<OutboxBatch>),
+}
+
+impl Online {
+    /// Sends one batch of what waits, if it is this process's turn, and stores the answer.
+    pub async fn push(&mut self) -> Result<Pushing, Error> {
+        let batch = match self.outgoing().await? {
+            Outgoing::Nothing => return Ok(Pushing::Idle),
+            Outgoing::NotOurTurn(wait) => return Ok(Pushing::Wait(wait)),
+            Outgoing::Batch(batch) => batch,
+        };
+        if !self.claimed {
+            self.claim().await?;
+            // The answer may have closed that very batch.
+            return Ok(Pushing::Decided);
+        }
+        let device_seq = batch.device_seq;
+        let next = match self.session.push(batch.signed.clone(), batch.operations()).await {
+            Ok(pushed) => {
+                let name = self.client.shared.name.clone();
+                let stored = self.client.clone();
+                let me = stored.shared.me;
+                stored
+                    .tables(Begin::Writing, move |tables| {
+                        let next = Replica::open(tables, &me)?.pushed(&pushed)?;
+                        if is_idle(tables)? {
+                            tables.end_turn(&name)?;
+                        }
+                        Ok::<_, Error>(next)
+                    })
+                    .await?
+            }
+            Err(connection::Error::Refused(failure)) => self.refused(device_seq, *failure).await?,
+            Err(error) => return Err(error.into()),
+        };
+        self.after(next).await
+    }
+
+    /// Sends all that waits, or until `patience` is over.
+    pub async fn push_all(&mut self, patience: Duration) -> Result<(), Error> {
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let wait = match self.push().await? {
+                Pushing::Idle => return Ok(()),
+                Pushing::Decided => Duration::ZERO,
+                Pushing::Wait(wait) => wait,
+            };
+            if tokio::time::Instant::now() + wait >= deadline {
+                return Ok(());
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn outgoing(&self) -> Result<Outgoing, Error> {
+        let idle = self.client.tables(Begin::Reading, |tables| is_idle(tables)).await?;
+        if idle {
+            return Ok(Outgoing::Nothing);
+        }
+        let shared = std::sync::Arc::clone(&self.client.shared);
+        self.client
+            .tables(Begin::Writing, move |tables| {
+                let now_ms = time::now_ms();
+                let until_ms = now_ms + u64::try_from(TURN.as_millis()).unwrap_or(u64::MAX);
+                match tables.take_turn(&shared.name, now_ms, until_ms)? {
+                    Sender::Other { .. } => Ok(Outgoing::NotOurTurn(time::jittered(TURN_POLL))),
+                    Sender::Mine => {
+                        let batch = Replica::open(tables, &shared.me)?.outgoing(&DeviceSeal(&shared.keys))?;
+                        Ok::<_, Error>(batch.map_or(Outgoing::Nothing, |batch| Outgoing::Batch(Box::new(batch))))
+                    }
+                }
+            })
+            .await
+    }
+
+    async fn claim(&mut self) -> Result<(), Error> {
+        let claimed = self.session.claim().await?;
+        let outcome = self.client.replica(Begin::Writing, move |replica, _| replica.claimed(claimed.last)).await?;
+        match outcome {
+            ClaimOutcome::Push => {
+                self.claimed = true;
+                Ok(())
+            }
+            ClaimOutcome::RolledBack { .. } => Err(self.rolled_back().await?),
+        }
+    }
+
+    async fn rolled_back(&self) -> Result<Error, Error> {
+        self.client.tables(Begin::Writing, |tables| tables.note_rolled_back()).await?;
+        Ok(Error::RolledBack)
+    }
+
+    /// Stores a refusal, after reading as far as it asks for.
+    async fn refused(&mut self, device_seq: DeviceSeq, failure: Failure) -> Result<Next, Error> {
+        for _ in 0..CATCH_UPS_MAX {
+            let told = failure.clone();
+            let next = self.client.replica(Begin::Writing, move |replica, _| replica.push_failed(device_seq, &told)).await?;
+            match next {
+                Next::CatchUp { to } => self.read_to(to).await?,
+                Next::Push | Next::Claim | Next::ClaimLater | Next::Retry { .. } | Next::EnrolAnew | Next::Stop { .. } => return Ok(next),
+            }
+        }
+        Err(Error::Unfit(format!("push {device_seq} is refused again and again for what was read")))
+    }
+
+    async fn after(&mut self, next: Next) -> Result<Pushing, Error> {
+        match next {
+            Next::Push | Next::CatchUp { .. } => Ok(Pushing::Decided),
+            Next::Claim => {
+                self.claimed = false;
+                Ok(Pushing::Decided)
+            }
+            Next::ClaimLater => {
+                self.claimed = false;
+                Ok(Pushing::Wait(time::jittered(CLAIM_AGAIN)))
+            }
+            Next::Retry { after_ms } => Ok(Pushing::Wait(time::jittered(Duration::from_millis(after_ms.into())))),
+            Next::EnrolAnew => Err(self.rolled_back().await?),
+            Next::Stop { code, message } => Err(Error::Stopped { code, message }),
+        }
+    }
+}
+
+/// Whether nothing is to be sent.
+fn is_idle(tables: &crate::replica::SqliteTables<'_>) -> Result<bool, Error> {
+    use cloudsync_engine::replica::Tables as _;
+    let counts = tables.edit_counts()?;
+    Ok(counts.waiting + counts.signed == 0)
+}

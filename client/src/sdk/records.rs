@@ -1,0 +1,111 @@
+//! Records as an app sees and edits them.
+//!
+//! Never: an edit that waits for the network; it is stored first.
+
+use std::time::Duration;
+
+use cloudsync_engine::replica::{Conflict, Content, EditId, Fate, Listing, NewEdit, Onto, Replica, Shown, Status};
+use cloudsync_protocol::{CollectionName, RecordKey};
+
+use super::client::Client;
+use super::{Error, Online, Pushing, time};
+use crate::replica::Begin;
+
+/// How long to wait for an acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline(pub Duration);
+
+/// How soon to look again what another process made of an edit.
+const FATE_POLL: Duration = Duration::from_millis(25);
+
+impl Client {
+    /// Queues an edit, durably.
+    pub async fn edit(&self, key: RecordKey, content: Content, onto: Onto) -> Result<EditId, Error> {
+        let ids = self.edit_all(vec![(key, content)], onto).await?;
+        ids.first().copied().ok_or(Error::Task)
+    }
+
+    /// Queues edits in one transaction.
+    pub async fn edit_all(&self, edits: Vec<(RecordKey, Content)>, onto: Onto) -> Result<Vec<EditId>, Error> {
+        let me = self.shared.me;
+        self.tables(Begin::Writing, move |tables| {
+            let now_ms = time::server_ms(tables.clock_offset_ms()?);
+            let mut replica = Replica::open(tables, &me)?;
+            let edit = |(key, content)| replica.edit(NewEdit { key, content, onto, now_ms });
+            edits.into_iter().map(edit).collect::<Result<Vec<_>, _>>().map_err(Error::from)
+        })
+        .await
+    }
+
+    /// Queues those edits whose record is not there yet, or was deleted, in one transaction. Says how many.
+    pub async fn edit_missing(&self, edits: Vec<(RecordKey, Content)>) -> Result<usize, Error> {
+        let me = self.shared.me;
+        self.tables(Begin::Writing, move |tables| {
+            let now_ms = time::server_ms(tables.clock_offset_ms()?);
+            let mut replica = Replica::open(tables, &me)?;
+            let parked: std::collections::BTreeSet<RecordKey> =
+                replica.conflicts()?.into_iter().map(|conflict| conflict.mine.key).collect();
+            let mut made = 0;
+            for (key, content) in edits {
+                let there = replica.get(&key)?.is_some_and(|shown| shown.content != Content::Deleted || shown.conflict.is_some());
+                if !there && !parked.contains(&key) {
+                    replica.edit(NewEdit { key, content, onto: Onto::Replica, now_ms })?;
+                    made += 1;
+                }
+            }
+            Ok::<_, Error>(made)
+        })
+        .await
+    }
+
+    /// What has become of an edit.
+    pub async fn fate(&self, key: RecordKey, id: EditId) -> Result<Fate, Error> {
+        self.replica(Begin::Reading, move |replica, _| replica.fate(&key, id)).await
+    }
+
+    /// One record.
+    pub async fn get(&self, key: RecordKey) -> Result<Option<Shown>, Error> {
+        self.replica(Begin::Reading, move |replica, _| replica.get(&key)).await
+    }
+
+    /// At most `count` records with a key after `after`, of one collection or all.
+    pub async fn list(&self, collection: Option<CollectionName>, after: Option<RecordKey>, count: usize) -> Result<Listing, Error> {
+        self.replica(Begin::Reading, move |replica, _| replica.list(collection.as_ref(), after.as_ref(), count)).await
+    }
+
+    /// Every parked conflict.
+    pub async fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
+        self.replica(Begin::Reading, |replica, _| replica.conflicts()).await
+    }
+
+    /// Settles a conflict for the current version. Says what the dropped edit said; nothing when there was none.
+    pub async fn drop_conflict(&self, key: RecordKey) -> Result<Option<Content>, Error> {
+        self.replica(Begin::Writing, move |replica, _| replica.drop_conflict(&key)).await
+    }
+
+    /// How things stand here.
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.replica(Begin::Reading, |replica, _| replica.status()).await
+    }
+}
+
+impl Online {
+    /// Sends until that edit is decided, or the deadline passes: then it stays queued.
+    pub async fn settle(&mut self, key: RecordKey, id: EditId, deadline: Deadline) -> Result<Fate, Error> {
+        let client = self.client.clone();
+        let ends = tokio::time::Instant::now() + deadline.0;
+        loop {
+            let fate = client.fate(key.clone(), id).await?;
+            if matches!(fate, Fate::Gone | Fate::Parked(_)) || tokio::time::Instant::now() >= ends {
+                return Ok(fate);
+            }
+            let pushed = tokio::time::timeout_at(ends, self.push()).await;
+            match pushed {
+                Ok(Ok(Pushing::Decided)) | Err(_) => {}
+                Ok(Ok(Pushing::Idle)) => tokio::time::sleep(FATE_POLL).await,
+                Ok(Ok(Pushing::Wait(wait))) => tokio::time::sleep(wait.min(ends - tokio::time::Instant::now())).await,
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Registering and logging in on a profile: each step is stored before the one that makes it matter.
+//!
+//! Never: the account's keys of one profile over another account's, or a recovery code lost between two steps.
+
+use std::fmt;
+
+use cloudsync_engine::replica::{EditCounts, Replica, Tables as _};
+use cloudsync_protocol::{DeviceId, ErrorCode, UserId};
+use zeroize::Zeroizing;
+
+use super::Error;
+use super::client::me;
+use crate::account::{self, Authorization, Enrolment, Password, Registration, Tokens};
+use crate::connection::{self, Connection, Server};
+use crate::keys::KeyFile;
+use crate::profile::{Card, Lock, Pending, Profile, State};
+use crate::replica::{Begin, Store};
+
+/// What a person says to register or log in.
+#[derive(Debug, Clone)]
+pub struct LogIn {
+    /// Where.
+    pub server: Server,
+    /// The server's address as it was given, to be remembered.
+    pub address: String,
+    /// The pin as it was given, to be remembered.
+    pub pin: Option<String>,
+    /// The account's address.
+    pub email: String,
+    /// Its password.
+    pub password: Password,
+    /// What this device is to be called.
+    pub device: String,
+    /// A device to revoke, to make room for this one.
+    pub instead_of: Option<DeviceId>,
+}
+
+/// A recovery code to be shown; wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RecoveryText(pub Zeroizing<String>);
+
+impl fmt::Debug for RecoveryText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecoveryText(…)")
+    }
+}
+
+/// Somebody is signed in.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// Who, where.
+    pub card: Card,
+    /// This device.
+    pub device: DeviceId,
+    /// Edits that the profile had before.
+    pub kept: EditCounts,
+    /// To be shown once, then [`shown`](Self::shown).
+    pub recovery: Option<RecoveryText>,
+    profile: Profile,
+    _lock: Lock,
+}
+
+impl SignedIn {
+    /// The recovery code was shown: forget it.
+    pub fn shown(self) -> Result<(), Error> {
+        Ok(self.profile.remove_pending()?)
+    }
+}
+
+/// The address as accounts are looked up by.
+fn normal(email: &str) -> String {
+    email.trim().to_ascii_lowercase()
+}
+
+fn taken(email: &str) -> Error {
+    Error::Stopped { code: ErrorCode::EmailTaken, message: format!("this profile is signed in as {email}") }
+}
+
+/// Makes a new account, and this device its first.
+pub async fn register(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error> {
+    let lock = profile.lock()?;
+    let before = match profile.state()? {
+        State::SignedIn(card, _) => return Err(taken(&card.email)),
+        State::Pending(pending, keys) if pending.email == normal(&asked.email) => Some((pending, keys)),
+        State::Pending(pending, _) => return Err(taken(&format!("{} (not finished)", pending.email))),
+        State::Fresh | State::Unfinished(_) => None,
+    };
+    let connection = Connection::open(&asked.server).await?;
+    if let Some((_, keys)) = &before {
+        // The account may be there: then this only finishes it.
+        match account::login(&connection, &asked.email, &asked.password).await {
+            Ok(authorization) => {
+                return enrol(profile, lock, (asked, &connection), &authorization.device(Some(keys))?, &authorization).await;
+            }
+            Err(error) if error.code() == Some(ErrorCode::CredentialsInvalid) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let registration = Registration::prepare(&connection, &asked.email, &asked.password).await?;
+    let pending = pending(asked, registration.keys().secrets.user, registration.recovery_code().to_text());
+    profile.write_pending(&pending, registration.keys())?;
+    let created = match registration.create(&connection).await {
+        Err(account::Error::Connection(connection::Error::Closed(_))) => {
+            // Whether the account was created is not known: the server tells who asks again.
+            let connection = Connection::open(&asked.server).await?;
+            registration.create_again(&connection).await.map(|authorization| (connection, authorization))
+        }
+        created => created.map(|authorization| (connection, authorization)),
+    };
+    match created {
+        Ok((connection, authorization)) => enrol(profile, lock, (asked, &connection), registration.keys(), &authorization).await,
+        Err(error) => {
+            if error.code().is_some() {
+                give_back(profile, before)?;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+fn pending(asked: &LogIn, user: UserId, recovery_code: String) -> Pending {
+    Pending { email: normal(&asked.email), user, device: asked.device.clone(), recovery_code }
+}
+
+/// The server refused: nothing was created, what was there before counts again.
+fn give_back(profile: &Profile, before: Option<(Box<Pending>, Box<KeyFile>)>) -> Result<(), Error> {
+    match before {
+        Some((pending, keys)) => profile.write_pending(&pending, &keys)?,
+        None => {
+            profile.remove_pending()?;
+            profile.remove_keys()?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes this profile a device of an account that is there; one that was a device of it keeps replica and queue.
+pub async fn log_in(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error> {
+    let lock = profile.lock()?;
+    let state = profile.state()?;
+    let (email, keys) = match &state {
+        State::SignedIn(card, keys) => (Some(&card.email), Some(keys)),
+        State::Pending(pending, keys) => (Some(&pending.email), Some(keys)),
+        State::Unfinished(keys) => (None, Some(keys)),
+        State::Fresh => (None, None),
+    };
+    if let Some(email) = email.filter(|email| **email != normal(&asked.email)) {
+        return Err(Error::OtherAccount(format!("this profile is of {email}")));
+    }
+    let connection = Connection::open(&asked.server).await?;
+    let authorization = account::login(&connection, &asked.email, &asked.password).await?;
+    let user = authorization.user();
+    let keys = match keys {
+        // Left by a log-in that did not end, perhaps of another account: nothing was done with them.
+        Some(keys) if matches!(state, State::Unfinished(_)) && keys.secrets.user != user => authorization.device(None)?,
+        Some(_) if is_rolled_back(profile)? => authorization.new_device(),
+        Some(keys) => authorization.device(Some(keys))?,
+        None => authorization.device(None)?,
+    };
+    profile.write_keys(&keys)?;
+    enrol(profile, lock, (asked, &connection), &keys, &authorization).await
+}
+
+fn is_rolled_back(profile: &Profile) -> Result<bool, Error> {
+    if !profile.replica().exists() {
+        return Ok(false);
+    }
+    Store::open_or_create(&profile.replica())?.transact(Begin::Reading, |tables| tables.is_rolled_back().map_err(Error::from))
+}
+
+/// Enrols the device, whose keys are stored, and makes the replica its own.
+async fn enrol(
+    profile: &Profile,
+    lock: Lock,
+    (asked, connection): (&LogIn, &Connection),
+    keys: &KeyFile,
+    authorization: &Authorization,
+) -> Result<SignedIn, Error> {
+    let enrolment = Enrolment { name: &asked.device, instead_of: asked.instead_of };
+    let tokens = authorization.enrol(connection, keys, enrolment).await.map_err(|error| with_devices(error, authorization))?;
+    let kept = adopt(profile, keys, &tokens)?;
+    let name = authorization.device_name(keys.device.id).unwrap_or_else(|| asked.device.clone());
+    let card =
+        Card { server: asked.address.clone(), pin: asked.pin.clone(), email: normal(&asked.email), user: keys.secrets.user, device: name };
+    profile.write_card(&card)?;
+    let pending = profile.pending()?.filter(|pending| pending.user == card.user);
+    let recovery = pending.map(|pending| RecoveryText(Zeroizing::new(pending.recovery_code.clone())));
+    Ok(SignedIn { device: keys.device.id, card, kept, recovery, profile: profile.clone(), _lock: lock })
+}
+
+/// Stores the tokens in a replica that is this device's.
+fn adopt(profile: &Profile, keys: &KeyFile, tokens: &Tokens) -> Result<EditCounts, Error> {
+    let store = Store::open_or_create(&profile.replica())?;
+    store.transact(Begin::WritingClosed, |tables| {
+        Replica::enrolled_anew(tables, &me(keys))?;
+        tables.sign_in(tokens)?;
+        Ok::<_, Error>(tables.edit_counts()?)
+    })
+}
+
+/// At the bound of devices, says which ones there are.
+fn with_devices(error: account::Error, authorization: &Authorization) -> Error {
+    if error.code() != Some(ErrorCode::DevicesFull) {
+        return error.into();
+    }
+    let enrolled = authorization.roster().devices().filter(|(_, device)| device.revoked.is_none());
+    let named: Vec<String> =
+        enrolled.map(|(id, _)| format!("{id} ({})", authorization.device_name(id).unwrap_or_else(|| "?".to_owned()))).collect();
+    Error::Stopped { code: ErrorCode::DevicesFull, message: format!("the account has as many devices as it may: {}", named.join(", ")) }
+}

@@ -1,0 +1,268 @@
+//! Everything that is committed from a moment on, in order, once, whoever made it and whichever process read it first;
+//! and meanwhile the edits that other processes of the profile queued are sent.
+//!
+//! Its place is its own: the replica's cursor is moved by every process of the profile, this one only by what was told.
+//!
+//! Never: a change told that did not verify, or out of order.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use cloudsync_engine::batch::{self, VerifyError};
+use cloudsync_engine::replica::{self, Change, Outcome, Stretch, Untrusted, Why};
+use cloudsync_engine::roster::Roster;
+use cloudsync_protocol::frame::{Committed, Event, GoingAway, HeadAt};
+use cloudsync_protocol::{Cursor, Entry, Seq};
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::keys::DeviceSeal;
+use super::time::Backoff;
+use super::{Error, Offline, Online, Pushing, time};
+use crate::connection::{self, SessionEvent};
+use crate::replica::{Begin, StoreError};
+
+/// How soon it is noticed that another process queued an edit.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long an edit of another process waits before this one sends it: that one usually does so itself.
+const SEND_AFTER: Duration = Duration::from_secs(1);
+
+/// What a watch tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchEvent {
+    /// Everything committed after that number will be told.
+    Live(Seq),
+    /// Something was committed.
+    Change(Change),
+    /// It can't go on now; it is tried again.
+    Offline(String),
+}
+
+/// A watch, and where it is.
+#[derive(Debug)]
+pub struct Watch {
+    client: Client,
+    online: Option<Online>,
+    told: Option<Cursor>,
+    ready: VecDeque<WatchEvent>,
+    roster: Option<Roster>,
+    backoff: Backoff,
+    connect_at: Instant,
+    look_at: Instant,
+    /// Since when edits wait that nobody sends.
+    waiting_since: Option<Instant>,
+}
+
+impl Watch {
+    /// From the moment on at which the log is read to its head.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        let now = Instant::now();
+        Self {
+            client,
+            online: None,
+            told: None,
+            ready: VecDeque::new(),
+            roster: None,
+            backoff: Backoff::new(),
+            connect_at: now,
+            look_at: now,
+            waiting_since: None,
+        }
+    }
+
+    /// Waits for the next thing to tell. May be dropped and called again: nothing is told twice or left out.
+    pub async fn next(&mut self) -> Result<WatchEvent, Error> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(event);
+            }
+            let stepped = match self.online.take() {
+                None => self.go_online().await,
+                Some(mut online) => Box::pin(self.step(&mut online)).await.map(|()| online),
+            };
+            match stepped {
+                Ok(online) => self.online = Some(online),
+                Err(error) => self.lost(error)?,
+            }
+        }
+    }
+
+    /// Says goodbye.
+    pub async fn close(self) {
+        if let Some(online) = self.online {
+            online.close().await;
+        }
+    }
+
+    fn lost(&mut self, error: Error) -> Result<(), Error> {
+        let again = error.offline() == Offline::Yes || matches!(error, Error::Store(StoreError::Busy { .. }));
+        if !again {
+            return Err(error);
+        }
+        self.connect_at = self.connect_at.max(Instant::now() + self.backoff.wait());
+        self.ready.push_back(WatchEvent::Offline(error.to_string()));
+        Ok(())
+    }
+
+    async fn go_online(&mut self) -> Result<Online, Error> {
+        tokio::time::sleep_until(self.connect_at).await;
+        let mut online = self.client.connect().await?;
+        let cursor = online.catch_up().await?;
+        match self.told {
+            None => self.told = Some(cursor),
+            Some(_) => self.tell_to(&mut online, cursor.seq).await?,
+        }
+        let live = self.told.map_or(cursor.seq, |told| told.seq);
+        self.ready.push_back(WatchEvent::Live(live));
+        self.backoff.reset();
+        // What was queued meanwhile is sent at once.
+        self.look_at = Instant::now();
+        self.waiting_since = Some(self.look_at.checked_sub(SEND_AFTER).unwrap_or(self.look_at));
+        Ok(online)
+    }
+
+    async fn step(&mut self, online: &mut Online) -> Result<(), Error> {
+        let event = tokio::select! {
+            event = online.events.next() => event?,
+            () = tokio::time::sleep_until(self.look_at) => return self.look(online).await,
+        };
+        match event {
+            SessionEvent::Event(event) => self.event(online, event).await,
+            SessionEvent::Committed(committed) => self.committed(online, committed).await,
+            SessionEvent::HeadAt(head) => self.head_at(online, head).await,
+            SessionEvent::Lagging(_) => {
+                let cursor = online.catch_up().await?;
+                self.tell_to(online, cursor.seq).await
+            }
+            SessionEvent::GoingAway(GoingAway { message, retry_after_ms, .. }) => {
+                self.connect_at = Instant::now() + time::jittered(Duration::from_millis(retry_after_ms.into()));
+                Err(connection::Error::Closed(message).into())
+            }
+        }
+    }
+
+    /// Renews the token, and sends what other processes queued.
+    async fn look(&mut self, online: &mut Online) -> Result<(), Error> {
+        let now = Instant::now();
+        self.look_at = now + LOOK_EVERY;
+        if online.renew_in().is_zero() {
+            online.renew().await?;
+        }
+        let edits = self.client.status().await?.edits;
+        if edits.waiting + edits.signed == 0 {
+            self.waiting_since = None;
+            return Ok(());
+        }
+        let since = *self.waiting_since.get_or_insert(now);
+        if now < since + SEND_AFTER {
+            return Ok(());
+        }
+        match online.push().await? {
+            Pushing::Decided => self.look_at = Instant::now(),
+            Pushing::Wait(wait) => self.look_at = Instant::now() + wait.max(LOOK_EVERY),
+            Pushing::Idle => {}
+        }
+        Ok(())
+    }
+
+    async fn event(&mut self, online: &mut Online, event: Event) -> Result<(), Error> {
+        let told = self.told_seq();
+        if event.to <= told {
+            return Ok(());
+        }
+        if event.from > told {
+            return self.tell_to(online, event.to).await;
+        }
+        self.take_in(online, (event.timeline, event.from, event.to), event.entries).await
+    }
+
+    async fn committed(&mut self, online: &mut Online, committed: Committed) -> Result<(), Error> {
+        let (from, to) = (committed.from, committed.to);
+        let cursor = Cursor { timeline: committed.timeline, seq: to, row: committed.row };
+        let outcome = self.client.replica(Begin::Writing, move |replica, _| replica.committed(&committed)).await?;
+        match outcome {
+            Outcome::Applied(applied) if from == self.told_seq() => {
+                self.ready.extend(applied.changes.into_iter().map(WatchEvent::Change));
+                self.told = Some(cursor);
+                Ok(())
+            }
+            Outcome::Applied(_) | Outcome::Old | Outcome::Gap { .. } => self.tell_to(online, to).await,
+        }
+    }
+
+    async fn head_at(&mut self, online: &mut Online, head: HeadAt) -> Result<(), Error> {
+        let to = head.head;
+        // Only says whether it is still the same log.
+        self.client.replica(Begin::Reading, move |replica, _| replica.head_at(&head)).await?;
+        self.tell_to(online, to).await
+    }
+
+    fn told_seq(&self) -> Seq {
+        self.told.map_or(Seq::ZERO, |told| told.seq)
+    }
+
+    /// Reads what was not told yet up to there, and tells it.
+    async fn tell_to(&mut self, online: &mut Online, to: Seq) -> Result<(), Error> {
+        let Some(told) = self.told.filter(|told| told.seq < to) else { return Ok(()) };
+        let mut pages = online.session.pages(told, to);
+        while let Some(page) = pages.next().await {
+            let page = page?;
+            self.take_in(online, (page.timeline, page.from, page.to), page.entries).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands entries to the replica, whether or not another process did, and tells those that were not told.
+    async fn take_in(
+        &mut self,
+        online: &mut Online,
+        (timeline, from, to): (cloudsync_protocol::TimelineId, Seq, Seq),
+        entries: Vec<Entry>,
+    ) -> Result<(), Error> {
+        let (outcome, entries) = self
+            .client
+            .replica(Begin::Writing, move |replica, seal| {
+                let outcome = replica.apply(Stretch { timeline, from, to, entries: &entries }, &seal)?;
+                Ok::<_, Error>((outcome, entries))
+            })
+            .await?;
+        match outcome {
+            Outcome::Applied(applied) => {
+                if let Some(untrusted) = applied.stopped {
+                    return Err(Box::new(untrusted).into());
+                }
+            }
+            Outcome::Old => {}
+            Outcome::Gap { .. } => online.read_to(to).await?,
+        }
+        let told = self.told_seq();
+        for entry in entries.iter().filter(|entry| entry.last() > told) {
+            self.verify(entry).await?;
+            let changes = replica::changes(std::slice::from_ref(entry), &DeviceSeal(&self.client.shared.keys));
+            self.ready.extend(changes.into_iter().map(WatchEvent::Change));
+        }
+        let row = entries.last().map(|entry| entry.last_hash().short()).unwrap_or_default();
+        self.told = Some(Cursor { timeline, seq: to, row });
+        Ok(())
+    }
+
+    /// The replica verified what another process read, but perhaps not these bytes.
+    async fn verify(&mut self, entry: &Entry) -> Result<(), Error> {
+        let Entry::Batch(batch) = entry else {
+            self.roster = None;
+            return Ok(());
+        };
+        if self.roster.is_none() {
+            self.roster = Some(self.client.roster().await?);
+        }
+        let Some(roster) = &self.roster else { return Ok(()) };
+        let verified = batch::verify(self.client.shared.me.log, roster, batch);
+        verified.map(drop).map_err(|error| untrusted(entry, error))
+    }
+}
+
+fn untrusted(entry: &Entry, error: VerifyError) -> Error {
+    let hash = entry.last_hash();
+    Box::new(Untrusted { seq: entry.first(), device: None, device_seq: None, hash, why: Why::Batch(error) }).into()
+}
