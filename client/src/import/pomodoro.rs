@@ -73,7 +73,7 @@ impl<'a> Sessions<'a> {
 
     /// How much of the file is read, in bytes.
     #[must_use]
-    pub fn position(&self) -> usize {
+    pub fn bytes_read(&self) -> usize {
         self.offset + usize::try_from(self.reader.position().byte()).unwrap_or_default()
     }
 
@@ -96,7 +96,7 @@ impl<'a> Sessions<'a> {
         let rest = self.bytes.get(begin..).unwrap_or_default();
         let Some(first_line) = rest.iter().position(|byte| *byte == b'\n') else { return };
         let next = begin + first_line + 1;
-        if next < self.position() {
+        if next < self.bytes_read() {
             self.lines += start.line();
             self.offset = next;
             self.reader = reader(self.bytes.get(next..).unwrap_or_default());

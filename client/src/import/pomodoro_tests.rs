@@ -95,7 +95,10 @@ fn columns_are_found_by_name_and_missing_ones_named() {
     let ids = ids();
     let file = "actual,date,DONE,extra,estimate,description,word_cnt,X.words\n1,2009-04-09,1,x,NA,7,,@a\n";
     let rows: Vec<_> = Sessions::new(file.as_bytes(), &ids).unwrap().map(Result::unwrap).collect();
-    assert_eq!(text(&rows[0]), r#"{"actual":1,"date":"2009-04-09","description":7,"done":true,"estimate":null,"tags":["@a"],"word_counts":[]}"#);
+    assert_eq!(
+        text(&rows[0]),
+        r#"{"actual":1,"date":"2009-04-09","description":7,"done":true,"estimate":null,"tags":["@a"],"word_counts":[]}"#
+    );
     assert_eq!(Sessions::new(b"a,b\n", &ids).unwrap_err(), FileError::Columns(NAMES.to_vec()));
     assert_eq!(Sessions::new(b"", &ids).unwrap_err(), FileError::NoHeader);
 }

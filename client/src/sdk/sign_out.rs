@@ -30,8 +30,9 @@ pub enum Reach {
     Nobody,
 }
 
-/// Signs out. Nothing of the account is left in the profile then.
-pub async fn log_out(profile: &Profile, target: Target, discard: Discard, reach: Reach) -> Result<(), Error> {
+/// Signs out. Nothing of the account is left in the profile then. Without a target only what a log-in or registration
+/// that did not end, or damage, has left is removed.
+pub async fn log_out(profile: &Profile, target: Option<Target>, discard: Discard, reach: Reach) -> Result<(), Error> {
     let lock = profile.lock()?;
     match profile.state() {
         Ok(State::Fresh) => return Err(profile::Error::NotSignedIn { folder: profile.folder().to_owned() }.into()),
@@ -46,6 +47,7 @@ pub async fn log_out(profile: &Profile, target: Target, discard: Discard, reach:
         Err(profile::Error::Damaged { .. }) if discard == Discard::Yes => return Ok(profile.clear(&lock)?),
         Err(error) => return Err(error.into()),
     }
+    let Some(target) = target else { return Err(profile::Error::NotSignedIn { folder: profile.folder().to_owned() }.into()) };
     let client = match Client::open(profile.clone(), target) {
         Ok(client) => client,
         // An earlier log-out ended in between: it goes on.

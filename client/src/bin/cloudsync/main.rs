@@ -1,2 +1,55 @@
-//! Skeleton.
-fn main() {}
+//! `cloudsync`: the command line over the SDK.
+//!
+//! Never: a rule; what is decided is decided in the library.
+
+mod args;
+mod commands;
+mod context;
+mod failure;
+mod output;
+mod password;
+mod record;
+mod value;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+
+use crate::args::Cli;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+/// Two: one for the connection, one for whoever uses it.
+const WORKERS: usize = 2;
+/// A transaction that is under way is waited for.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.options.json);
+    // Where there is no such signal to take, Ctrl-Z works as ever.
+    drop(cloudsync_client::replica::stop_between_transactions());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output.failure(&Failure::new(Exit::Unexpected, "runtime", error, "are there threads and file handles left?"));
+            return ExitCode::from(Exit::Unexpected as u8);
+        }
+    };
+    let done = runtime.block_on(Box::pin(run(cli, output)));
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
+    let context = Context::new(cli.options, output)?;
+    commands::run(&context, cli.command).await
+}

@@ -1,0 +1,234 @@
+//! The command line, as clap reads it.
+//!
+//! Never: a password or key among the arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  cloudsync --server quic://127.0.0.1:4433 --pin sha256:… --profile a register --email ada@example.com --device laptop
+  cloudsync --profile b login --email ada@example.com --device phone
+  cloudsync --profile b watch
+  cloudsync --profile a put timer_session s1 '{\"task\":\"write\",\"minutes\":25}'
+  cloudsync --profile a import --format pomodoro sessions.csv
+
+Exit codes: 0 done (or queued), 1 unexpected, 2 bad usage, 3 cannot reach the server, 4 refused,
+5 conflict, 6 local damage, 7 not signed in.";
+
+/// Keeps your records the same on all your devices, end-to-end encrypted, online or not.
+#[derive(Debug, Parser)]
+#[command(name = "cloudsync", version, about, after_help = EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// A name, or the path of a folder when it holds a slash: the device's keys and its local replica
+    #[arg(long, global = true, value_name = "NAME|PATH", default_value = "default", env = "CLOUDSYNC_PROFILE")]
+    pub(crate) profile: String,
+    /// quic://host:port, wss://host[:port] or, on this machine only, ws://host:port; remembered by register and login
+    #[arg(long, global = true, value_name = "URL", env = "CLOUDSYNC_SERVER")]
+    pub(crate) server: Option<String>,
+    /// Trust this certificate and no other: sha256:HEX; remembered by register and login
+    #[arg(long, global = true, value_name = "sha256:HEX", env = "CLOUDSYNC_PIN")]
+    pub(crate) pin: Option<String>,
+    /// One JSON object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Reach no server: read what is here, queue what is written
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a new account, and this device its first; prints the recovery code, once
+    #[command(after_help = "Example:\n  cloudsync --profile a register --email ada@example.com --device laptop")]
+    Register(SignIn),
+    /// Make this profile a device of an account; finishes a registration that was cut off
+    #[command(after_help = "Example:\n  cloudsync --profile b login --email ada@example.com --device phone")]
+    Login(SignIn),
+    /// Revoke this device and remove its keys and replica
+    #[command(
+        after_help = "With edits that the server does not have it is refused, unless --discard.\n\nExample:\n  cloudsync --profile b logout"
+    )]
+    Logout(Logout),
+    /// Write a record
+    #[command(
+        after_help = "Examples:\n  cloudsync put timer_session s1 '{\"task\":\"write\",\"minutes\":25}'\n  cloudsync put timer_session s1 '{\"task\":\"rest\"}' --onto current   # settles a conflict"
+    )]
+    Put(Put),
+    /// Delete a record
+    #[command(after_help = "Example:\n  cloudsync delete timer_session s1")]
+    Delete(Delete),
+    /// Show a record
+    #[command(after_help = "Example:\n  cloudsync get timer_session s1 --json")]
+    Get(Record),
+    /// Show all records of a collection, or of all collections
+    #[command(after_help = "Example:\n  cloudsync list timer_session --json")]
+    List(List),
+    /// Show what is committed from now on, as it happens, until Ctrl-C
+    #[command(
+        after_help = "Says `live at seq N` on standard error once everything after N will be shown.\n\nExample:\n  cloudsync --profile b watch --json"
+    )]
+    Watch,
+    /// Import a file of another program
+    #[command(
+        after_help = "Importing the same file again, here or on another device, adds nothing.\n\nExample:\n  cloudsync import --format pomodoro sessions.csv"
+    )]
+    Import(Import),
+    /// Show who is signed in, what waits to be sent, and what is in conflict
+    #[command(after_help = "Example:\n  cloudsync status --json")]
+    Status,
+    /// Read and send everything now
+    #[command(after_help = "Example:\n  cloudsync sync")]
+    Sync(Sync),
+    /// Show edits that could not be committed as they were made, beside what is there now
+    #[command(
+        after_help = "Settle one by `put … --onto current`, `delete … --onto current`, or `conflicts drop`.\n\nExample:\n  cloudsync conflicts drop timer_session s1"
+    )]
+    Conflicts(Conflicts),
+    /// Show or revoke the account's devices
+    #[command(after_help = "Examples:\n  cloudsync devices list\n  cloudsync devices revoke phone")]
+    Devices(Devices),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignIn {
+    /// The account's e-mail address
+    #[arg(long)]
+    pub(crate) email: String,
+    /// What this device is to be called [default: the machine's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<String>,
+    /// Read the password from the first line of standard input
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// Revoke that device first, where there are as many as there may be
+    #[arg(long, value_name = "DEVICE-ID")]
+    pub(crate) instead_of: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logout {
+    /// Throw edits away that the server does not have
+    #[arg(long)]
+    pub(crate) discard: bool,
+}
+
+/// What an edit is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Onto {
+    /// The record's current version, whatever it is: settles a conflict
+    Current,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    /// Its collection
+    pub(crate) collection: String,
+    /// Its id
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Put {
+    #[command(flatten)]
+    pub(crate) record: Record,
+    /// JSON
+    pub(crate) value: String,
+    /// Make the edit from the current version, settling a conflict of the record
+    #[arg(long, value_enum)]
+    pub(crate) onto: Option<Onto>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    pub(crate) record: Record,
+    /// Make the edit from the current version, settling a conflict of the record
+    #[arg(long, value_enum)]
+    pub(crate) onto: Option<Onto>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only this collection
+    pub(crate) collection: Option<String>,
+    /// Deleted records as well
+    #[arg(long)]
+    pub(crate) deleted: bool,
+}
+
+/// What kind of file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// CSV with X.words, word_cnt, description, DONE, date, estimate and actual
+    Pomodoro,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// What kind of file it is
+    #[arg(long, value_enum)]
+    pub(crate) format: Format,
+    /// The file
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sync {
+    /// Take the current state anew, past history that does not verify; edits are kept
+    #[arg(long)]
+    pub(crate) from_snapshot: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Conflicts {
+    #[command(subcommand)]
+    pub(crate) command: Option<ConflictsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConflictsCommand {
+    /// Show them
+    List,
+    /// Give this device's edit up and keep the current version
+    Drop(Record),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Devices {
+    #[command(subcommand)]
+    pub(crate) command: Option<DevicesCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DevicesCommand {
+    /// Show them
+    List,
+    /// Let a device in no longer
+    Revoke {
+        /// Its name or id
+        device: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

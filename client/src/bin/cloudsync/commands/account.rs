@@ -1,0 +1,128 @@
+//! `register`, `login`, `logout`.
+//!
+//! Never: a recovery code shown before the account is there, or forgotten before it was shown.
+
+use cloudsync_client::account::Password;
+use cloudsync_client::sdk::{self, Discard, LogIn, Reach, SignedIn};
+use cloudsync_protocol::DeviceId;
+use serde::Serialize;
+
+use crate::args;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::password::Repeat;
+
+const CODE: &str = "\
+Your recovery code is shown this one time. It opens your records when the password is forgotten,
+and nothing else does: write it down and keep it where you keep papers, not on this device.";
+
+#[derive(Serialize)]
+struct SignedInJson<'a> {
+    email: &'a str,
+    user: String,
+    device: &'a str,
+    device_id: String,
+    server: &'a str,
+    pending: u64,
+    conflicts: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_code: Option<&'a str>,
+}
+
+fn asked_for(context: &Context, asked: args::SignIn, repeat: Repeat) -> Result<LogIn, Failure> {
+    let (address, pin, server) = context.named_server().or_else(|failure| {
+        // A profile that was signed in before remembers where.
+        let (card, _) = context.profile.signed_in().map_err(|_| failure)?;
+        let target = context.target()?;
+        Ok::<_, Failure>((card.server, card.pin, target.server))
+    })?;
+    if context.offline {
+        return Err(Failure::usage("signing in needs the server: leave --offline out"));
+    }
+    if !asked.email.contains('@') {
+        return Err(Failure::usage(format!("{:?} is not an e-mail address", asked.email)));
+    }
+    let instead_of = asked
+        .instead_of
+        .map(|text| DeviceId::from_hex(&text).ok_or_else(|| Failure::usage(format!("{text:?} is not a device id: 32 hexadecimal digits"))));
+    let instead_of = instead_of.transpose()?;
+    let password = context.password(asked.password_stdin, repeat)?;
+    let password = Password::new(password.as_str()).ok_or_else(|| Failure::usage("the password is empty"))?;
+    Ok(LogIn { server, address, pin, email: asked.email, password, device: asked.device.unwrap_or_else(machine), instead_of })
+}
+
+/// The machine's name.
+fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "device".to_owned() } else { name.to_owned() }
+}
+
+pub(crate) async fn register(context: &Context, asked: args::SignIn) -> Result<(), Failure> {
+    let asked = asked_for(context, asked, Repeat::Twice)?;
+    show(context, sdk::register(&context.profile, &asked).await?)
+}
+
+pub(crate) async fn log_in(context: &Context, asked: args::SignIn) -> Result<(), Failure> {
+    let asked = asked_for(context, asked, Repeat::Once)?;
+    show(context, sdk::log_in(&context.profile, &asked).await?)
+}
+
+fn show(context: &Context, signed_in: SignedIn) -> Result<(), Failure> {
+    let (output, card) = (context.output, &signed_in.card);
+    let code = signed_in.recovery.as_ref().map(|code| code.0.as_str());
+    let pending = signed_in.kept.waiting + signed_in.kept.signed;
+    if output.is_json() {
+        output.json(&SignedInJson {
+            email: &card.email,
+            user: card.user.to_string(),
+            device: &card.device,
+            device_id: signed_in.device.to_string(),
+            server: &card.server,
+            pending,
+            conflicts: signed_in.kept.parked,
+            recovery_code: code,
+        })?;
+    } else {
+        output.say(&format!("signed in as {} on {}, device {}", card.email, card.server, card.device));
+        if pending > 0 {
+            output.say(&format!("{pending} edits are queued: `cloudsync sync` sends them"));
+        }
+        if let Some(code) = code {
+            output.say(CODE);
+            output.line(code)?;
+        }
+    }
+    Ok(signed_in.shown()?)
+}
+
+pub(crate) async fn log_out(context: &Context, asked: args::Logout) -> Result<(), Failure> {
+    let discard = if asked.discard { Discard::Yes } else { Discard::No };
+    let reach = if context.offline { Reach::Nobody } else { Reach::Server };
+    // Without a card there is no server to tell; whatever is left goes all the same.
+    let target = match context.target() {
+        Ok(target) => Some(target),
+        Err(failure) if matches!(failure.exit, Exit::NotSignedIn | Exit::Damage) => None,
+        Err(failure) => return Err(failure),
+    };
+    Box::pin(sdk::log_out(&context.profile, target, discard, reach)).await.map_err(|error| refused(error, reach))?;
+    context.output.say("logged out: keys and replica are removed");
+    Ok(())
+}
+
+fn refused(error: sdk::Error, reach: Reach) -> Failure {
+    let queued = matches!(&error, sdk::Error::Stopped { code: cloudsync_protocol::ErrorCode::Refused, .. });
+    let failure = Failure::from(error);
+    match (queued, failure.exit, reach) {
+        (true, ..) => Failure {
+            code: "edits_queued",
+            help: "`cloudsync sync` sends them, `cloudsync conflicts` shows conflicts; --discard throws all of them away".to_owned(),
+            ..failure
+        },
+        (false, Exit::Unreachable, Reach::Server) => Failure {
+            help: "try again when the server can be reached, or --offline: the device then stays in the account's list".to_owned(),
+            ..failure
+        },
+        (false, ..) => failure,
+    }
+}

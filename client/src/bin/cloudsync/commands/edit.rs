@@ -1,0 +1,106 @@
+//! `put` and `delete`: queued durably, then sent, and waited for while the server answers.
+//!
+//! Never: an edit that was refused called queued, or a queued one called committed.
+
+use std::time::Duration;
+
+use cloudsync_client::sdk::{Deadline, Offline, Online};
+use cloudsync_engine::replica::{Content, Fate, Onto, Reason};
+use cloudsync_protocol::{ErrorCode, RecordKey};
+
+use crate::args;
+use crate::context::{Context, Reached};
+use crate::failure::{Exit, Failure};
+use crate::record::{EditJson, RecordJson, key};
+use crate::value;
+
+/// How long an acknowledgement is waited for.
+const ACKNOWLEDGED_WITHIN: Deadline = Deadline(Duration::from_secs(10));
+
+/// What came of an edit.
+enum Done {
+    /// Committed: the record's version now.
+    Acknowledged(u64),
+    /// Durable here.
+    Queued(u64),
+}
+
+pub(crate) async fn put(context: &Context, asked: args::Put) -> Result<(), Failure> {
+    let text = value::minified(&asked.value).map_err(|error| Failure::usage(format!("the value is not JSON: {error}")))?;
+    edit(context, key(&asked.record)?, Content::Value(text.into()), asked.onto).await
+}
+
+pub(crate) async fn delete(context: &Context, asked: args::Delete) -> Result<(), Failure> {
+    edit(context, key(&asked.record)?, Content::Deleted, asked.onto).await
+}
+
+async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<args::Onto>) -> Result<(), Failure> {
+    let onto = onto.map_or(Onto::Replica, |args::Onto::Current| Onto::Current);
+    let done = queue_and_send(context, &key, &content, onto).await;
+    let output = context.output;
+    let (version, acknowledged) = match &done {
+        Ok(Done::Acknowledged(version)) => (*version, true),
+        Ok(Done::Queued(version)) => (*version, false),
+        Err(_) => (0, false),
+    };
+    if output.is_json() {
+        let record = RecordJson {
+            pending: done.is_ok() && !acknowledged,
+            conflict: done.as_ref().is_err_and(|failure| failure.exit == Exit::Conflict),
+            ..RecordJson::new(&key, version, &content)
+        };
+        output.json(&EditJson { record, acknowledged, error: done.as_ref().err().map(Failure::json) })?;
+    }
+    match done? {
+        Done::Acknowledged(version) if !output.is_json() => output.aside(&format!("{key}: acknowledged as version {version}")),
+        Done::Queued(_) if !output.is_json() => output.say(&format!("{key}: queued, sent when the server can be reached")),
+        Done::Acknowledged(_) | Done::Queued(_) => {}
+    }
+    Ok(())
+}
+
+async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, onto: Onto) -> Result<Done, Failure> {
+    let Reached { client, online } = context.reach().await?;
+    let id = client.edit(key.clone(), content.clone(), onto).await?;
+    let fate = match online {
+        None => Fate::Waiting,
+        Some(mut online) => {
+            let settled = settle(context, &mut online, key, id).await;
+            online.close().await;
+            settled?
+        }
+    };
+    let version = client.get(key.clone()).await?.map_or(0, |shown| shown.version.0);
+    match fate {
+        Fate::Gone => Ok(Done::Acknowledged(version)),
+        Fate::Waiting | Fate::Signed => Ok(Done::Queued(version)),
+        Fate::Parked(Reason::Stale) => Err(Failure::new(
+            Exit::Conflict,
+            "stale",
+            format!("{key} was changed by another device meanwhile (it is at version {version}); your edit is kept as a conflict"),
+            "see `cloudsync conflicts`; settle it by --onto current, or by `conflicts drop`",
+        )),
+        Fate::Parked(Reason::Refused(code)) => Err(parked(key, code)),
+    }
+}
+
+async fn settle(context: &Context, online: &mut Online, key: &RecordKey, id: cloudsync_engine::replica::EditId) -> Result<Fate, Failure> {
+    match online.settle(key.clone(), id, ACKNOWLEDGED_WITHIN).await {
+        Ok(fate) => Ok(fate),
+        // The connection is gone, and with it the answer; the edit stays.
+        Err(error) if error.offline() == Offline::Yes => {
+            context.output.aside(&format!("offline: {error}"));
+            Ok(online.client().fate(key.clone(), id).await?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn parked(key: &RecordKey, code: ErrorCode) -> Failure {
+    Failure::new(
+        Exit::Refused,
+        code.name(),
+        format!("{key} is refused ({code}); your edit is kept as a conflict"),
+        "write a value that fits with --onto current, or `cloudsync conflicts drop` it",
+    )
+}

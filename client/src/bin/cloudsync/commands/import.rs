@@ -1,0 +1,138 @@
+//! `import`: a file's rows as records, sent while it is read.
+//!
+//! Never: a row twice, or an edit of a record that is there; what was edited since stays as it is.
+
+use std::time::Duration;
+
+use cloudsync_client::import::pomodoro::Sessions;
+use cloudsync_client::sdk::{Client, Offline, Online, Pushing};
+use cloudsync_engine::replica::Content;
+use cloudsync_protocol::RecordKey;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::args;
+use crate::context::{Context, Reached};
+use crate::failure::Failure;
+
+/// Rows of one transaction.
+const ROWS: usize = 1000;
+/// Sending goes on as long as it gets on; this only bounds it.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+#[derive(Debug, Default, Serialize)]
+struct Imported {
+    rows: u64,
+    imported: u64,
+    unchanged: u64,
+    broken: u64,
+    acknowledged: bool,
+}
+
+/// The session, as long as there is one.
+struct Sender<'a> {
+    context: &'a Context,
+    online: Option<Online>,
+}
+
+impl Sender<'_> {
+    /// Sends a batch, if there is one; offline, the rest waits in the queue.
+    async fn send(&mut self) -> Result<(), Failure> {
+        let Some(online) = &mut self.online else { return Ok(()) };
+        match online.push().await {
+            Ok(Pushing::Decided | Pushing::Idle | Pushing::Wait(_)) => Ok(()),
+            Err(error) if error.offline() == Offline::Yes => self.lost(&error.to_string()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn lost(&mut self, why: &str) -> Result<(), Failure> {
+        self.context.output.aside(&format!("offline: {why}; the rest is queued"));
+        self.online = None;
+        Ok(())
+    }
+
+    /// Sends all that is left.
+    async fn finish(mut self) -> Result<(), Failure> {
+        let Some(mut online) = self.online.take() else { return Ok(()) };
+        let sent = online.push_all(PATIENCE).await;
+        online.close().await;
+        match sent {
+            Err(error) if error.offline() == Offline::Yes => self.lost(&error.to_string()),
+            sent => Ok(sent?),
+        }
+    }
+}
+
+pub(crate) async fn import(context: &Context, asked: args::Import) -> Result<(), Failure> {
+    let args::Format::Pomodoro = asked.format;
+    let bytes = std::fs::read(&asked.file).map_err(|error| Failure::usage(format!("can't read {}: {error}", asked.file.display())))?;
+    let Reached { client, online } = context.reach().await?;
+    let mut sender = Sender { context, online };
+    let ids = client.keys().secrets.record_ids.clone();
+    let mut sessions = Sessions::new(&bytes, &ids).map_err(|error| Failure::usage(format!("{}: {error}", asked.file.display())))?;
+    let bar = progress(context, bytes.len());
+    let mut done = Imported::default();
+    loop {
+        let rows = next_rows(context, &mut sessions, &mut done, &bar);
+        if rows.is_empty() {
+            break;
+        }
+        let count = rows.len() as u64;
+        let made = client.edit_missing(rows).await? as u64;
+        done.imported += made;
+        done.unchanged += count - made;
+        sender.send().await?;
+        bar.set_position(sessions.bytes_read() as u64);
+    }
+    bar.set_message("sending");
+    sender.finish().await?;
+    bar.finish_and_clear();
+    done.acknowledged = is_sent(&client).await?;
+    report(context, &done)
+}
+
+/// The next rows that are sound; broken ones are counted and named.
+fn next_rows(context: &Context, sessions: &mut Sessions<'_>, done: &mut Imported, bar: &ProgressBar) -> Vec<(RecordKey, Content)> {
+    let mut rows = Vec::with_capacity(ROWS);
+    while rows.len() < ROWS {
+        match sessions.next() {
+            None => break,
+            Some(row) => {
+                done.rows += 1;
+                match row {
+                    Ok(session) => rows.push((session.key, Content::Value(session.value))),
+                    Err(broken) => {
+                        done.broken += 1;
+                        bar.suspend(|| context.output.say(&format!("line {}: not imported: {}", broken.line, broken.why)));
+                    }
+                }
+            }
+        }
+    }
+    rows
+}
+
+fn progress(context: &Context, bytes: usize) -> ProgressBar {
+    if !context.output.talk_is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(bytes as u64).with_style(style).with_message("importing")
+}
+
+async fn is_sent(client: &Client) -> Result<bool, Failure> {
+    let edits = client.status().await?.edits;
+    Ok(edits.waiting + edits.signed == 0)
+}
+
+fn report(context: &Context, done: &Imported) -> Result<(), Failure> {
+    let output = context.output;
+    if output.is_json() {
+        return output.json(done);
+    }
+    let Imported { rows, imported, unchanged, broken, acknowledged } = done;
+    let sent = if *acknowledged { "acknowledged" } else { "queued" };
+    output.say(&format!("{rows} rows: {imported} imported ({sent}), {unchanged} were there, {broken} broken"));
+    Ok(())
+}

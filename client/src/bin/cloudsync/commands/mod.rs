@@ -1,0 +1,40 @@
+//! One file a command, or a few that belong together.
+//!
+//! Never: an exit code of its own; a command fails by a `Failure`.
+
+mod account;
+mod conflicts;
+mod devices;
+mod edit;
+mod import;
+mod read;
+mod status;
+mod watch;
+
+use crate::args::{Command, ConflictsCommand, DevicesCommand};
+use crate::context::Context;
+use crate::failure::Failure;
+
+pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Register(asked) => account::register(context, asked).await,
+        Command::Login(asked) => account::log_in(context, asked).await,
+        Command::Logout(asked) => account::log_out(context, asked).await,
+        Command::Put(asked) => edit::put(context, asked).await,
+        Command::Delete(asked) => edit::delete(context, asked).await,
+        Command::Get(asked) => read::get(context, asked).await,
+        Command::List(asked) => read::list(context, asked).await,
+        Command::Watch => watch::watch(context).await,
+        Command::Import(asked) => import::import(context, asked).await,
+        Command::Status => status::status(context).await,
+        Command::Sync(asked) => status::sync(context, asked).await,
+        Command::Conflicts(asked) => match asked.command.unwrap_or(ConflictsCommand::List) {
+            ConflictsCommand::List => conflicts::list(context).await,
+            ConflictsCommand::Drop(record) => conflicts::drop_one(context, record).await,
+        },
+        Command::Devices(asked) => match asked.command.unwrap_or(DevicesCommand::List) {
+            DevicesCommand::List => devices::list(context).await,
+            DevicesCommand::Revoke { device } => devices::revoke(context, &device).await,
+        },
+    }
+}

@@ -1,0 +1,119 @@
+//! `status` and `sync`.
+//!
+//! Never: `sync` called done when the server was not reached.
+
+use std::time::Duration;
+
+use cloudsync_client::connection::Connection;
+use serde::Serialize;
+
+use crate::args;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+
+/// Sending goes on as long as it gets on; this only bounds it.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+#[derive(Serialize)]
+struct StatusJson<'a> {
+    email: &'a str,
+    user: String,
+    device: &'a str,
+    device_id: String,
+    server: &'a str,
+    /// Whether the server answers; nothing when it was not asked.
+    online: Option<bool>,
+    /// How far the log was read.
+    seq: u64,
+    /// Edits that are not committed yet.
+    pending: u64,
+    conflicts: u64,
+}
+
+pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let online = if context.offline {
+        None
+    } else {
+        let opened = Connection::open(&context.target()?.server).await;
+        let online = opened.is_ok();
+        if let Ok(connection) = opened {
+            connection.close().await;
+        }
+        Some(online)
+    };
+    let status = client.status().await?;
+    let (card, output) = (client.card(), context.output);
+    let (pending, conflicts) = (status.edits.waiting + status.edits.signed, status.edits.parked);
+    let device_id = client.keys().device.id.to_string();
+    if output.is_json() {
+        return output.json(&StatusJson {
+            email: &card.email,
+            user: card.user.to_string(),
+            device: &card.device,
+            device_id,
+            server: &card.server,
+            online,
+            seq: status.cursor.seq.0,
+            pending,
+            conflicts,
+        });
+    }
+    let online = match online {
+        Some(true) => "reachable",
+        Some(false) => "not reachable",
+        None => "not asked",
+    };
+    let rows = [
+        ("account", card.email.clone()),
+        ("device", format!("{} ({device_id})", card.device)),
+        ("server", format!("{} ({online})", card.server)),
+        ("read to", status.cursor.seq.to_string()),
+        ("pending", pending.to_string()),
+        ("conflicts", conflicts.to_string()),
+    ];
+    output.lines(&rows.map(|(name, value)| format!("{name}\t{value}")))
+}
+
+#[derive(Serialize)]
+struct SyncJson {
+    seq: u64,
+    pending: u64,
+    conflicts: u64,
+    /// Conflicts that this sync found.
+    conflicts_new: u64,
+}
+
+pub(crate) async fn sync(context: &Context, asked: args::Sync) -> Result<(), Failure> {
+    if context.offline {
+        return Err(Failure::usage("sync needs the server: leave --offline out"));
+    }
+    let client = context.client()?;
+    let before = client.status().await?.edits.parked;
+    let mut online = client.connect().await?;
+    if asked.from_snapshot {
+        online.from_snapshot().await?;
+    }
+    online.catch_up().await?;
+    online.push_all(PATIENCE).await?;
+    online.catch_up().await?;
+    online.close().await;
+    let status = client.status().await?;
+    let (pending, conflicts) = (status.edits.waiting + status.edits.signed, status.edits.parked);
+    let conflicts_new = conflicts.saturating_sub(before);
+    let output = context.output;
+    if output.is_json() {
+        output.json(&SyncJson { seq: status.cursor.seq.0, pending, conflicts, conflicts_new })?;
+    } else {
+        output.say(&format!("read to {}, {pending} edits pending, {conflicts} conflicts", status.cursor.seq));
+    }
+    if conflicts_new > 0 {
+        return Err(Failure::new(
+            Exit::Conflict,
+            "conflict",
+            format!("{conflicts_new} edits of this device conflict with newer versions; they are kept, everything else is in sync"),
+            "see `cloudsync conflicts`; settle each by `put` or `delete` with --onto current, or by `conflicts drop`",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! `watch`: every commit from now on, until Ctrl-C.
+//!
+//! Never: a change shown twice or left out.
+
+use std::collections::BTreeMap;
+
+use cloudsync_client::sdk::{Client, Watch, WatchEvent};
+use cloudsync_protocol::DeviceId;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output::fields;
+use crate::record::ChangeJson;
+
+pub(crate) async fn watch(context: &Context) -> Result<(), Failure> {
+    if context.offline {
+        return Err(Failure::usage("watch needs the server: leave --offline out"));
+    }
+    let client = context.client()?;
+    let unexpected = |error: std::io::Error| Failure::new(Exit::Unexpected, "signals", error, "report it");
+    let mut ended = signal(SignalKind::terminate()).map_err(unexpected)?;
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(unexpected)?;
+    let mut watch = Watch::new(client.clone());
+    let mut names = Names { client, names: BTreeMap::new() };
+    loop {
+        let event = tokio::select! {
+            event = watch.next() => event?,
+            _ = ended.recv() => break,
+            _ = interrupted.recv() => break,
+        };
+        match event {
+            WatchEvent::Live(seq) => context.output.say(&format!("live at seq {seq}")),
+            WatchEvent::Offline(why) => context.output.aside(&format!("offline: {why}; trying again")),
+            WatchEvent::Change(change) => {
+                let shown = ChangeJson::new(&change, names.of(change.device).await?);
+                if context.output.is_json() {
+                    context.output.json(&shown)?;
+                } else {
+                    context.output.line(&fields(&shown.row()))?;
+                }
+            }
+        }
+    }
+    watch.close().await;
+    Ok(())
+}
+
+/// Devices by name, asked for again when one is not known.
+struct Names {
+    client: Client,
+    names: BTreeMap<DeviceId, String>,
+}
+
+impl Names {
+    async fn of(&mut self, device: DeviceId) -> Result<String, Failure> {
+        if !self.names.contains_key(&device) {
+            self.names = self.client.devices().await?.into_iter().map(|device| (device.id, device.name)).collect();
+        }
+        Ok(self.names.get(&device).cloned().unwrap_or_else(|| device.to_string()))
+    }
+}
