@@ -191,7 +191,7 @@ impl State {
             }
             Stop::Fenced | Stop::LaterView(_) | Stop::Unavailable | Stop::Damaged => {}
         }
-        // A commit of unknown outcome may be durable and was not told: the attached have to look for themselves.
+        // A commit of unknown outcome may be durable and was not told: the next actor says where the head is.
         self.stop(myself, Feeds::Interrupted);
     }
 }

@@ -11,6 +11,7 @@ mod outbound;
 mod permits;
 mod queue;
 mod reads;
+mod recovery;
 mod region;
 mod region_actor;
 mod request;

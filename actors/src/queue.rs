@@ -132,16 +132,6 @@ impl Queue {
         });
     }
 
-    /// Marks an attached session as lagging, as if its queue had overflowed.
-    pub(crate) fn lag(&self, head: Seq) {
-        self.with_events(|state| {
-            if state.rules.events.attachment() == Attachment::Attached {
-                state.rules.events.lag(head);
-                self.meters.lagging.increment(1);
-            }
-        });
-    }
-
     /// Queues a keep-alive if the session is attached, nothing waits and nothing was sent since `idle_since`. Returns from
     /// when on to count the next interval.
     pub(crate) fn keep_alive(&self, idle_since: Instant, head: Seq, frame: impl FnOnce() -> Bytes) -> Instant {

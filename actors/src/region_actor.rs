@@ -16,9 +16,10 @@ use tokio::time::Instant;
 
 use crate::directory::Entry;
 use crate::queue::encode;
+use crate::recovery::Recovery;
 use crate::region::{Drained, Shared};
 use crate::session::{Face, Identity, Parts, Session, going_away};
-use crate::user::{self, UserActor, UserMessage};
+use crate::user::{self, Feeds, UserActor, UserMessage};
 
 /// What the region actor is told.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) enum RegionMessage {
     Leave { log: LogId, session: SessionId },
     /// A message for a user that has no actor, or one that is stopping.
     Route { log: LogId, message: Box<UserMessage> },
+    /// A user whose actor ended in trouble gets its next one, for the sessions that wait for events.
+    Recover { log: LogId },
     /// Ends a device's sessions.
     CloseDevice { log: LogId, device: DeviceId, code: ErrorCode },
     /// Time to look for idle users.
@@ -48,6 +51,14 @@ struct Log {
     stage: Stage,
     /// What came for an actor that is stopping; bounded by the permits inside.
     parked: Vec<UserMessage>,
+    recovery: Recovery,
+}
+
+impl Log {
+    /// Whether a session relies on being sent events.
+    fn has_attached(&self) -> bool {
+        self.sessions.iter().any(|session| session.is_attached())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +104,7 @@ impl Actor for RegionActor {
             }
             RegionMessage::Leave { log, session } => state.leave(log, session),
             RegionMessage::Route { log, message } => state.route(&myself, log, *message).await,
+            RegionMessage::Recover { log } => state.came_due(&myself, log).await,
             RegionMessage::CloseDevice { log, device, code } => state.close_device(log, device, code),
             RegionMessage::Sweep => state.sweep(),
             RegionMessage::Drain { timeout, reply } => state.start_drain(&myself, timeout, reply),
@@ -129,6 +141,7 @@ impl State {
             sessions: Vec::new(),
             stage: Stage::Passive,
             parked: Vec::new(),
+            recovery: Recovery::default(),
         })
     }
 
@@ -170,6 +183,7 @@ impl State {
         let shared = Arc::clone(&self.shared);
         let entry = self.log(log);
         let parked = std::mem::take(&mut entry.parked);
+        entry.recovery.activated(Instant::now());
         let face = Arc::clone(&entry.face);
         face.touch();
         let sessions = entry.sessions.iter().filter(|session| session.is_admitted()).cloned().collect();
@@ -192,7 +206,8 @@ impl State {
             }
             Err(error) => {
                 tracing::error!(%error, "user actor did not start");
-                self.forget(log);
+                entry.recovery.troubled(Instant::now());
+                self.recover(myself, log);
             }
         }
     }
@@ -205,21 +220,45 @@ impl State {
         let left = ended.and_then(|mut state| state.take::<user::State>().ok()).map(user::State::into_left);
         let entry = self.log(log);
         entry.stage = Stage::Passive;
-        let feeds_intact = left.as_ref().is_some_and(|left| left.feeds == user::Feeds::Intact);
-        if !feeds_intact {
-            entry.sessions.iter().for_each(|session| session.mark_lagging());
+        // One that died could not say.
+        let feeds = left.as_ref().map_or(Feeds::Interrupted, |left| left.feeds);
+        if feeds == Feeds::Interrupted {
+            entry.recovery.troubled(Instant::now());
         }
         // What the actor did not begin came before what was parked meanwhile.
         let mut messages = left.map(|left| left.messages).unwrap_or_default();
         messages.append(&mut entry.parked);
         entry.parked = messages;
-        if entry.parked.is_empty() {
-            self.forget(log);
-        } else {
-            self.activate(myself, log).await;
+        match feeds {
+            _ if !entry.parked.is_empty() => self.activate(myself, log).await,
+            Feeds::Intact => self.forget(log),
+            Feeds::Interrupted => self.recover(myself, log),
         }
         if self.drain.is_some() && self.shared.directory.len() == 0 {
             self.end_drain(myself);
+        }
+    }
+
+    /// Plans the next activation of a user whose actor ended in trouble, if sessions rely on one: its first word to them is
+    /// where the head is, which may be past what the last actor told.
+    fn recover(&mut self, myself: &ActorRef<RegionMessage>, log: LogId) {
+        let is_draining = self.drain.is_some();
+        match self.logs.get_mut(&log).filter(|entry| entry.has_attached() && !is_draining) {
+            Some(entry) => {
+                if let Some(wait) = entry.recovery.plan(Instant::now()) {
+                    myself.send_after(wait, move || RegionMessage::Recover { log });
+                }
+            }
+            None => self.forget(log),
+        }
+    }
+
+    async fn came_due(&mut self, myself: &ActorRef<RegionMessage>, log: LogId) {
+        let Some(entry) = self.logs.get_mut(&log) else { return };
+        entry.recovery.came_due();
+        // A request may have activated it, or a drain begun, meanwhile.
+        if entry.stage == Stage::Passive && entry.has_attached() && self.drain.is_none() {
+            self.activate(myself, log).await;
         }
     }
 

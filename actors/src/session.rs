@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use cloudsync_engine::session::{Peer, SessionId};
+use cloudsync_engine::session::{Attachment, Peer, SessionId};
 use cloudsync_protocol::frame::HeadAt;
 use cloudsync_protocol::statement::{Carrier, PublicKey};
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, LogId, Nonce, Seq, UserId};
@@ -128,9 +128,9 @@ impl Session {
         self.end(ErrorCode::TokenExpired, "the access token's time is over: refresh it and connect again");
     }
 
-    /// Tells the session, if it is attached, that its events are interrupted.
-    pub(crate) fn mark_lagging(&self) {
-        self.queue.lag(self.face.head_at().map_or(Seq::ZERO, |at| at.head));
+    /// Whether it relies on being sent events.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.queue.ending().is_none() && self.queue.attachment() == Attachment::Attached
     }
 
     /// Says where the log's owner stands, if nothing was sent since `idle_since`. Returns from when on to count anew.

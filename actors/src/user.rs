@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use cloudsync_engine::session::{Attachment, Peer, SessionId};
+use cloudsync_engine::session::{Peer, SessionId};
 use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Event, Options as RulesOptions, User};
 use cloudsync_engine::verify::HelloProof;
 use cloudsync_protocol::statement::RosterChange;
@@ -153,8 +153,7 @@ impl Actor for UserActor {
 impl State {
     fn new(arguments: Arguments) -> Self {
         let Arguments { shared, face, sessions } = arguments;
-        let attached: Vec<Peer> =
-            sessions.iter().filter(|session| session.queue.attachment() == Attachment::Attached).map(|session| session.peer()).collect();
+        let attached: Vec<Peer> = sessions.iter().filter(|session| session.is_attached()).map(|session| session.peer()).collect();
         let options = RulesOptions {
             log: face.log,
             view: shared.options.view,

@@ -1,4 +1,4 @@
-//! The store in memory behind two gates: commits and pages wait until a test lets them through, and are counted.
+//! The store in memory behind gates: commits, and what became of them, wait until a test lets them through. Calls are counted.
 //!
 //! Never: an outcome other than the memory store's own.
 
@@ -27,12 +27,25 @@ pub(crate) struct GatedStore {
     pub(crate) inner: MemoryStore,
     pub(crate) commits: watch::Sender<Gate>,
     pub(crate) commits_begun: watch::Sender<usize>,
+    /// What became of a commit, after it did.
+    pub(crate) verdicts: watch::Sender<Gate>,
+    pub(crate) commits_done: watch::Sender<usize>,
+    pub(crate) acquires_begun: watch::Sender<usize>,
     pub(crate) pulls_begun: watch::Sender<usize>,
 }
 
 impl GatedStore {
     pub(crate) fn new(inner: MemoryStore) -> Self {
-        Self { inner, commits: watch::channel(Gate::Open).0, commits_begun: watch::channel(0).0, pulls_begun: watch::channel(0).0 }
+        let (gate, count) = (|| watch::channel(Gate::Open).0, || watch::channel(0).0);
+        Self {
+            inner,
+            commits: gate(),
+            commits_begun: count(),
+            verdicts: gate(),
+            commits_done: count(),
+            acquires_begun: count(),
+            pulls_begun: count(),
+        }
     }
 }
 
@@ -42,6 +55,7 @@ impl Store for GatedStore {
         "gated"
     }
     async fn acquire(&self, acquire: Acquire) -> Result<Head, AcquireError> {
+        self.acquires_begun.send_modify(|count| *count += 1);
         self.inner.acquire(acquire).await
     }
     async fn read_head(&self, log: LogId) -> Result<Option<Head>, ReadError> {
@@ -56,7 +70,10 @@ impl Store for GatedStore {
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         self.commits_begun.send_modify(|count| *count += 1);
         self.commits.subscribe().wait_for(|gate| *gate == Gate::Open).await.expect("the store lives");
-        self.inner.commit(commit).await
+        let outcome = self.inner.commit(commit).await;
+        self.commits_done.send_modify(|count| *count += 1);
+        self.verdicts.subscribe().wait_for(|gate| *gate == Gate::Open).await.expect("the store lives");
+        outcome
     }
     async fn row_hash(&self, log: LogId, seq: Seq) -> Result<Option<ShortHash>, ReadError> {
         self.inner.row_hash(log, seq).await

@@ -9,4 +9,5 @@ mod endings;
 mod feeds;
 mod gated;
 mod limits;
+mod recovery;
 mod world;
