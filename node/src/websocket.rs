@@ -56,6 +56,7 @@ fn refused(code: ErrorCode, message: impl Into<String>) -> ReadError {
     ReadError::Refused { code, message: message.into() }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else the library reports, nobody is there to be told")]
 fn read_error(error: Error) -> ReadError {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { size, .. }) => too_large(&format!("a message of {size} B")),
@@ -98,6 +99,7 @@ pub(crate) struct WebSocketSink<S> {
     meters: Meters,
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else the library reports, the connection is gone")]
 fn write_error(error: Error) -> WriteError {
     match error {
         Error::Io(io) if Stalled::of(&io).is_some() => WriteError::TooSlow,

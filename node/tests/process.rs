@@ -2,6 +2,8 @@
 //!
 //! Never: a fixed port, a process left behind, or a pause where a condition can be waited for.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests; their helpers are not marked as such")]
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
