@@ -3,10 +3,17 @@
 //!
 //! Never: a test's own claim; those stand in `tests/`.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for; everything else fails it, by name")]
+
+pub mod device;
+pub mod ledger;
 pub mod node;
 pub mod person;
+pub mod process;
 pub mod raw;
 
+pub use device::{Stop, SyncDevice};
 pub use node::{TestClock, TestNode, Wire};
 pub use person::Person;
+pub use process::NodeProcess;
 pub use raw::{RawClient, Received};

@@ -3,7 +3,7 @@
 //! Never: keys that more than one test knows.
 
 use cloudsync_client::account::{Enrolment, Password, Registration, Tokens, login};
-use cloudsync_client::connection::{Connection, Events, Session};
+use cloudsync_client::connection::{Connection, Events, Server, Session};
 use cloudsync_client::keys::KeyFile;
 
 use anyhow::Context as _;
@@ -34,7 +34,12 @@ const fn named(name: &str) -> Enrolment<'_> {
 impl Person {
     /// Registers an account and enrols its first device.
     pub async fn register(node: &TestNode, wire: Wire, email: &str) -> anyhow::Result<Self> {
-        let connection = Connection::open(&node.server(wire)?).await?;
+        Self::register_at(&node.server(wire)?, email).await
+    }
+
+    /// The same, wherever the node is.
+    pub async fn register_at(server: &Server, email: &str) -> anyhow::Result<Self> {
+        let connection = Connection::open(server).await?;
         let registration = Registration::prepare(&connection, email, &password()?).await?;
         let authorization = registration.create(&connection).await?;
         let keys = registration.keys().clone();
@@ -45,7 +50,12 @@ impl Person {
 
     /// Another device of the same account.
     pub async fn log_in_again(&self, node: &TestNode, wire: Wire) -> anyhow::Result<Self> {
-        let connection = Connection::open(&node.server(wire)?).await?;
+        self.log_in_again_at(&node.server(wire)?).await
+    }
+
+    /// The same, wherever the node is.
+    pub async fn log_in_again_at(&self, server: &Server) -> anyhow::Result<Self> {
+        let connection = Connection::open(server).await?;
         let authorization = login(&connection, &self.email, &password()?).await?;
         let keys = authorization.new_device();
         let tokens = authorization.enrol(&connection, &keys, named("another")).await?;

@@ -1,0 +1,173 @@
+//! [`NodeProcess`]: the real `cloudsync-node`, in a process of its own, to be killed and started again.
+//!
+//! Never: a node that outlives its test, or a binary built by the test itself: what is proved is what is shipped.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use cloudsync_client::carrier::trust::{Pin, Trust};
+use cloudsync_client::connection::Server;
+use serde::Deserialize;
+use tokio::process::{Child, Command};
+
+use crate::node::Wire;
+
+/// Where `cargo xtask test` says that the binaries are.
+const BIN_DIR: &str = "CLOUDSYNC_BIN_DIR";
+const NODE: &str = "cloudsync-node";
+/// From the start to the ready file; the first one makes keys.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a node promises about `SIGTERM`, and a little for a busy machine.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+const POLL_EVERY: Duration = Duration::from_millis(2);
+
+/// The node's binary: in `CLOUDSYNC_BIN_DIR`, else in the `release` folder of the target folder that this program is in.
+pub fn node_binary() -> anyhow::Result<PathBuf> {
+    let folders: Vec<PathBuf> = match std::env::var_os(BIN_DIR) {
+        Some(folder) => vec![folder.into()],
+        None => {
+            let own = std::env::current_exe().context("where am I?")?;
+            own.ancestors().skip(1).flat_map(|folder| [folder.join("release")]).collect()
+        }
+    };
+    let found = folders.iter().map(|folder| folder.join(NODE)).find(|path| path.is_file());
+    found.with_context(|| {
+        let place = folders.first().map(|folder| folder.display().to_string()).unwrap_or_default();
+        format!("no {NODE} in {place}: build it with `cargo build --release --workspace --bins`, or say by {BIN_DIR} where it is")
+    })
+}
+
+/// What the node writes once it serves.
+#[derive(Debug, Clone, Deserialize)]
+struct Ready {
+    pid: u32,
+    quic: String,
+    wss: String,
+    ws: String,
+    admin: String,
+    certificate_sha256: String,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct NodeProcess {
+    child: Child,
+    ready: Ready,
+    folder: PathBuf,
+}
+
+impl NodeProcess {
+    /// Starts one on free ports, with everything it writes in `folder`.
+    pub async fn start(folder: &Path) -> anyhow::Result<Self> {
+        Self::spawn(folder, &[]).await
+    }
+
+    /// Starts one again, on the same ports and the same data, once the one before has ended.
+    pub async fn start_again(ended: &EndedNode) -> anyhow::Result<Self> {
+        let ready = &ended.ready;
+        let listen = [("--quic", &ready.quic), ("--https", &ready.wss), ("--ws", &ready.ws), ("--admin", &ready.admin)];
+        let address = |url: &str| url.split_once("://").map_or_else(|| url.to_owned(), |(_, address)| address.to_owned());
+        let listen: Vec<String> = listen.into_iter().flat_map(|(flag, url)| [flag.to_owned(), address(url)]).collect();
+        Self::spawn(&ended.folder, &listen).await
+    }
+
+    async fn spawn(folder: &Path, listen: &[String]) -> anyhow::Result<Self> {
+        let ready_file = folder.join("ready.json");
+        if let Err(error) = std::fs::remove_file(&ready_file)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(error).context("an old ready file");
+        }
+        let log = std::fs::File::options().create(true).append(true).open(folder.join("node.log"))?;
+        let mut command = Command::new(node_binary()?);
+        command.arg("dev").arg("--data").arg(folder.join("data")).arg("--ready-file").arg(&ready_file).args(listen);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        let mut child = command.spawn().context("the node does not start")?;
+        let began = Instant::now();
+        loop {
+            if let Ok(text) = std::fs::read_to_string(&ready_file) {
+                let ready: Ready = serde_json::from_str(&text).context("the ready file")?;
+                if Some(ready.pid) != child.id() {
+                    bail!("the ready file names process {}, started was {:?}", ready.pid, child.id());
+                }
+                return Ok(Self { child, ready, folder: folder.to_owned() });
+            }
+            if let Some(status) = child.try_wait()? {
+                bail!("the node ended instead of starting ({status}):\n{}", last_words(folder));
+            }
+            if began.elapsed() > START_TIMEOUT {
+                bail!("the node is not ready after {} s:\n{}", START_TIMEOUT.as_secs(), last_words(folder));
+            }
+            // Nothing says when a file appears: it is looked for again and again.
+            tokio::time::sleep(POLL_EVERY).await;
+        }
+    }
+
+    /// What a client connects to.
+    pub fn server(&self, wire: Wire) -> anyhow::Result<Server> {
+        let url = match wire {
+            Wire::Quic => &self.ready.quic,
+            Wire::Wss => &self.ready.wss,
+            Wire::Ws => &self.ready.ws,
+        };
+        let pin: Pin = format!("sha256:{}", self.ready.certificate_sha256.trim_start_matches("sha256:")).parse()?;
+        Ok(Server { address: url.parse()?, trust: Trust::Pinned(pin) })
+    }
+
+    /// The process.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        self.ready.pid
+    }
+
+    /// Memory of the process that is in RAM, in bytes (`VmRSS`).
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub async fn kill(mut self) -> anyhow::Result<EndedNode> {
+        self.child.start_kill().context("kill -9")?;
+        let status = self.child.wait().await?;
+        Ok(EndedNode { ready: self.ready, folder: self.folder, status })
+    }
+
+    /// `SIGTERM`, and waits until it is gone.
+    pub async fn terminate(mut self) -> anyhow::Result<EndedNode> {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid())?).context("a process id")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let ended = tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await;
+        let status = ended.with_context(|| format!("the node did not end on SIGTERM:\n{}", last_words(&self.folder)))??;
+        Ok(EndedNode { ready: self.ready, folder: self.folder, status })
+    }
+}
+
+/// A node that is gone.
+#[derive(Debug)]
+pub struct EndedNode {
+    ready: Ready,
+    folder: PathBuf,
+    status: ExitStatus,
+}
+
+impl EndedNode {
+    /// How it ended.
+    #[must_use]
+    pub const fn status(&self) -> ExitStatus {
+        self.status
+    }
+}
+
+/// The end of what a node logged in `folder`.
+#[must_use]
+pub fn last_words(folder: &Path) -> String {
+    let log = std::fs::read_to_string(folder.join("node.log")).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    let from = lines.len().saturating_sub(30);
+    lines.get(from..).unwrap_or_default().join("\n")
+}
