@@ -195,6 +195,10 @@ impl Node {
     /// Takes nothing new, lets work in flight end, tells every client, and ends; within `drain_timeout` and 3.5 s.
     pub async fn shutdown(self) {
         self.shared.leaving.cancel();
+        if let Some(endpoint) = &self.endpoint {
+            // New connections are refused rather than left waiting; open ones go on.
+            endpoint.set_server_config(None);
+        }
         let drained = self.region.drain(self.drain_timeout).await;
         self.shared.tasks.close();
         let connections = self.shared.tasks.len();
