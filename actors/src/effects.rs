@@ -8,15 +8,13 @@ use std::time::Duration;
 use cloudsync_engine::invariants::{self, Violation};
 use cloudsync_engine::log::Commit;
 use cloudsync_engine::session::SessionId;
-use cloudsync_engine::user::{Admission, CommitOutcome, Effect, Event, FanOut, PageRead, Stop};
-use cloudsync_protocol::frame::{History, OWN_LOG, Pull, Snapshot};
+use cloudsync_engine::user::{Admission, CommitOutcome, Effect, Event, FanOut, Stop};
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame};
 use ractor::ActorRef;
 use tokio::time::Instant;
 
 use crate::metrics::INVARIANTS_BROKEN;
 use crate::queue::encode;
-use crate::reads::{self, Read};
 use crate::stored::{self, Call};
 use crate::user::{Asked, Feeds, State, UserMessage};
 
@@ -35,7 +33,6 @@ impl State {
                 Effect::ReadRow { read, seq } => self.call(myself, Call::Row { read, seq }),
                 Effect::LookUp { read, records } => self.call(myself, Call::LookUp { read, records }),
                 Effect::Persist(commit) => self.persist(myself, commit),
-                Effect::ReadPage { session, page } => self.read_page(session, page),
                 Effect::Opened { session, outcome } => self.opened(session, outcome),
                 Effect::Answer { session, request, frame } => pushed.extend(self.answer(session, request, *frame)),
                 Effect::Enrolled { call, outcome } => {
@@ -79,18 +76,6 @@ impl State {
             }
             // As in `call`.
             let _ = user.send_message(UserMessage::Persisted { event: Box::new(event), head });
-        });
-    }
-
-    /// Pages do not come this way (the device actor reads them), but the rules may ask.
-    fn read_page(&mut self, session: SessionId, page: PageRead) {
-        let Some((ticket, _)) = self.pending.tickets.remove(&(session, page.request())) else { return };
-        let (shared, user) = (Arc::clone(&self.shared), self.face.user);
-        tokio::spawn(async move {
-            match reads::read(&*shared.store, user, read_of(page), &shared.options).await {
-                Ok(frame) => ticket.answer(&frame),
-                Err(failure) => ticket.refuse(failure),
-            }
         });
     }
 
@@ -208,16 +193,5 @@ const fn outcome_name(outcome: CommitOutcome) -> &'static str {
         CommitOutcome::Unknown => "unknown",
         CommitOutcome::Full => "full",
         CommitOutcome::Unavailable => "unavailable",
-    }
-}
-
-fn read_of(page: PageRead) -> Read {
-    match page {
-        PageRead::Pull { request, from, to, .. } => Read::Pull(Pull { request, log: OWN_LOG, from, to }),
-        PageRead::Snapshot { request, resume } => Read::Snapshot(Snapshot { request, log: OWN_LOG, resume }),
-        PageRead::History { request, record, before, count } => {
-            let (collection, record) = (record.collection, record.record);
-            Read::History(History { request, log: OWN_LOG, collection, record, before, count })
-        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Never: through the user actor, and never what lies above the stable head; the store gives no more than that.
 
+use cloudsync_engine::cursor::{self, Extent, Refusal, Verdict};
 use cloudsync_protocol::frame::{GetKeyring, History, Keyring, Page, Pull, Snapshot, SnapshotPage, Versions};
 use cloudsync_protocol::limits::{HISTORY_ROWS_MAX, PAGE_BYTES};
 use cloudsync_protocol::{Cursor, ErrorCode, Failure, Frame, LogId, RecordKey, Seq, TimelineId, UserId};
@@ -35,12 +36,18 @@ pub(crate) async fn read(store: &dyn Store, user: UserId, read: Read, options: &
 }
 
 async fn page(store: &dyn Store, log: LogId, pull: Pull, options: &Options) -> Result<Frame, Failure> {
-    let from = pull.from.seq;
-    let timeline = if from == Seq::ZERO { current_timeline(store, log, options).await? } else { pull.from.timeline };
-    let wanted = store::Pull { timeline, from, to: pull.to, bytes_max: PAGE_BYTES };
-    let page = store.pull(log, wanted).await.map_err(|error| pull_failure(error, options))?;
-    check_cursor(store, log, pull.from, page.head).await.map_err(|error| error.into_failure(options))?;
-    Ok(Page { request: pull.request, log: pull.log, timeline, from, to: page.to, head: page.head, entries: page.entries }.into())
+    let Pull { request, log: number, from, to } = pull;
+    let timeline = if from.seq == Seq::ZERO { current_timeline(store, log, options).await? } else { from.timeline };
+    let wanted = store::Pull { timeline, from: from.seq, to, bytes_max: PAGE_BYTES };
+    match read_page(store, log, from, wanted).await {
+        Ok(store::Page { entries, to, head }) => Ok(Page { request, log: number, timeline, from: from.seq, to, head, entries }.into()),
+        Err(PageError::Cursor(refusal)) => Err(refusal.failure(0)),
+        Err(PageError::InsideBatch) => {
+            let message = format!("a batch runs over {}, where the cursor stands: keep everything", from.seq);
+            Err(Failure::new(0, ErrorCode::StoreRewound, message))
+        }
+        Err(PageError::Read(error)) => Err(read_failure(&error, options)),
+    }
 }
 
 async fn current_timeline(store: &dyn Store, log: LogId, options: &Options) -> Result<TimelineId, Failure> {
@@ -48,42 +55,47 @@ async fn current_timeline(store: &dyn Store, log: LogId, options: &Options) -> R
     head.map(|head| head.timeline).ok_or_else(|| Failure::new(0, ErrorCode::LogUnknown, "this log was never written to"))
 }
 
-/// Why a cursor is not of this store.
-#[derive(Debug)]
-enum CursorError {
-    Ahead { cursor: Seq, head: Seq },
-    OtherRow { cursor: Seq },
-    Read(ReadError),
+/// Why a cursor gets no page.
+#[derive(Debug, thiserror::Error)]
+enum PageError {
+    #[error(transparent)]
+    Cursor(#[from] Refusal),
+    #[error("the cursor is inside a batch")]
+    InsideBatch,
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
-impl CursorError {
-    fn into_failure(self, options: &Options) -> Failure {
-        match self {
-            Self::Ahead { cursor, head } => {
-                Failure::new(0, ErrorCode::StoreRewound, format!("the cursor is at {cursor}, the log at {head}: keep everything"))
-            }
-            Self::OtherRow { cursor } => {
-                Failure::new(0, ErrorCode::StoreRewound, format!("another row is at {cursor} than the replica has: keep everything"))
-            }
-            Self::Read(error) => read_failure(&error, options),
-        }
+async fn read_page(store: &dyn Store, log: LogId, from: Cursor, wanted: store::Pull) -> Result<store::Page, PageError> {
+    let page = match store.pull(log, wanted).await {
+        Ok(page) => page,
+        Err(PullError::Timeline(timeline)) => return Err(confirm(store, log, from, Refusal::Timeline { timeline }).await),
+        Err(PullError::BelowFloor { .. }) => return Err(Refusal::BelowFloor { cursor: from.seq }.into()),
+        Err(PullError::InsideBatch { .. }) => return Err(PageError::InsideBatch),
+        Err(PullError::Read(error)) => return Err(error.into()),
+    };
+    // The store let the cursor pass: it is of this timeline, and not below the floor, which may be where it stands.
+    let seen = Extent { timeline: wanted.timeline, floor: from.seq, head: page.head, head_row: None };
+    match cursor::judge(from, &seen) {
+        Verdict::Fine => {}
+        Verdict::Depends(check) => check.with(store.row_hash(log, check.seq()).await?)?,
+        Verdict::Refused(refusal) => return Err(confirm(store, log, from, refusal).await),
     }
+    Ok(page)
 }
 
-/// A cursor that passed the floor's check may stand on a row that was cut; then there is nothing to compare.
-async fn check_cursor(store: &dyn Store, log: LogId, cursor: Cursor, head: Seq) -> Result<(), CursorError> {
-    if cursor.seq == Seq::ZERO {
-        return Ok(());
+/// What a refusal comes to once the newest head, if it could contradict, was asked.
+async fn confirm(store: &dyn Store, log: LogId, cursor: Cursor, refusal: Refusal) -> PageError {
+    if !refusal.needs_newest_head() {
+        return refusal.into();
     }
-    if cursor.seq > head {
-        // *Rewound* is final for a client: said only after a serial read.
-        let head = store.read_head(log).await.map_err(CursorError::Read)?.map_or(Seq::ZERO, |head| head.seq);
-        let behind = ReadError::Unavailable(format!("a read gave the head as it was before {head}"));
-        return Err(if cursor.seq > head { CursorError::Ahead { cursor: cursor.seq, head } } else { CursorError::Read(behind) });
-    }
-    match store.row_hash(log, cursor.seq).await.map_err(CursorError::Read)? {
-        Some(row) if row != cursor.row => Err(CursorError::OtherRow { cursor: cursor.seq }),
-        Some(_) | None => Ok(()),
+    let newest = match store.read_head(log).await {
+        Ok(head) => head.as_ref().map(Extent::from).unwrap_or_default(),
+        Err(error) => return error.into(),
+    };
+    match cursor::judge(cursor, &newest) {
+        Verdict::Refused(refusal) => refusal.into(),
+        Verdict::Fine | Verdict::Depends(_) => ReadError::Unavailable(format!("a read gave less than the head at {}", newest.head)).into(),
     }
 }
 
@@ -97,8 +109,8 @@ async fn state(store: &dyn Store, log: LogId, snapshot: Snapshot, options: &Opti
     }
     let page = match store.snapshot(log, snapshot.resume, PAGE_BYTES).await {
         Ok(page) => page,
-        Err(PullError::Timeline(_)) => return Err(invalid()),
-        Err(error) => return Err(pull_failure(error, options)),
+        Err(PullError::Timeline(_) | PullError::BelowFloor { .. } | PullError::InsideBatch { .. }) => return Err(invalid()),
+        Err(PullError::Read(error)) => return Err(read_failure(&error, options)),
     };
     let (request, log) = (snapshot.request, snapshot.log);
     Ok(SnapshotPage { request, log, start: page.start, roster: page.roster, rows: page.rows, resume: page.resume }.into())
@@ -111,17 +123,6 @@ async fn versions(store: &dyn Store, log: LogId, history: History, options: &Opt
     let read = store.history(log, wanted).await;
     let (rows, more) = read.map_err(|error| read_failure(&error, options))?;
     Ok(Versions { request: history.request, log: history.log, rows, more }.into())
-}
-
-fn pull_failure(error: PullError, options: &Options) -> Failure {
-    match error {
-        PullError::BelowFloor { floor } => Failure::new(0, ErrorCode::BelowFloor, format!("history begins after {floor}: take a snapshot")),
-        PullError::InsideBatch { from } => {
-            Failure::new(0, ErrorCode::StoreRewound, format!("a batch runs over {from}, where the cursor stands: keep everything"))
-        }
-        PullError::Timeline(timeline) => Failure::new(0, ErrorCode::TimelineUnknown, format!("the log's timeline is {timeline}")),
-        PullError::Read(error) => read_failure(&error, options),
-    }
 }
 
 /// What a client is told of a read that failed; the operator's log has the rest.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cloudsync_engine::session::{Attachment, Peer, SessionId};
 use cloudsync_protocol::frame::HeadAt;
 use cloudsync_protocol::statement::{Carrier, PublicKey};
-use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, LogId, Nonce, Seq, UserId};
+use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, LogId, Nonce, UserId};
 use tokio::time::Instant;
 
 use crate::metrics::Meters;

@@ -5,6 +5,7 @@
 //! what is to be done leaves as effects.
 
 pub mod batch;
+pub mod cursor;
 pub mod invariants;
 pub mod log;
 pub mod replica;

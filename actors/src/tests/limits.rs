@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use cloudsync_protocol::frame::{Challenge, GetKeyring, Ping, Pull};
+use cloudsync_protocol::frame::{Challenge, GetKeyring, History, Ping, Pull, Snapshot, SnapshotToken};
 use cloudsync_protocol::limits::{PUSH_BYTES_MAX, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
-use cloudsync_protocol::{Cursor, ErrorCode, Frame, Nonce, Seq};
+use cloudsync_protocol::{CollectionName, Cursor, ErrorCode, Frame, Nonce, RecordId, Seq};
 
 use super::gated::Gate;
 use super::world::{World, decode, until, within};
@@ -185,6 +185,52 @@ async fn a_cursor_from_the_future_or_of_another_row_or_timeline_is_named() {
             Frame::Failure(failure) => assert_eq!(Some(failure.code), code),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_in_the_middle_of_a_batch_is_of_no_replica() {
+    let world = World::start(Options::default()).await;
+    let a = world.enrol(1).await;
+    let mut a = world.pusher(&a).await;
+    let push = a.batch_of(&["one", "two"], cloudsync_protocol::limits::BODY_BYTES_MIN);
+    let request = push.request;
+    a.send(push);
+    let answer = a.answer(request).await;
+    let to = a.pushed(&answer);
+    let head = cloudsync_storage::Store::read_head(&*world.store, world.log()).await.unwrap().unwrap();
+    let inside = Seq(to.0 - 1);
+    let row = cloudsync_storage::Store::row_hash(&*world.store, world.log(), inside).await.unwrap().unwrap();
+    let request = a.request();
+    a.send(Pull { request, log: 0, from: Cursor { timeline: head.timeline, seq: inside, row }, to });
+    assert_eq!(a.refusal(request).await, ErrorCode::StoreRewound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshots_go_on_only_where_they_began_and_histories_are_bounded() {
+    let world = World::start(Options::default()).await;
+    let a = world.enrol(1).await;
+    let mut a = world.pusher(&a).await;
+    let to = a.push("one").await;
+    let timeline = cloudsync_storage::Store::read_head(&*world.store, world.log()).await.unwrap().unwrap().timeline;
+    let token = |timeline, start| Some(SnapshotToken { timeline, start, last: None, roster_after: None });
+    let elsewhere = cloudsync_protocol::TimelineId([9; 16]);
+    for (resume, is_read) in [(None, true), (token(timeline, to), true), (token(timeline, to.next()), false), (token(elsewhere, to), false)]
+    {
+        let request = a.request();
+        a.send(Snapshot { request, log: 0, resume });
+        match a.answer(request).await {
+            Frame::SnapshotPage(page) => assert!(is_read && page.start.seq == to && page.rows.len() == 1),
+            Frame::Failure(failure) => assert!(!is_read && failure.code == ErrorCode::SnapshotInvalid),
+            other => panic!("{other:?}"),
+        }
+    }
+    let (collection, record) = (CollectionName::new("timer_session").unwrap(), RecordId::new("one").unwrap());
+    let request = a.request();
+    a.send(History { request, log: 0, collection, record, before: None, count: u32::MAX });
+    match a.answer(request).await {
+        Frame::Versions(versions) => assert_eq!((versions.rows.len(), versions.more), (1, false)),
+        other => panic!("{other:?}"),
     }
 }
 

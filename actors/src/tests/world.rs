@@ -297,7 +297,28 @@ impl Client {
 
     /// A push of one record, first version, `body_bytes` long, that follows the last one known.
     pub(crate) fn batch(&mut self, record: &str, body_bytes: usize) -> Push {
+        self.batch_of(&[record], body_bytes)
+    }
+
+    /// The same of several records.
+    pub(crate) fn batch_of(&mut self, records: &[&str], body_bytes: usize) -> Push {
         let device_seq = self.last.device_seq.next();
+        let envelopes: Vec<Envelope> = records.iter().map(|record| self.envelope(record, body_bytes)).collect();
+        let statement = BatchStatement {
+            format: statement::FORMAT,
+            log: self.log,
+            device: self.phone.id,
+            device_seq,
+            prev_hash: self.last.hash,
+            envelopes: envelopes.iter().map(Envelope::hash).collect(),
+            seen: Vec::new(),
+        };
+        let signed = signed(&self.phone.key, statement::CONTEXT_BATCH, &statement);
+        let operations = envelopes.into_iter().map(|envelope| Operation::Put(Put { base: Version(0), envelope })).collect();
+        Push { request: self.request(), log: OWN_LOG, signed, operations }
+    }
+
+    fn envelope(&self, record: &str, body_bytes: usize) -> Envelope {
         let header = Header {
             format: envelope::FORMAT,
             suite: envelope::SUITE_AES_256_GCM,
@@ -307,27 +328,16 @@ impl Client {
             version: Version(1),
             parent: Hash::default(),
             device: self.phone.id,
-            device_seq,
+            device_seq: self.last.device_seq.next(),
             hlc: Hlc::from_ms(START_MS),
             flags: 0,
             commitment: Hash::default(),
         };
-        let envelope = Envelope {
+        Envelope {
             header: codec::encode(&header).into(),
             body: vec![5; body_bytes].into(),
             wrap: vec![6; cloudsync_protocol::limits::WRAP_BYTES].into(),
-        };
-        let statement = BatchStatement {
-            format: statement::FORMAT,
-            log: self.log,
-            device: self.phone.id,
-            device_seq,
-            prev_hash: self.last.hash,
-            envelopes: vec![envelope.hash()],
-            seen: Vec::new(),
-        };
-        let signed = signed(&self.phone.key, statement::CONTEXT_BATCH, &statement);
-        Push { request: self.request(), log: OWN_LOG, signed, operations: vec![Operation::Put(Put { base: Version(0), envelope })] }
+        }
     }
 
     /// Pushes one small record and waits until it is committed.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use cloudsync_protocol::statement::PublicKey;
-use cloudsync_protocol::{Cursor, DeviceId, ErrorCode, Failure, Frame, RecordKey, Seq, TimelineId, Version, View, frame};
+use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, RecordKey, Seq, View, frame};
 
 use super::event::{CallId, ReadId};
 use crate::invariants::Violation;
@@ -29,8 +29,6 @@ pub enum Effect {
     /// Make it durable; say [`Event::Persisted`](super::Event::Persisted) with `commit.head.commit`.
     Persist(Box<Commit>),
 
-    /// Read a page and answer the session with it, or with what the store said. Nothing comes back here.
-    ReadPage { session: SessionId, page: PageRead },
     /// A hello was judged.
     Opened { session: SessionId, outcome: Result<Admission, Failure> },
     /// An answer to a session's request.
@@ -46,7 +44,7 @@ pub enum Effect {
     /// An invariant does not hold: count and log it. Whatever it concerned was not sent.
     Violated(Violation),
     /// This owner is done: no event is taken any more (requests are answered *busy*). Take the attached sessions back
-    /// and, except for `Erased`, activate afresh when somebody asks.
+    /// and, except for `Erased`, activate afresh: at once if there are any, else when somebody asks.
     Stop(Stop),
 }
 
@@ -70,27 +68,6 @@ pub struct FanOut {
     pub own: Option<(SessionId, frame::Committed)>,
     /// The head that this brings the receivers to: what a `Lagging` says.
     pub head: Seq,
-}
-
-/// A page that was allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PageRead {
-    /// Answer `Page`.
-    Pull { request: u32, timeline: TimelineId, from: Cursor, to: Seq },
-    /// Answer `SnapshotPage`.
-    Snapshot { request: u32, resume: Option<frame::SnapshotToken> },
-    /// Answer `Versions`.
-    History { request: u32, record: RecordKey, before: Option<Version>, count: u32 },
-}
-
-impl PageRead {
-    /// The request that it answers.
-    #[must_use]
-    pub const fn request(&self) -> u32 {
-        match self {
-            Self::Pull { request, .. } | Self::Snapshot { request, .. } | Self::History { request, .. } => *request,
-        }
-    }
 }
 
 /// Why an owner stops.

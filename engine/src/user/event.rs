@@ -4,7 +4,7 @@
 
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::statement::RosterChange;
-use cloudsync_protocol::{CommitId, DeviceId, OwnerId, ShortHash, View, frame};
+use cloudsync_protocol::{CommitId, OwnerId, ShortHash, View, frame};
 
 use crate::log::{Current, Head};
 use crate::session::{Peer, SessionId};
@@ -40,12 +40,6 @@ pub enum Event {
     ChangeRoster { peer: Peer, change: frame::ChangeRoster },
     /// An account call enrols: all the changes or none. Answered by [`Effect::Enrolled`](super::Effect::Enrolled).
     Enrol { call: CallId, changes: Vec<RosterChange> },
-    /// A session wants a page of the log.
-    Pull { peer: Peer, pull: frame::Pull },
-    /// A session wants a page of the current state.
-    Snapshot { peer: Peer, snapshot: frame::Snapshot },
-    /// A session wants versions of a record.
-    History { peer: Peer, history: frame::History },
 
     /// What became of [`Effect::Acquire`](super::Effect::Acquire).
     Acquired { owner: OwnerId, outcome: AcquireOutcome },
@@ -100,32 +94,4 @@ pub enum CommitOutcome {
     Full,
     /// Nothing was written: the store can't be reached.
     Unavailable,
-}
-
-/// The device of a request, for logs.
-impl Event {
-    /// Which device asks, where one does.
-    #[must_use]
-    pub const fn device(&self) -> Option<DeviceId> {
-        match self {
-            Self::Open { peer, .. }
-            | Self::Attach { peer, .. }
-            | Self::Claim { peer, .. }
-            | Self::Push { peer, .. }
-            | Self::ChangeRoster { peer, .. }
-            | Self::Pull { peer, .. }
-            | Self::Snapshot { peer, .. }
-            | Self::History { peer, .. } => Some(peer.device),
-            Self::Start
-            | Self::Wake
-            | Self::Closed { .. }
-            | Self::Enrol { .. }
-            | Self::Acquired { .. }
-            | Self::RosterRead { .. }
-            | Self::HeadRead { .. }
-            | Self::RowRead { .. }
-            | Self::Found { .. }
-            | Self::Persisted { .. } => None,
-        }
-    }
 }

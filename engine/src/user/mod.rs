@@ -4,6 +4,7 @@
 //! Never: an answer that cites what is not stable, two groups in flight, or a decision taken from a head that may not be
 //! mine any more.
 
+mod arrivals;
 mod bars;
 mod effect;
 mod entropy;
@@ -11,12 +12,11 @@ mod event;
 mod group;
 mod inbox;
 mod ownership;
-mod reads;
 mod refusal;
 mod settle;
 
 pub use bars::BAR_MS;
-pub use effect::{Admission, Effect, FanOut, PageRead, Stop};
+pub use effect::{Admission, Effect, FanOut, Stop};
 pub use event::{AcquireOutcome, CallId, CommitOutcome, Event, ReadId, ReadTrouble};
 pub use ownership::{ACQUIRE_ATTEMPTS_MAX, ACQUIRE_BACKOFF_MAX_MS, ACQUIRE_BACKOFF_MS};
 
@@ -26,11 +26,11 @@ use cloudsync_protocol::frame::{self, HeadAt, OWN_LOG};
 use cloudsync_protocol::limits::PUSH_BYTES_MAX;
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, LogId, OwnerId, RecordKey, Seq, View};
 
+use self::arrivals::{Attaching, Early};
 use self::bars::Bars;
 use self::entropy::Entropy;
 use self::group::Decided;
 use self::inbox::{ClaimItem, Inbox, Item, Origin, PushItem, Pushers, RosterItem};
-use self::reads::{Ask, Confirm};
 use crate::batch;
 use crate::invariants;
 use crate::log::Head;
@@ -105,8 +105,8 @@ pub struct User {
     pushers: Pushers,
     bars: Bars,
     inbox: Inbox,
-    early: Vec<Ask>,
-    reads: BTreeMap<ReadId, (Ask, Confirm)>,
+    early: Vec<Early>,
+    attaching: BTreeMap<ReadId, Attaching>,
     reads_begun: u64,
 }
 
@@ -125,7 +125,7 @@ impl User {
             bars: Bars::default(),
             inbox: Inbox::default(),
             early: Vec::new(),
-            reads: BTreeMap::new(),
+            attaching: BTreeMap::new(),
             reads_begun: 0,
         }
     }
@@ -143,12 +143,9 @@ impl User {
                 }
             }
             Event::Wake => self.on_wake(&mut effects),
-            Event::Open { peer, proof } => self.ask(Ask::Open { peer, proof }, &mut effects),
+            Event::Open { peer, proof } => self.on_open(peer, proof, &mut effects),
             Event::Closed { session } => self.on_closed(session),
-            Event::Attach { peer, attach } => self.ask(Ask::Attach { peer, attach }, &mut effects),
-            Event::Pull { peer, pull } => self.ask(Ask::Pull { peer, pull }, &mut effects),
-            Event::Snapshot { peer, snapshot } => self.ask(Ask::Snapshot { peer, snapshot }, &mut effects),
-            Event::History { peer, history } => self.ask(Ask::History { peer, history }, &mut effects),
+            Event::Attach { peer, attach } => self.on_attach(peer, attach, &mut effects),
             Event::Claim { peer, claim } => self.on_claim(peer, &claim, &mut effects),
             Event::Push { peer, push, frame_bytes } => self.on_push(peer, push, frame_bytes, &mut effects),
             Event::ChangeRoster { peer, change } => self.on_change_roster(peer, change, &mut effects),
@@ -186,7 +183,7 @@ impl User {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let rests = matches!(self.phase, Phase::Idle | Phase::Stopped(_)) && self.bars.is_empty();
-        rests && self.inbox.is_empty() && self.early.is_empty() && self.reads.is_empty()
+        rests && self.inbox.is_empty() && self.early.is_empty() && self.attaching.is_empty()
     }
 
     /// What waits to be decided or is in flight.
@@ -247,14 +244,14 @@ impl User {
         self.attached.remove(&session);
         self.bars.session_closed(session);
         self.inbox.drop_claims(session);
-        self.early.retain(|ask| ask.session() != session);
-        self.reads.retain(|_, (ask, _)| ask.session() != session);
+        self.early.retain(|early| early.session() != session);
+        self.attaching.retain(|_, attaching| attaching.peer.session != session);
     }
 
     fn on_claim(&mut self, peer: Peer, claim: &frame::Claim, effects: &mut Vec<Effect>) {
         let request = claim.request;
         if claim.log != OWN_LOG {
-            return self.answer(peer.session, request, Frame::Failure(reads::log_unknown(request)), effects);
+            return self.answer(peer.session, request, Frame::Failure(refusal::log_unknown(request)), effects);
         }
         self.enqueue(Item::Claim(ClaimItem { peer, request }), effects);
     }
@@ -265,7 +262,7 @@ impl User {
         let frame::Push { request, log, signed, operations } = push;
         let failed = |code, message: String| Frame::Failure(Failure::new(request, code, message));
         if log != OWN_LOG {
-            return self.answer(peer.session, request, Frame::Failure(reads::log_unknown(request)), effects);
+            return self.answer(peer.session, request, Frame::Failure(refusal::log_unknown(request)), effects);
         }
         if counted_bytes > PUSH_BYTES_MAX {
             let message = format!("a push of {counted_bytes} B, allowed are {PUSH_BYTES_MAX}");
@@ -288,7 +285,7 @@ impl User {
     fn on_change_roster(&mut self, peer: Peer, change: frame::ChangeRoster, effects: &mut Vec<Effect>) {
         let frame::ChangeRoster { request, log, change } = change;
         if log != OWN_LOG {
-            return self.answer(peer.session, request, Frame::Failure(reads::log_unknown(request)), effects);
+            return self.answer(peer.session, request, Frame::Failure(refusal::log_unknown(request)), effects);
         }
         self.enqueue(Item::Roster(RosterItem::new(Origin::Session { peer, request }, vec![change])), effects);
     }

@@ -100,9 +100,7 @@ impl User {
             effects.push(Effect::FanOut(FanOut { frame, to: self.attached.keys().copied().collect(), own: None, head }));
         }
         self.owned = Some(owned);
-        for ask in std::mem::take(&mut self.early) {
-            self.ask(ask, effects);
-        }
+        self.take_early(effects);
         self.next_turn(effects);
     }
 
@@ -174,7 +172,7 @@ impl User {
             self.refuse(item.origin(), stop, effects);
         }
         let failure = self.stop_failure(stop, 0);
-        self.refuse_asks(|request| Failure { request, ..failure.clone() }, effects);
+        self.refuse_arrivals(|request| Failure { request, ..failure.clone() }, effects);
         effects.push(Effect::Stop(stop));
     }
 

@@ -18,6 +18,10 @@ use crate::roster::Standing;
 /// What a device that never pushed has for its last push.
 pub(super) const NO_PUSH: LastPush = LastPush { device_seq: DeviceSeq(0), hash: Hash([0; 32]), seq: Seq::ZERO };
 
+pub(super) fn log_unknown(request: u32) -> Failure {
+    Failure::new(request, ErrorCode::LogUnknown, "this session has log 0 only")
+}
+
 pub(super) fn standing(request: u32, standing: Standing<'_>) -> Result<(), Failure> {
     match standing {
         Standing::Enrolled(_) => Ok(()),

@@ -1,13 +1,10 @@
-//! Credit, event queues, cursors and pages.
+//! Credit, event queues and cursors.
 
 use cloudsync_engine::invariants::Rising;
 use cloudsync_engine::session::{Attachment, Credit, CreditError, EventQueue, Offered, Outgoing, Session, TokenState};
-use cloudsync_engine::user::{Effect, Event, PageRead, Stop};
-use cloudsync_protocol::frame::{History, OWN_LOG, Pull, Snapshot, SnapshotToken};
-use cloudsync_protocol::limits::{
-    DEVICE_QUEUE_BYTES_MAX, DEVICE_QUEUE_FRAMES_MAX, HISTORY_ROWS_MAX, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX,
-};
-use cloudsync_protocol::{CollectionName, Cursor, ErrorCode, Frame, Hash, RecordId, Seq, ShortHash, TimelineId};
+use cloudsync_engine::user::{Event, Stop};
+use cloudsync_protocol::limits::{DEVICE_QUEUE_BYTES_MAX, DEVICE_QUEUE_FRAMES_MAX, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
+use cloudsync_protocol::{Cursor, ErrorCode, Frame, Hash, Seq, ShortHash, TimelineId};
 
 use crate::desk::{Desk, code};
 use crate::maker::{create, peer, push};
@@ -129,38 +126,6 @@ fn below_floor() -> (Desk, Cursor) {
 fn history_that_was_cut_asks_for_a_snapshot() {
     let (mut desk, cursor) = below_floor();
     assert_eq!(code(desk.attach(peer(2, 1), cursor)), ErrorCode::BelowFloor);
-    desk.say(Event::Pull { peer: peer(2, 1), pull: Pull { request: 3, log: OWN_LOG, from: Cursor::default(), to: Seq(9) } });
-    assert_eq!(code(desk.answer(peer(2, 1).session, 3)), ErrorCode::BelowFloor);
-}
-
-#[test]
-fn a_pull_reads_to_the_stable_head_at_most() {
-    let (mut desk, cursor) = with_rows();
-    desk.say(Event::Pull { peer: peer(2, 1), pull: Pull { request: 3, log: OWN_LOG, from: cursor, to: Seq(900) } });
-    let Some(Effect::ReadPage { page: PageRead::Pull { request: 3, to, .. }, .. }) = desk.out.pop() else { panic!() };
-    assert_eq!(to, Seq(5));
-}
-
-#[test]
-fn snapshots_and_histories_are_of_this_log_and_bounded() {
-    let (mut desk, cursor) = with_rows();
-    let token = |timeline, start| Some(SnapshotToken { timeline, start, last: None, roster_after: None });
-    for (resume, is_read) in [
-        (None, true),
-        (token(cursor.timeline, Seq(5)), true),
-        (token(cursor.timeline, Seq(6)), false),
-        (token(TimelineId([9; 16]), Seq(5)), false),
-    ] {
-        desk.out.clear();
-        desk.say(Event::Snapshot { peer: peer(2, 1), snapshot: Snapshot { request: 4, log: OWN_LOG, resume } });
-        assert_eq!(matches!(desk.out[..], [Effect::ReadPage { .. }]), is_read);
-        assert!(is_read || code(desk.answer(peer(2, 1).session, 4)) == ErrorCode::SnapshotInvalid);
-    }
-    let (collection, record) = (CollectionName::new("timer").unwrap(), RecordId::new("a").unwrap());
-    let history = History { request: 5, log: OWN_LOG, collection, record, before: None, count: HISTORY_ROWS_MAX + 1 };
-    desk.say(Event::History { peer: peer(2, 1), history });
-    let Some(Effect::ReadPage { page: PageRead::History { count, .. }, .. }) = desk.out.pop() else { panic!() };
-    assert_eq!(count, HISTORY_ROWS_MAX);
 }
 
 #[test]

@@ -191,7 +191,6 @@ impl Simulation {
                 Effect::Violated(violation) => return Err(violation),
                 Effect::Enrolled { .. }
                 | Effect::Opened { .. }
-                | Effect::ReadPage { .. }
                 | Effect::CloseDevice { .. }
                 | Effect::RevokeFamilies { .. }
                 | Effect::Stop(_) => {}

@@ -5,9 +5,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use cloudsync_engine::cursor::{self, Extent, Verdict};
 use cloudsync_engine::invariants::Claims;
 use cloudsync_engine::session::SessionId;
-use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Effect, Event, Options, PageRead, User};
+use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Effect, Event, Options, User};
+use cloudsync_protocol::frame::{Pull, Snapshot};
 use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{DeviceId, Frame, Seq, View, codec};
 
@@ -20,11 +22,21 @@ use crate::support::keys::LOG;
 pub struct Server {
     user: Option<User>,
     pub store: Store,
-    waiting: VecDeque<Effect>,
+    waiting: VecDeque<Waiting>,
     claims: Claims,
     calls: u64,
     activations: u64,
     pub enrolled: Vec<(CallId, bool)>,
+}
+
+/// What waits for the store.
+#[derive(Debug)]
+enum Waiting {
+    /// The owner's.
+    Effect(Effect),
+    /// A session's, past the owner.
+    Pull(SessionId, Pull),
+    Snapshot(SessionId, Snapshot),
 }
 
 /// Whether the store does what it should.
@@ -48,14 +60,14 @@ impl Server {
     /// Loses everything but the store. Connections end too: that is the caller's.
     pub fn crash(&mut self) {
         self.user = None;
-        for effect in std::mem::take(&mut self.waiting) {
-            self.orphan(effect);
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.orphan(waiting);
         }
     }
 
     /// A commit on its way when its owner died may apply later.
-    fn orphan(&mut self, effect: Effect) {
-        if let Effect::Persist(commit) = effect {
+    fn orphan(&mut self, waiting: Waiting) {
+        if let Waiting::Effect(Effect::Persist(commit)) = waiting {
             self.store.parked.push(*commit);
         }
     }
@@ -86,8 +98,8 @@ impl Server {
         let peer = wire.peer;
         let event = match frame {
             Frame::Attach(attach) => Event::Attach { peer, attach },
-            Frame::Pull(pull) => Event::Pull { peer, pull },
-            Frame::Snapshot(snapshot) => Event::Snapshot { peer, snapshot },
+            Frame::Pull(pull) => return self.waiting.push_back(Waiting::Pull(session, pull)),
+            Frame::Snapshot(snapshot) => return self.waiting.push_back(Waiting::Snapshot(session, snapshot)),
             Frame::Claim(claim) => Event::Claim { peer, claim },
             Frame::Push(push) => {
                 let frame_bytes = codec::encode(&Frame::Push(push.clone())).len();
@@ -121,8 +133,7 @@ impl Server {
                 | Effect::ReadHead { .. }
                 | Effect::ReadRow { .. }
                 | Effect::LookUp { .. }
-                | Effect::Persist(_)
-                | Effect::ReadPage { .. } => self.waiting.push_back(effect),
+                | Effect::Persist(_) => self.waiting.push_back(Waiting::Effect(effect)),
                 Effect::Answer { session, frame, .. } => self.answer(session, *frame, network),
                 Effect::FanOut(fan_out) => {
                     self.check_told(fan_out.head);
@@ -149,11 +160,11 @@ impl Server {
     /// The region activates afresh when somebody asks; here, sessions simply attach again.
     fn take_over(&mut self, network: &mut Network) {
         let passivated = self.user.take().map(User::into_attached);
-        for effect in std::mem::take(&mut self.waiting) {
-            match effect {
-                // Answered by the shell, whoever owns the log.
-                Effect::ReadPage { .. } => self.waiting.push_back(effect),
-                other => self.orphan(other),
+        for waiting in std::mem::take(&mut self.waiting) {
+            match waiting {
+                Waiting::Effect(_) => self.orphan(waiting),
+                // Whoever owns the log.
+                Waiting::Pull(..) | Waiting::Snapshot(..) => self.waiting.push_back(waiting),
             }
         }
         for peer in passivated.map(|passivated| passivated.attached).unwrap_or_default() {
@@ -189,7 +200,14 @@ impl Server {
         if self.waiting.is_empty() {
             return;
         }
-        let Some(effect) = self.waiting.remove(rng.index(self.waiting.len())) else { return };
+        let effect = match self.waiting.remove(rng.index(self.waiting.len())) {
+            Some(Waiting::Effect(effect)) => effect,
+            Some(Waiting::Pull(session, pull)) => return self.pull(session, &pull, network),
+            Some(Waiting::Snapshot(session, snapshot)) => {
+                return network.answer(session, self.store.snapshot(snapshot.request, snapshot.resume.as_ref()).into());
+            }
+            None => return,
+        };
         let event = match effect {
             Effect::Acquire(acquire) => {
                 let lost = foul(rng, 10);
@@ -226,22 +244,20 @@ impl Server {
                 };
                 Event::Persisted { commit: id, outcome }
             }
-            Effect::ReadPage { session, page } => {
-                self.read_page(session, page, network);
-                return;
-            }
             other => panic!("{other:?} does not wait for the store"),
         };
         self.handle(now_ms, event, network);
     }
 
-    fn read_page(&self, session: SessionId, page: PageRead, network: &mut Network) {
-        let frame = match page {
-            PageRead::Pull { request, timeline, from, to } => self.store.page(request, timeline, from.seq, to).into(),
-            PageRead::Snapshot { request, resume } => self.store.snapshot(request, resume.as_ref()).into(),
-            PageRead::History { .. } => panic!("nobody asks for history"),
-        };
-        network.answer(session, frame);
+    fn pull(&self, session: SessionId, pull: &Pull, network: &mut Network) {
+        let head = self.store.head.as_ref().expect("a log that was never written to has no devices");
+        // The store never goes back here, so every cursor is of it.
+        match cursor::judge(pull.from, &Extent::from(head)) {
+            Verdict::Fine => {}
+            Verdict::Depends(check) => check.with(self.store.row_hash(check.seq())).unwrap(),
+            Verdict::Refused(refusal) => panic!("{refusal}"),
+        }
+        network.answer(session, self.store.page(pull.request, head.timeline, pull.from.seq, pull.to.min(head.seq)).into());
     }
 }
 
