@@ -145,7 +145,10 @@ impl Actor for DeviceActor {
     async fn pre_start(&self, myself: ActorRef<DeviceMessage>, state: State) -> Result<State, ActorProcessingErr> {
         let (session, shared) = (Arc::clone(&state.session), Arc::clone(&state.shared));
         tokio::spawn(async move {
-            session.queue.ended().await;
+            tokio::select! {
+                () = session.queue.ended() => {}
+                () = shared.failed() => session.send_away(),
+            }
             shared.leave(&session);
             // What still waits in the mailbox answers into a queue that is closed.
             myself.stop(None);

@@ -13,7 +13,8 @@ use cloudsync_protocol::statement::{Carrier, RosterChange, Signature};
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, LogId, Nonce, Seq, UserId};
 use cloudsync_storage::Store;
 use ractor::{Actor, ActorRef, ActorStatus};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::device::Device;
@@ -43,11 +44,19 @@ pub(crate) struct Shared {
     sessions: AtomicUsize,
     last_session: AtomicU64,
     draining: AtomicBool,
+    failed: watch::Sender<bool>,
 }
 
 impl Shared {
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Resolves once the region's actor has died of a bug.
+    pub(crate) async fn failed(&self) {
+        let mut failed = self.failed.subscribe();
+        // The sender lives as long as this: the error can't come.
+        let _ = failed.wait_for(|failed| *failed).await;
     }
 
     /// A session is over: everyone who knows it forgets it.
@@ -121,10 +130,12 @@ impl Region {
             sessions: AtomicUsize::new(0),
             last_session: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            failed: watch::channel(false).0,
         });
-        let (actor, _) = Actor::spawn(None, RegionActor, Arc::clone(&shared)).await?;
+        let (actor, ended) = Actor::spawn(None, RegionActor, Arc::clone(&shared)).await?;
         shared.directory.set_region(actor.clone());
         crate::wheel::run(Arc::downgrade(&shared), actor.clone());
+        tokio::spawn(watch_over(Arc::clone(&shared), ended));
         Ok(Self { shared, actor })
     }
 
@@ -189,6 +200,12 @@ impl Region {
         !self.shared.is_draining() && self.actor.get_status() == ActorStatus::Running
     }
 
+    /// Resolves if the region's actor dies of a bug. Its user actors end with it, its sessions are sent away, and nothing is
+    /// served any more: what it knew is gone, so the node must be started again. What was acknowledged is in the store.
+    pub async fn failed(&self) {
+        self.shared.failed().await;
+    }
+
     /// Open sessions.
     #[must_use]
     pub fn sessions(&self) -> usize {
@@ -217,6 +234,16 @@ impl Region {
     fn tell(&self, message: RegionMessage) {
         // Only a drained region has no actor; what the message holds answers by being dropped.
         let _ = self.actor.send_message(message);
+    }
+}
+
+/// Says so if the region's actor ends other than by a drain.
+async fn watch_over(shared: Arc<Shared>, ended: JoinHandle<()>) {
+    // It ends without an error even when it panicked: ractor catches that.
+    let _ = ended.await;
+    if !shared.is_draining() {
+        tracing::error!("the region's actor died: a bug; nothing can be served until the node is started again");
+        shared.failed.send_replace(true);
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudsync_engine::session::SessionId;
-use cloudsync_protocol::frame::GoingAway;
 use cloudsync_protocol::{DeviceId, ErrorCode, LogId, UserId};
 use ractor::actor::messages::BoxedState;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -15,10 +14,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::directory::Entry;
-use crate::queue::encode;
 use crate::recovery::Recovery;
 use crate::region::{Drained, Shared};
-use crate::session::{Face, Identity, Parts, Session, going_away};
+use crate::session::{Face, Identity, Parts, Session};
 use crate::user::{self, Feeds, UserActor, UserMessage};
 
 /// What the region actor is told.
@@ -40,6 +38,9 @@ pub(crate) enum RegionMessage {
     Drain { timeout: Duration, reply: oneshot::Sender<Drained> },
     /// The drain's time is over.
     DrainTimeout,
+    /// Dies of a panic.
+    #[cfg(test)]
+    Panic,
 }
 
 /// What the region keeps of a log as long as it has sessions or an actor.
@@ -109,6 +110,8 @@ impl Actor for RegionActor {
             RegionMessage::Sweep => state.sweep(),
             RegionMessage::Drain { timeout, reply } => state.start_drain(&myself, timeout, reply),
             RegionMessage::DrainTimeout => state.cut_off(),
+            #[cfg(test)]
+            RegionMessage::Panic => panic!("a region actor dies for a test"),
         }
         Ok(())
     }
@@ -304,12 +307,7 @@ impl State {
     fn end_drain(&mut self, myself: &ActorRef<RegionMessage>) {
         let Some(Drain { reply, users_cut_off }) = self.drain.take() else { return };
         let sessions = || self.logs.values().flat_map(|log| &log.sessions);
-        for session in sessions() {
-            let failure = going_away(0, &self.shared.options);
-            let retry_after_ms = failure.retry_after_ms.unwrap_or_default();
-            let frame = GoingAway { code: failure.code, message: failure.message, retry_after_ms };
-            session.queue.end(ErrorCode::GoingAway, Some(encode(&frame.into())));
-        }
+        sessions().for_each(|session| session.send_away());
         // Whoever waited may have given up.
         let _ = reply.send(Drained { sessions: sessions().count(), users_cut_off });
         myself.stop(None);

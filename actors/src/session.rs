@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use cloudsync_engine::session::{Attachment, Peer, SessionId};
-use cloudsync_protocol::frame::HeadAt;
+use cloudsync_protocol::frame::{GoingAway, HeadAt};
 use cloudsync_protocol::statement::{Carrier, PublicKey};
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, LogId, Nonce, UserId};
 use tokio::time::Instant;
@@ -126,6 +126,13 @@ impl Session {
     /// Ends it for want of a token that holds.
     pub(crate) fn end_expired(&self) {
         self.end(ErrorCode::TokenExpired, "the access token's time is over: refresh it and connect again");
+    }
+
+    /// Ends it because the node leaves, and says when to come back.
+    pub(crate) fn send_away(&self) {
+        let Failure { code, message, retry_after_ms, .. } = going_away(0, &self.options);
+        let frame = GoingAway { code, message, retry_after_ms: retry_after_ms.unwrap_or_default() };
+        self.queue.end(ErrorCode::GoingAway, Some(encode(&frame.into())));
     }
 
     /// Whether it relies on being sent events.

@@ -96,6 +96,9 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     if admin.shared.leaving.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "leaving\n".to_owned());
     }
+    if !admin.shared.region.is_serving() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the region failed: start the node again\n".to_owned());
+    }
     match tokio::time::timeout(PING_TIMEOUT, admin.store.ping()).await {
         Ok(Ok(())) => (StatusCode::OK, "ready\n".to_owned()),
         Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("the store does not answer: {error}\n")),

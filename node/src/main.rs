@@ -122,8 +122,14 @@ async fn serve(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<()
     if let Some(path) = ready_file {
         Ready::of(&node).write(&path).with_context(|| format!("cannot write the ready file {}", path.display()))?;
     }
-    signals.next().await;
-    info!("leaving; a second signal ends at once");
+    tokio::select! {
+        () = signals.next() => info!("leaving; a second signal ends at once"),
+        () = node.failed() => {
+            // What was acknowledged is in the store: whoever supervises this process starts it again.
+            node.shutdown().await;
+            anyhow::bail!("the node can't serve any more: its region's actor died, a bug that the log has; start the node again");
+        }
+    }
     tokio::select! {
         () = node.shutdown() => {}
         () = signals.next() => warn!("ended at once; clients were not told"),

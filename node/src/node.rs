@@ -192,6 +192,11 @@ impl Node {
         self.certificate_sha256
     }
 
+    /// Resolves if a part of the node died of a bug, so that it serves nobody any more: shut it down and start another.
+    pub async fn failed(&self) {
+        self.region.failed().await;
+    }
+
     /// Takes nothing new, lets work in flight end, tells every client, and ends; within `drain_timeout` and 3.5 s.
     pub async fn shutdown(self) {
         self.shared.leaving.cancel();

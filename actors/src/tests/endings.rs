@@ -13,6 +13,7 @@ use ed25519_dalek::Signer as _;
 use super::gated::Gate;
 use super::world::{Client, Phone, TOKEN_LIFE, World, token, until, within};
 use crate::Options;
+use crate::region_actor::RegionMessage;
 
 #[tokio::test(start_paused = true)]
 async fn hello_needs_an_enrolled_device_and_its_signature() {
@@ -179,6 +180,34 @@ async fn a_drain_whose_time_is_over_answers_busy_and_ends() {
         other => panic!("the last word was {other:?}"),
     }
     assert!(a.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_region_actor_that_dies_is_noticed_and_everybody_is_sent_away() {
+    let world = World::start(Options::default()).await;
+    let (a, b) = (world.enrol(1).await, world.enrol(2).await);
+    let (mut a, mut idle) = (world.pusher(&a).await, world.open(&b).await);
+    let begun = *world.store.commits_begun.borrow();
+    world.commits(Gate::Shut);
+    let push = a.batch("a", BODY_BYTES_MIN);
+    a.send(push);
+    world.commits_begun(begun + 1).await;
+    assert!(world.region.is_serving());
+    world.region.shared.directory.tell_region(RegionMessage::Panic);
+    within(world.region.failed()).await;
+    assert!(!world.region.is_serving());
+    for client in [&mut a, &mut idle] {
+        assert_eq!(end_of(client).await, ErrorCode::GoingAway);
+        assert_eq!(client.outbound.ending(), Some(ErrorCode::GoingAway));
+    }
+    let hello = world.hello(&b, world.now_ms() + 1000);
+    let failure = world.region.open(hello).await.unwrap_err();
+    assert!(failure.code == ErrorCode::GoingAway && failure.retry_after_ms.is_some());
+    let failure = world.region.change_roster(world.user, vec![world.enrolment(3).1]).await.unwrap_err();
+    assert!(failure.retry_after_ms.is_some(), "{failure:?}");
+    until(|| world.region.sessions() == 0).await;
+    // The node still ends as it should.
+    within(world.region.drain(Duration::from_secs(1))).await;
 }
 
 #[tokio::test(start_paused = true)]
