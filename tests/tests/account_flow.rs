@@ -2,6 +2,8 @@
 //!
 //! Never: a server crate's shortcut; everything goes over a socket.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure is the test's")]
+
 use cloudsync_client::account::{self, Authorization, Enrolment, Password, Registration, Tokens, login};
 use cloudsync_client::connection::{Connection, Events, Server, Session};
 use cloudsync_client::envelope::{Draft, Expected, Payload, Plaintext, open, seal};

@@ -6,7 +6,6 @@ mod bans;
 mod edges;
 mod heads;
 mod licences;
-mod wire;
 
 use crate::process::{cargo, run as run_command};
 use crate::report::{Outcome, Report};
@@ -20,7 +19,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
     report.step("crate edges", || edges::check(&metadata()?));
     report.step("bans", bans::check);
     report.step("file heads", || heads::check(&root()));
-    report.step("wire document", || wire::check(&root()));
     report.step("licences and sources", licences::check);
     report.step("clippy", || command(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]));
     report.step("rustdoc", || {

@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// A name, or the path of a folder when it holds a slash: the device's keys and its local replica
     #[arg(long, global = true, value_name = "NAME|PATH", default_value = "default", env = "CLOUDSYNC_PROFILE")]
     pub(crate) profile: String,
-    /// quic://host:port, wss://host[:port] or, on this machine only, ws://host:port; remembered by register and login
+    /// `quic://HOST:PORT`, `wss://HOST[:PORT]` or, on this machine only, `ws://HOST:PORT`; remembered by register and login
     #[arg(long, global = true, value_name = "URL", env = "CLOUDSYNC_SERVER")]
     pub(crate) server: Option<String>,
     /// Trust this certificate and no other: sha256:HEX; remembered by register and login
