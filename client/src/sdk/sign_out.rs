@@ -33,6 +33,9 @@ pub enum Reach {
 /// Signs out. Nothing of the account is left in the profile then. Without a target only what a log-in or registration
 /// that did not end, or damage, has left is removed.
 pub async fn log_out(profile: &Profile, target: Option<Target>, discard: Discard, reach: Reach) -> Result<(), Error> {
+    if !profile.folder().exists() {
+        return Err(profile::Error::NotSignedIn { folder: profile.folder().to_owned() }.into());
+    }
     let lock = profile.lock()?;
     match profile.state() {
         Ok(State::Fresh) => return Err(profile::Error::NotSignedIn { folder: profile.folder().to_owned() }.into()),

@@ -41,7 +41,7 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
     let (version, acknowledged) = match &done {
         Ok(Done::Acknowledged(version)) => (*version, true),
         Ok(Done::Queued(version)) => (*version, false),
-        Err(_) => (0, false),
+        Err(_) => (held_version(context, &key).await, false),
     };
     if output.is_json() {
         let record = RecordJson {
@@ -57,6 +57,12 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
         Done::Acknowledged(_) | Done::Queued(_) => {}
     }
     Ok(())
+}
+
+/// The version that is held of a record whose edit was refused; 0 where there is none, or nothing can be read.
+async fn held_version(context: &Context, key: &RecordKey) -> u64 {
+    let Ok(client) = context.client() else { return 0 };
+    client.get(key.clone()).await.ok().flatten().map_or(0, |shown| shown.version.0)
 }
 
 async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, onto: Onto) -> Result<Done, Failure> {

@@ -1,0 +1,9 @@
+//! The command line without a server: what it queues, shows, refuses, and by which exit codes.
+//!
+//! Never: a server; what needs one is tested in `tests/`.
+
+mod damage;
+mod edits;
+mod imports;
+mod processes;
+mod support;
