@@ -5,6 +5,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for; everything else fails it, by name")]
 
+pub mod command_line;
 pub mod device;
 pub mod ledger;
 pub mod node;
@@ -12,6 +13,7 @@ pub mod person;
 pub mod process;
 pub mod raw;
 
+pub use command_line::{CommandLine, Ran, Watching};
 pub use device::{Stop, SyncDevice};
 pub use node::{TestClock, TestNode, Wire};
 pub use person::Person;

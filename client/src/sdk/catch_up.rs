@@ -2,13 +2,14 @@
 //!
 //! Never: a cursor moved here; the replica's rules move it with the rows.
 
-use cloudsync_engine::replica::{Outcome, SnapshotOutcome, Start, Stretch};
+use cloudsync_engine::replica::{Outcome, Replica, SnapshotOutcome, Start, Stretch};
 use cloudsync_protocol::frame::SnapshotToken;
 use cloudsync_protocol::{Cursor, ErrorCode, Seq};
 
+use super::keys::DeviceSeal;
 use super::{Error, Online};
 use crate::connection;
-use crate::replica::Begin;
+use crate::replica::{Begin, SqliteTables};
 
 /// Another process of the profile may read on at the same time; each time round somebody got further.
 const ATTEMPTS_MAX: usize = 64;
@@ -46,13 +47,13 @@ impl Online {
             };
             match start {
                 Start::UpToDate => return self.client.replica(Begin::Reading, |replica, _| replica.cursor()).await,
-                Start::Pull { from, .. } if from.seq == Seq::ZERO => self.snapshot(None).await?,
+                Start::Pull { from, .. } if from.seq == Seq::ZERO => drop(self.snapshot(None, cursor).await?),
                 Start::Pull { from, to } => match self.read_pages(from, to).await? {
                     Read::Whole => return self.client.replica(Begin::Reading, |replica, _| replica.cursor()).await,
                     Read::Again => {}
-                    Read::BelowFloor => self.snapshot(None).await?,
+                    Read::BelowFloor => drop(self.snapshot(None, cursor).await?),
                 },
-                Start::Snapshot { resume } => self.snapshot(resume).await?,
+                Start::Snapshot { resume } => drop(self.snapshot(resume, cursor).await?),
             }
         }
         Err(Error::Unfit("the log never comes to a head".to_owned()))
@@ -66,7 +67,7 @@ impl Online {
                 return Ok(());
             }
             if self.read_pages(cursor, to).await? == Read::BelowFloor {
-                self.snapshot(None).await?;
+                self.snapshot(None, cursor).await?;
             }
         }
         Err(Error::Unfit(format!("the log is never read to {to}")))
@@ -95,26 +96,38 @@ impl Online {
 
     /// Takes the current state anew, whatever the replica holds; edits are kept.
     pub async fn from_snapshot(&mut self) -> Result<Cursor, Error> {
-        let resume = self.client.replica(Begin::Reading, |replica, _| replica.snapshot_resume()).await?;
-        self.snapshot(resume).await?;
-        self.catch_up().await
+        for _ in 0..ATTEMPTS_MAX {
+            let (resume, cursor) =
+                self.client.replica(Begin::Reading, |replica, _| Ok::<_, Error>((replica.snapshot_resume()?, replica.cursor()?))).await?;
+            if self.snapshot(resume, cursor).await? == Read::Whole {
+                return self.catch_up().await;
+            }
+        }
+        Err(Error::Unfit("other processes of this profile never let a snapshot be taken".to_owned()))
     }
 
-    async fn snapshot(&self, resume: Option<SnapshotToken>) -> Result<(), Error> {
+    /// Takes a snapshot, or goes on with one. `cursor` is where the replica was when that was decided: once another
+    /// process of the profile has read on from there, the snapshot would lead back.
+    async fn snapshot(&self, resume: Option<SnapshotToken>, cursor: Cursor) -> Result<Read, Error> {
         let mut asked = resume.clone();
         let mut pages = self.session.snapshot_pages(resume);
         while let Some(page) = pages.next().await {
             let page = page?;
             let before = asked;
             asked = page.resume.clone();
-            let outcome =
-                self.client.replica(Begin::Writing, move |replica, seal| replica.snapshot_page(before.as_ref(), &page, &seal)).await?;
-            match outcome {
+            let take = move |replica: &mut Replica<'_, SqliteTables<'_>>, seal: DeviceSeal<'_>| {
+                if before.is_none() && replica.cursor()? != cursor {
+                    return Ok(SnapshotOutcome::Old { resume: None });
+                }
+                replica.snapshot_page(before.as_ref(), &page, &seal).map_err(Error::from)
+            };
+            match self.client.replica(Begin::Writing, take).await? {
                 SnapshotOutcome::Next { .. } => {}
-                // Done, or another process is further: attaching says what is left.
-                SnapshotOutcome::Complete { .. } | SnapshotOutcome::Old { .. } => return Ok(()),
+                SnapshotOutcome::Complete { .. } => return Ok(Read::Whole),
+                // Another process is further: attaching says what is left.
+                SnapshotOutcome::Old { .. } => return Ok(Read::Again),
             }
         }
-        Ok(())
+        Ok(Read::Again)
     }
 }

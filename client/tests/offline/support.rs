@@ -75,8 +75,12 @@ impl Home {
         let profile = Profile::at(home.profile());
         let _lock = profile.lock().unwrap();
         profile.write_keys(&keys).unwrap();
-        let tokens =
-            Tokens { access_token: "a".into(), access_expires_ts: u64::MAX >> 1, refresh_token: "r".into(), refresh_expires_ts: u64::MAX >> 1 };
+        let tokens = Tokens {
+            access_token: "a".into(),
+            access_expires_ts: u64::MAX >> 1,
+            refresh_token: "r".into(),
+            refresh_expires_ts: u64::MAX >> 1,
+        };
         let store = Store::open_or_create(&profile.replica()).unwrap();
         store
             .transact(Begin::WritingClosed, |tables| {

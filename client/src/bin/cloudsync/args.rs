@@ -142,7 +142,7 @@ pub(crate) struct Record {
 pub(crate) struct Put {
     #[command(flatten)]
     pub(crate) record: Record,
-    /// JSON
+    /// JSON, or - to read it from standard input
     pub(crate) value: String,
     /// Make the edit from the current version, settling a conflict of the record
     #[arg(long, value_enum)]

@@ -26,7 +26,8 @@ enum Done {
 }
 
 pub(crate) async fn put(context: &Context, asked: args::Put) -> Result<(), Failure> {
-    let text = value::minified(&asked.value).map_err(|error| Failure::usage(format!("the value is not JSON: {error}")))?;
+    let typed = if asked.value == "-" { std::io::read_to_string(std::io::stdin()).map_err(Failure::usage)? } else { asked.value };
+    let text = value::minified(&typed).map_err(|error| Failure::usage(format!("the value is not JSON: {error}")))?;
     edit(context, key(&asked.record)?, Content::Value(text.into()), asked.onto).await
 }
 

@@ -1,0 +1,92 @@
+//! Stale edits: parked, shown, settled; equal content settles by itself; the rest of the queue goes on.
+
+#![allow(clippy::indexing_slicing, reason = "a test that finds something else fails there")]
+
+use cloudsync_tests::{CommandLine, NodeProcess, Wire};
+use serde_json::{Value, json};
+
+fn put(cli: &CommandLine, profile: &str, (id, value): (&str, &str), more: &[&str]) -> anyhow::Result<cloudsync_tests::Ran> {
+    cli.run(profile, &[&["put", "goal", id, value, "--json"], more].concat())
+}
+
+fn conflicts(cli: &CommandLine, profile: &str) -> anyhow::Result<Vec<Value>> {
+    cli.run(profile, &["conflicts", "--json"])?.ended(0)?.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_edit_is_parked_and_the_rest_of_the_queue_goes_on() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = NodeProcess::start(folder.path()).await?;
+    let cli = CommandLine::new(&node, Wire::Quic)?;
+    cli.account("ada@example.com", &["a", "b"])?;
+    put(&cli, "a", ("g1", "1"), &["--offline"])?.ended(0)?;
+    put(&cli, "a", ("g2", "2"), &["--offline"])?.ended(0)?;
+    put(&cli, "a", ("g3", "{\"same\":true}"), &["--offline"])?.ended(0)?;
+    put(&cli, "b", ("g1", "\"b\""), &[])?.ended(0)?;
+    put(&cli, "b", ("g3", "{ \"same\": true }"), &[])?.ended(0)?;
+
+    let sync = cli.run("a", &["sync", "--json"])?.ended(5)?;
+    assert_eq!(sync.error_code()?, "conflict");
+    assert_eq!((&sync.last()?["pending"], &sync.last()?["conflicts_new"]), (&json!(0), &json!(1)));
+    let expected = json!({"collection": "goal", "id": "g1", "reason": "stale",
+        "mine": {"version": 0, "deleted": false, "value": 1}, "current": {"version": 1, "deleted": false, "value": "b"}});
+    assert_eq!(conflicts(&cli, "a")?, [expected]);
+    assert_eq!(cli.status("a")?["conflicts"], json!(1));
+    let shown = cli.run("a", &["get", "goal", "g1", "--json"])?.ended(0)?.last()?;
+    assert_eq!((&shown["value"], &shown["conflict"], &shown["version"]), (&json!("b"), &json!(true), &json!(1)));
+    assert_eq!(cli.run("b", &["get", "goal", "g2"])?.ended(0)?.stdout, "2\n", "what was behind it in the queue is there");
+    cli.run("a", &["list"])?.ended(0)?;
+    cli.run("a", &["sync"])?.ended(0)?;
+
+    let refused = put(&cli, "a", ("g1", "3"), &[])?.ended(5)?;
+    assert_eq!((&refused.last()?["acknowledged"], &refused.last()?["conflict"]), (&json!(false), &json!(true)));
+    cli.run("a", &["logout"])?.ended(4)?;
+    assert_eq!(put(&cli, "a", ("g1", "4"), &["--onto", "current"])?.ended(0)?.last()?["version"], json!(2));
+    assert_eq!(conflicts(&cli, "a")?, Vec::<Value>::new());
+    assert_eq!(cli.run("b", &["get", "goal", "g1"])?.ended(0)?.stdout, "4\n");
+    node.terminate().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_is_settled_by_deleting_onto_current_or_by_dropping_it() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = NodeProcess::start(folder.path()).await?;
+    let cli = CommandLine::new(&node, Wire::Wss)?;
+    cli.account("ada@example.com", &["a", "b"])?;
+    for id in ["g1", "g2"] {
+        put(&cli, "a", (id, "1"), &["--offline"])?.ended(0)?;
+        put(&cli, "b", (id, "2"), &[])?.ended(0)?;
+    }
+    cli.run("a", &["sync"])?.ended(5)?;
+    assert_eq!(conflicts(&cli, "a")?.len(), 2);
+    let deleted = cli.run("a", &["delete", "goal", "g1", "--onto", "current", "--json"])?.ended(0)?.last()?;
+    assert_eq!((&deleted["acknowledged"], &deleted["version"]), (&json!(true), &json!(2)));
+    let dropped = cli.run("a", &["conflicts", "drop", "goal", "g2", "--json"])?.ended(0)?.last()?;
+    assert_eq!(dropped["value"], json!(1), "it says what is given up");
+    cli.run("a", &["conflicts", "drop", "goal", "g2"])?.ended(4)?;
+    assert_eq!(conflicts(&cli, "a")?, Vec::<Value>::new());
+    assert_eq!(cli.run("a", &["get", "goal", "g2"])?.ended(0)?.stdout, "2\n");
+    cli.run("a", &["logout"])?.ended(0)?;
+    node.terminate().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_too_large_is_refused_and_blocks_nothing() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = NodeProcess::start(folder.path()).await?;
+    let cli = CommandLine::new(&node, Wire::Quic)?;
+    cli.account("ada@example.com", &["a"])?;
+    // Six bits a letter: no compression gets that below the limit. It must fit an argument, of 128 KiB.
+    let letters: String =
+        (0..110_000).map(|_| char::from(b'0' + rand::random_range(0..64_u8))).map(|c| if c == '\\' { 'z' } else { c }).collect();
+    let refused = put(&cli, "a", ("big", &format!("\"{letters}\"")), &[])?;
+    assert_eq!((refused.code, refused.error_code()?.as_str()), (Some(4), "body_too_large"));
+    assert_eq!(refused.last()?["acknowledged"], json!(false));
+    put(&cli, "a", ("g1", "1"), &[])?.ended(0)?;
+    assert_eq!(conflicts(&cli, "a")?[0]["reason"], json!("body_too_large"));
+    cli.run("a", &["conflicts", "drop", "goal", "big"])?.ended(0)?;
+    node.terminate().await?;
+    Ok(())
+}

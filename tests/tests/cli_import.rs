@@ -1,0 +1,58 @@
+//! The real history of ten years: all of it, once, however often and wherever it is imported.
+
+#![allow(clippy::indexing_slicing, reason = "a test that finds something else fails there")]
+
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use cloudsync_tests::{CommandLine, NodeProcess, Wire};
+use serde_json::json;
+
+const ROWS: u64 = 17_764;
+
+/// The real file. Where it is not, a person may go without; CI may not.
+fn history() -> anyhow::Result<Option<PathBuf>> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/renzo-pomodoro.csv");
+    if file.is_file() {
+        return Ok(Some(file));
+    }
+    ensure!(std::env::var_os("CI").is_none(), "{} is missing, and CI leaves nothing out", file.display());
+    if let Some(log) = std::env::var_os("CLOUDSYNC_SKIP_LOG") {
+        use std::io::Write as _;
+        writeln!(std::fs::File::options().append(true).create(true).open(log)?, "cli_import: the real file is not there")?;
+    }
+    Ok(None)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn importing_twice_and_on_two_devices_pushes_nothing_new_and_leaves_no_conflict() -> anyhow::Result<()> {
+    let Some(file) = history()? else { return Ok(()) };
+    let file = file.to_str().unwrap_or_default();
+    let folder = tempfile::tempdir()?;
+    let node = NodeProcess::start(folder.path()).await?;
+    let cli = CommandLine::new(&node, Wire::Quic)?;
+    cli.account("ada@example.com", &["a", "b", "c"])?;
+    // One device imports while it is offline, and finds out later that the other one had done the same.
+    let queued = cli.run("c", &["import", "--format", "pomodoro", file, "--offline", "--json"])?.ended(0)?.last()?;
+    assert_eq!((&queued["imported"], &queued["acknowledged"]), (&json!(ROWS), &json!(false)));
+    assert_eq!(cli.status("c")?["pending"], json!(ROWS));
+
+    let imported = cli.run("a", &["import", "--format", "pomodoro", file, "--json"])?.ended(0)?.last()?;
+    assert_eq!(imported, json!({"rows": ROWS, "imported": ROWS, "unchanged": 0, "broken": 0, "acknowledged": true}));
+    let head = cli.run("a", &["sync", "--json"])?.ended(0)?.last()?["seq"].clone();
+    for profile in ["a", "b"] {
+        let again = cli.run(profile, &["import", "--format", "pomodoro", file, "--json"])?.ended(0)?.last()?;
+        assert_eq!((&again["imported"], &again["unchanged"]), (&json!(0), &json!(ROWS)), "{profile}");
+    }
+    cli.run("c", &["sync"])?.ended(0)?;
+    for profile in ["a", "b", "c"] {
+        let sync = cli.run(profile, &["sync", "--json"])?.ended(0)?.last()?;
+        assert_eq!((&sync["seq"], &sync["pending"], &sync["conflicts"]), (&head, &json!(0), &json!(0)), "{profile}");
+        let listed = cli.run(profile, &["list", "timer_session", "--json", "--offline"])?.ended(0)?;
+        assert_eq!(listed.stdout.lines().count() as u64, ROWS, "{profile}: the 22 exact repeats are records of their own");
+    }
+    let (a, b) = (cli.run("a", &["list", "--offline", "--json"])?, cli.run("b", &["list", "--offline", "--json"])?);
+    assert!(a.stdout == b.stdout, "both show the same");
+    node.terminate().await?;
+    Ok(())
+}
