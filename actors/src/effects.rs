@@ -9,11 +9,11 @@ use cloudsync_engine::invariants::{self, Violation};
 use cloudsync_engine::log::Commit;
 use cloudsync_engine::session::SessionId;
 use cloudsync_engine::user::{Admission, CommitOutcome, Effect, Event, FanOut, Stop};
-use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame};
+use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, Seq};
 use ractor::ActorRef;
 use tokio::time::Instant;
 
-use crate::metrics::INVARIANTS_BROKEN;
+use crate::metrics::INVARIANT_VIOLATIONS;
 use crate::queue::encode;
 use crate::stored::{self, Call};
 use crate::user::{Asked, Feeds, State, UserMessage};
@@ -23,7 +23,8 @@ const REVOKE_ATTEMPTS: u32 = 8;
 const REVOKE_BACKOFF: Duration = Duration::from_millis(100);
 
 impl State {
-    pub(crate) fn carry_out(&mut self, myself: &ActorRef<UserMessage>, effects: Vec<Effect>) {
+    /// `stable` is the head that the rules had before what led to these effects; none before they owned the log.
+    pub(crate) fn carry_out(&mut self, myself: &ActorRef<UserMessage>, effects: Vec<Effect>, stable: Option<Seq>) {
         let mut pushed = Vec::new();
         for effect in effects {
             match effect {
@@ -34,7 +35,7 @@ impl State {
                 Effect::LookUp { read, records } => self.call(myself, Call::LookUp { read, records }),
                 Effect::Persist(commit) => self.persist(myself, commit),
                 Effect::Opened { session, outcome } => self.opened(session, outcome),
-                Effect::Answer { session, request, frame } => pushed.extend(self.answer(session, request, *frame)),
+                Effect::Answer { session, request, frame } => pushed.extend(self.answer(session, request, *frame, stable)),
                 Effect::Enrolled { call, outcome } => {
                     if let Some(reply) = self.pending.calls.remove(&call) {
                         // Whoever asked may have gone; what was decided stands all the same.
@@ -97,8 +98,8 @@ impl State {
         let _ = reply.send(outcome);
     }
 
-    /// Answers a request, and says when a push that was committed had been admitted.
-    fn answer(&mut self, session: SessionId, request: u32, frame: Frame) -> Option<Instant> {
+    /// Answers a request, and says when a push that was committed now had been admitted.
+    fn answer(&mut self, session: SessionId, request: u32, frame: Frame, stable: Option<Seq>) -> Option<Instant> {
         let (ticket, asked) = self.pending.tickets.remove(&(session, request))?;
         let meters = &self.shared.meters;
         if let Frame::Failure(failure) = frame {
@@ -110,20 +111,25 @@ impl State {
             ticket.refuse(failure);
             return None;
         }
+        let mut committed = None;
         if let Frame::Pushed(pushed) = &frame {
             if let Err(violation) = invariants::told_is_durable(pushed.to, self.durable) {
                 violated(&violation);
                 ticket.refuse(Failure::new(request, ErrorCode::Internal, "withheld by an internal check"));
                 return None;
             }
-            meters.pushed("committed");
+            if stable.is_some_and(|stable| pushed.to > stable) {
+                meters.pushed("committed");
+                committed = Some(ticket.admitted);
+            } else {
+                meters.pushed("repeated");
+            }
         }
-        let admitted = (asked == Asked::Push).then_some(ticket.admitted);
         match asked {
             Asked::Attach => ticket.answer_attached(&frame),
             Asked::Push | Asked::Other => ticket.answer(&frame),
         }
-        admitted
+        committed
     }
 
     fn fan_out(&self, fan_out: FanOut) {
@@ -183,7 +189,7 @@ impl State {
 
 fn violated(violation: &Violation) {
     tracing::error!(%violation, "an invariant is broken: a bug");
-    metrics::counter!(INVARIANTS_BROKEN, "invariant" => format!("{:?}", violation.invariant)).increment(1);
+    metrics::counter!(INVARIANT_VIOLATIONS, "invariant" => format!("{:?}", violation.invariant)).increment(1);
 }
 
 const fn outcome_name(outcome: CommitOutcome) -> &'static str {

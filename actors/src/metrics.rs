@@ -13,7 +13,7 @@ pub const USERS_ACTIVE: &str = "cloudsync_users_active";
 pub const ACTIVATIONS: &str = "cloudsync_activations_total";
 /// User actors that ended by a panic.
 pub const USER_PANICS: &str = "cloudsync_user_panics_total";
-/// Pushes by outcome: `committed`, or the code of the refusal.
+/// Pushes by outcome: `committed`, `repeated` (it had been committed before), or the code of the refusal.
 pub const PUSHES: &str = "cloudsync_pushes_total";
 /// Commits by outcome: `durable`, `fenced`, `unknown`, `full`, `unavailable`.
 pub const COMMITS: &str = "cloudsync_commits_total";
@@ -21,18 +21,39 @@ pub const COMMITS: &str = "cloudsync_commits_total";
 pub const COMMIT_OPERATIONS: &str = "cloudsync_commit_operations";
 /// From the call of the store to its answer.
 pub const COMMIT_SECONDS: &str = "cloudsync_commit_seconds";
-/// From the admitted push to the moment its events stand in the queues of the other sessions.
+/// From the admitted push, if this very push was committed, to the moment its events stand in the queues of the other sessions.
 pub const PUSH_FAN_OUT_SECONDS: &str = "cloudsync_push_fan_out_seconds";
 /// Frames that wait for sockets.
 pub const QUEUE_FRAMES: &str = "cloudsync_queue_frames";
+/// Requests that were admitted and are not answered.
+pub const REQUESTS_UNANSWERED: &str = "cloudsync_requests_unanswered";
 /// Sessions whose queue overflowed.
 pub const LAGGING: &str = "cloudsync_lagging_total";
 /// Records that a push found changed.
 pub const CONFLICTS: &str = "cloudsync_conflicts_total";
-/// Requests refused, by code.
+/// Failures told to clients, by code: of requests, of limits that ended a session, of hellos and account calls.
 pub const REQUESTS_REFUSED: &str = "cloudsync_requests_refused_total";
 /// Invariants of the design found broken, by number. Anything but 0 is a bug.
-pub const INVARIANTS_BROKEN: &str = "cloudsync_invariants_broken_total";
+pub const INVARIANT_VIOLATIONS: &str = "cloudsync_invariant_violations_total";
+
+#[cfg(test)]
+pub(crate) const NAMES: &[&str] = &[
+    SESSIONS,
+    USERS_ACTIVE,
+    ACTIVATIONS,
+    USER_PANICS,
+    PUSHES,
+    COMMITS,
+    COMMIT_OPERATIONS,
+    COMMIT_SECONDS,
+    PUSH_FAN_OUT_SECONDS,
+    QUEUE_FRAMES,
+    REQUESTS_UNANSWERED,
+    LAGGING,
+    CONFLICTS,
+    REQUESTS_REFUSED,
+    INVARIANT_VIOLATIONS,
+];
 
 /// Describes every metric of this crate to the recorder; call once, after installing it.
 pub fn describe() {
@@ -40,16 +61,22 @@ pub fn describe() {
     metrics::describe_gauge!(USERS_ACTIVE, Unit::Count, "users with an actor of their own");
     metrics::describe_counter!(ACTIVATIONS, Unit::Count, "activations of user actors");
     metrics::describe_counter!(USER_PANICS, Unit::Count, "user actors that ended by a panic");
-    metrics::describe_counter!(PUSHES, Unit::Count, "pushes by outcome: committed, or the code of the refusal");
+    metrics::describe_counter!(PUSHES, Unit::Count, "pushes by outcome: committed, repeated, or the code of the refusal");
     metrics::describe_counter!(COMMITS, Unit::Count, "commits by outcome: durable, fenced, unknown, full, unavailable");
     metrics::describe_histogram!(COMMIT_OPERATIONS, Unit::Count, "operations of a commit");
     metrics::describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "from the call of the store to its answer");
     metrics::describe_histogram!(PUSH_FAN_OUT_SECONDS, Unit::Seconds, "from the admitted push to its events in the other sessions' queues");
     metrics::describe_gauge!(QUEUE_FRAMES, Unit::Count, "frames that wait for sockets");
+    metrics::describe_gauge!(REQUESTS_UNANSWERED, Unit::Count, "requests that were admitted and are not answered");
     metrics::describe_counter!(LAGGING, Unit::Count, "sessions whose queue overflowed");
     metrics::describe_counter!(CONFLICTS, Unit::Count, "records that a push found changed");
-    metrics::describe_counter!(REQUESTS_REFUSED, Unit::Count, "requests refused, by code");
-    metrics::describe_counter!(INVARIANTS_BROKEN, Unit::Count, "invariants of the design found broken, by number");
+    metrics::describe_counter!(REQUESTS_REFUSED, Unit::Count, "failures told to clients, by code");
+    metrics::describe_counter!(INVARIANT_VIOLATIONS, Unit::Count, "invariants of the design found broken, by number");
+}
+
+/// Counts a failure that a client is told of; of those before *welcome*, the node does.
+pub fn refused(code: ErrorCode) {
+    metrics::counter!(REQUESTS_REFUSED, "code" => code.name()).increment(1);
 }
 
 /// Handles of the metrics without labels, looked up once.
@@ -62,6 +89,7 @@ pub(crate) struct Meters {
     pub(crate) commit_seconds: Histogram,
     pub(crate) push_fan_out_seconds: Histogram,
     pub(crate) queue_frames: Gauge,
+    pub(crate) requests_unanswered: Gauge,
     pub(crate) lagging: Counter,
     pub(crate) conflicts: Counter,
 }
@@ -77,13 +105,14 @@ impl Meters {
             commit_seconds: metrics::histogram!(COMMIT_SECONDS),
             push_fan_out_seconds: metrics::histogram!(PUSH_FAN_OUT_SECONDS),
             queue_frames: metrics::gauge!(QUEUE_FRAMES),
+            requests_unanswered: metrics::gauge!(REQUESTS_UNANSWERED),
             lagging: metrics::counter!(LAGGING),
             conflicts: metrics::counter!(CONFLICTS),
         }
     }
 
     pub(crate) fn refused(&self, code: ErrorCode) {
-        metrics::counter!(REQUESTS_REFUSED, "code" => code.name()).increment(1);
+        refused(code);
     }
 
     pub(crate) fn pushed(&self, outcome: &'static str) {

@@ -175,6 +175,9 @@ impl Queue {
                 return;
             }
             state.ending = Some(code);
+            if last_frame.is_some() {
+                self.meters.refused(code);
+            }
             state.last_frame = last_frame;
             self.meters.queue_frames.decrement(state.rules.events.len() as f64);
             state.rules.events = EventQueue::default();

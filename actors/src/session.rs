@@ -145,6 +145,12 @@ impl Session {
         self.face.head_at().map_or_else(Instant::now, |at| self.queue.keep_alive(idle_since, at.head, || encode(&at.into())))
     }
 
+    /// A ticket's answer stands in the queue.
+    fn answered(&self) {
+        self.outstanding.remove();
+        self.meters.requests_unanswered.decrement(1.0);
+    }
+
     /// Refuses a request that was not admitted.
     pub(crate) fn turn_away(&self, lane: Lane, failure: Failure) {
         self.meters.refused(failure.code);
@@ -175,6 +181,7 @@ impl Ticket {
     /// Of a request that the session's credit admitted.
     pub(crate) fn new(session: Arc<Session>, request: u32, lane: Lane, room: NodeRoom) -> Self {
         session.outstanding.add();
+        session.meters.requests_unanswered.increment(1.0);
         Self { session, request, admitted: Instant::now(), lane, node_room: Some(room), user_room: None, answered: false }
     }
 
@@ -196,7 +203,7 @@ impl Ticket {
     pub(crate) fn answer_attached(mut self, frame: &Frame) {
         let answer = self.settle(encode(frame), None);
         self.session.queue.answer_attached(answer);
-        self.session.outstanding.remove();
+        self.session.answered();
     }
 
     /// Refuses; the failure's `request` is this one.
@@ -209,7 +216,7 @@ impl Ticket {
     fn send(mut self, frame: Bytes, page: Option<PageSlot>) {
         let answer = self.settle(frame, page);
         self.session.queue.answer(answer);
-        self.session.outstanding.remove();
+        self.session.answered();
     }
 
     fn settle(&mut self, frame: Bytes, page: Option<PageSlot>) -> Answer {
@@ -228,7 +235,7 @@ impl Drop for Ticket {
         self.session.meters.refused(failure.code);
         let answer = self.settle(encode(&failure.into()), None);
         self.session.queue.answer(answer);
-        self.session.outstanding.remove();
+        self.session.answered();
     }
 }
 

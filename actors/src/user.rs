@@ -273,8 +273,9 @@ impl State {
     fn happened(&mut self, myself: &ActorRef<UserMessage>, event: Event) {
         self.face.touch();
         let now_ms = self.shared.clock.now_ms();
+        let stable = self.rules.head().map(|head| head.seq);
         let effects = self.rules.handle(now_ms, event);
-        self.carry_out(myself, effects);
+        self.carry_out(myself, effects, stable);
         if let Some(head_at) = self.rules.head_at() {
             self.face.set_head_at(head_at);
         }

@@ -97,7 +97,10 @@ pub(crate) async fn greet<R: Source, W: Sink>(
                 answer
             }
             Err(failure) if failure.request == 0 => return Err(failure.into()),
-            Err(failure) => failure.into(),
+            Err(failure) => {
+                cloudsync_actors::metrics::refused(failure.code);
+                failure.into()
+            }
         };
         debug!(carrier = carrier.name(), call = name, answer = answer.name(), "account call");
         send(sink, deadline, answer).await?;

@@ -99,6 +99,7 @@ async fn refuse(refusal: Refusal, sink: &mut QuicSink) -> (u32, &'static str) {
         }
         Refusal::Tell(failure) => {
             let code = failure.code;
+            cloudsync_actors::metrics::refused(code);
             debug!(%code, message = failure.message, "connection refused");
             // Whether it arrives or not, the connection is closed with the same code.
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.send(codec::encode(&Frame::from(failure)).into())).await;

@@ -82,6 +82,7 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin + Send>(
             let Failure { code, message, .. } = &failure;
             debug!(%code, message, "connection refused");
             let code = *code;
+            cloudsync_actors::metrics::refused(code);
             let told =
                 tokio::time::timeout(CLOSE_TIMEOUT, sink.send(codec::encode(&cloudsync_protocol::Frame::from(failure)).into())).await;
             (code.name(), matches!(told, Ok(Ok(()))).then(|| close::websocket(code)))

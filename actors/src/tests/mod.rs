@@ -9,5 +9,7 @@ mod endings;
 mod feeds;
 mod gated;
 mod limits;
+mod measures;
+mod recorder;
 mod recovery;
 mod world;
