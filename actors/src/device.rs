@@ -223,10 +223,15 @@ impl State {
             });
             let (shared, user) = (Arc::clone(&self.shared), self.session.identity.user);
             tokio::spawn(async move {
-                let slot = slot.with_room(shared.budgets.page().await);
-                match reads::read(&*shared.store, user, read, &shared.options).await {
-                    Ok(frame) => ticket.answer_page(&frame, slot),
-                    Err(failure) => ticket.refuse(failure),
+                let page = async {
+                    let room = shared.budgets.page().await;
+                    (reads::read(&*shared.store, user, read, &shared.options).await, room)
+                };
+                match tokio::time::timeout(shared.options.page_timeout, page).await {
+                    Ok((Ok(frame), room)) => ticket.answer_page(&frame, slot.with_room(room)),
+                    Ok((Err(failure), _)) => ticket.refuse(failure),
+                    // Others' pages that nobody reads, or a store that hangs: this client need not hold on for them.
+                    Err(_) => ticket.refuse(busy(0, &shared.options, "this node has too many pages to read")),
                 }
             });
         }

@@ -23,8 +23,10 @@ pub struct Options {
     pub keep_alive_interval: Duration,
     /// Bytes of requests that are unanswered on this node; beyond, requests are `busy`.
     pub node_bytes_max: usize,
-    /// Bytes of pages that are read but not yet written, on this node; beyond, page requests wait.
+    /// Bytes of pages that are read but not yet written, on this node; beyond, page requests wait for `page_timeout`.
     pub pages_bytes_max: usize,
+    /// How long a page may take, waiting for room and for the store; then its request is `busy`.
+    pub page_timeout: Duration,
     /// Pages of one session that are in memory: being read, or waiting for the socket.
     pub session_pages_max: usize,
     /// Bytes of pushes of one user that are undecided; beyond, pushes are `busy`.
@@ -44,6 +46,7 @@ impl Default for Options {
             keep_alive_interval: Duration::from_secs(20),
             node_bytes_max: 256 * MIB,
             pages_bytes_max: 256 * MIB,
+            page_timeout: Duration::from_secs(10),
             session_pages_max: 2,
             user_bytes_max: 8 * MIB,
             sessions_max: 100_000,

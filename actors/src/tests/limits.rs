@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloudsync_protocol::frame::{Challenge, GetKeyring, History, Ping, Pull, Snapshot, SnapshotToken};
-use cloudsync_protocol::limits::{PUSH_BYTES_MAX, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
+use cloudsync_protocol::limits::{PAGE_BYTES, PUSH_BYTES_MAX, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
 use cloudsync_protocol::{CollectionName, Cursor, ErrorCode, Frame, Nonce, RecordId, Seq};
 
 use super::gated::Gate;
@@ -122,6 +122,28 @@ async fn two_pages_of_a_session_are_in_memory_and_the_next_is_read_when_one_is_w
     for _ in 0..3 {
         assert!(matches!(within(a.outbound.next()).await.map(|page| decode(&page)), Some(Frame::Page(_))));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_finds_no_room_in_time_is_busy() {
+    let options = Options { pages_bytes_max: PAGE_BYTES, ..Options::default() };
+    let page_timeout = options.page_timeout;
+    let world = World::start(options).await;
+    let (a, b) = (world.enrol(1).await, world.enrol(2).await);
+    let (mut a, mut b) = (world.open(&a).await, world.open(&b).await);
+    a.pull();
+    // Taken, and never written.
+    let held = within(a.outbound.next()).await.unwrap();
+    let (late, begun) = (b.pull(), tokio::time::Instant::now());
+    match b.answer(late).await {
+        Frame::Failure(failure) => assert!(failure.code == ErrorCode::Busy && failure.retry_after_ms.is_some()),
+        other => panic!("not busy: {other:?}"),
+    }
+    assert!(begun.elapsed() >= page_timeout);
+    let waits = b.pull();
+    tokio::time::sleep(page_timeout / 2).await;
+    drop(held);
+    assert!(matches!(b.answer(waits).await, Frame::Page(_)), "room in time");
 }
 
 #[tokio::test(start_paused = true)]
