@@ -127,6 +127,9 @@ fn value(record: &ByteRecord, columns: [usize; 7]) -> Result<String, String> {
     let mut texts = [""; 7];
     for ((text, column), name) in texts.iter_mut().zip(columns).zip(NAMES) {
         let bytes = record.get(column).unwrap_or_default();
+        if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+            return Err(format!("{name} goes over the end of the line: is a quote not closed?"));
+        }
         *text = std::str::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))?.trim();
     }
     let [tags, word_counts, description, done, date, estimate, actual] = texts;
