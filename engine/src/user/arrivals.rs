@@ -128,11 +128,14 @@ impl User {
         let Some(Attaching { peer, attach, .. }) = self.attaching.remove(&read) else { return false };
         let request = attach.request;
         let failure = match (outcome, &self.owned) {
-            (Ok(head), Some(owned)) if self.is_mine(head.as_ref()) => match cursor::judge(attach.cursor, &Extent::from(&owned.head)) {
-                Verdict::Refused(refusal) => refusal.failure(request),
-                // A commit of mine has become durable since: now the cursor is as good as any.
-                Verdict::Fine | Verdict::Depends(_) => self.busy(request),
-            },
+            (Ok(Some(read)), Some(owned)) if self.is_mine(Some(read)) => {
+                // What is in the store and not known here to be durable yet can have been read all the same: pages go past the
+                // owner. And a commit of mine may have become durable since. Either way the cursor is as good as any, soon.
+                match [read, &owned.head].map(|head| cursor::judge(attach.cursor, &Extent::from(head))) {
+                    [Verdict::Refused(refusal), Verdict::Refused(_)] => refusal.failure(request),
+                    [_, _] => self.busy(request),
+                }
+            }
             (Ok(_), _) => {
                 let failure = self.busy(request);
                 self.answer(peer.session, request, Frame::Failure(failure), effects);

@@ -2,7 +2,7 @@
 
 use cloudsync_engine::invariants::Rising;
 use cloudsync_engine::session::{Attachment, Credit, CreditError, EventQueue, Offered, Outgoing, Session, TokenState};
-use cloudsync_engine::user::{Event, Stop};
+use cloudsync_engine::user::{CommitOutcome, Effect, Event, Stop};
 use cloudsync_protocol::limits::{DEVICE_QUEUE_BYTES_MAX, DEVICE_QUEUE_FRAMES_MAX, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
 use cloudsync_protocol::{Cursor, ErrorCode, Frame, Hash, Seq, ShortHash, TimelineId};
 
@@ -114,6 +114,30 @@ fn an_owner_that_was_replaced_does_not_say_rewound() {
     let newer = Cursor { seq: Seq(6), row: desk.store.row(Seq(6)).unwrap(), ..cursor };
     assert_eq!(code(desk.attach(peer(2, 1), newer)), ErrorCode::Busy);
     assert_eq!(desk.stop(), Some(Stop::Fenced));
+}
+
+/// Pages are read past the owner: one may have a row whose commit the owner does not know to be durable yet.
+#[test]
+fn a_cursor_on_a_commit_that_the_owner_does_not_know_durable_yet_is_busy_and_not_rewound() {
+    let (mut desk, cursor) = with_rows();
+    let hash = push(1, 1, NONE, &[create("a"), create("b"), create("c")]).signed.hash();
+    desk.tell_push(peer(1, 1), push(1, 2, hash, &[create("d")]));
+    let commit = loop {
+        match desk.waiting.pop_front().unwrap() {
+            Effect::Persist(commit) => break commit,
+            other => {
+                desk.waiting.push_back(other);
+                desk.run_one();
+            }
+        }
+    };
+    let applied = desk.store.plan_commit((*commit).clone());
+    assert!(desk.store.apply(applied).unwrap());
+    let ahead = Cursor { seq: Seq(6), row: desk.store.row(Seq(6)).unwrap(), ..cursor };
+    assert_eq!(code(desk.attach(peer(2, 1), ahead)), ErrorCode::Busy);
+    desk.say(Event::Persisted { commit: commit.head.commit, outcome: CommitOutcome::Durable });
+    assert!(matches!(desk.attach(peer(2, 1), ahead), Frame::Attached(attached) if attached.head == Seq(6)));
+    assert_eq!(code(desk.attach(peer(2, 1), Cursor { seq: Seq(7), ..ahead })), ErrorCode::StoreRewound);
 }
 
 fn below_floor() -> (Desk, Cursor) {
