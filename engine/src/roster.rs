@@ -156,6 +156,30 @@ pub enum RowError {
     Repeated { seq: Seq, already: Seq },
 }
 
+/// Whether a change's signature is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signatures {
+    Verified,
+    /// It was, when whoever asks stored the row.
+    Known,
+}
+
+/// A statement with its context.
+struct Stated<'a> {
+    signed: &'a Signed,
+    context: &'a [u8],
+    signatures: Signatures,
+}
+
+impl Stated<'_> {
+    fn is_by(&self, key: &PublicKey) -> Result<(), SignatureInvalid> {
+        match self.signatures {
+            Signatures::Verified => verify::statement(key, self.context, self.signed),
+            Signatures::Known => Ok(()),
+        }
+    }
+}
+
 /// The roster of one log, as of its last row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roster {
@@ -177,6 +201,18 @@ impl Roster {
         let mut roster = Self::new(log);
         for row in rows {
             roster.apply(row)?;
+        }
+        Ok(roster)
+    }
+
+    /// From rows that the caller stored after [`apply`](Self::apply) had verified each: everything but the signatures is
+    /// checked again.
+    ///
+    /// Never for rows that came from somebody else since.
+    pub fn restore<'a>(log: LogId, rows: impl IntoIterator<Item = &'a RosterRow>) -> Result<Self, RowError> {
+        let mut roster = Self::new(log);
+        for row in rows {
+            roster.apply_row(row, Signatures::Known)?;
         }
         Ok(roster)
     }
@@ -222,12 +258,17 @@ impl Roster {
 
     /// Verifies a change against the roster as it is; changes nothing.
     pub fn judge(&self, change: &RosterChange) -> Result<Judged, ChangeError> {
+        self.judge_change(change, Signatures::Verified)
+    }
+
+    fn judge_change(&self, change: &RosterChange, signatures: Signatures) -> Result<Judged, ChangeError> {
         let signed = change.signed();
         fits("statement", signed.statement.len(), STATEMENT_BYTES_MAX)?;
+        let stated = Stated { signed, context: change.context(), signatures };
         match change {
-            RosterChange::Identity(_) => self.judge_identity(signed, change.context()),
-            RosterChange::Enrol(_) => self.judge_enrol(signed, change.context()),
-            RosterChange::Revoke(_) => self.judge_revoke(signed, change.context()),
+            RosterChange::Identity(_) => self.judge_identity(&stated),
+            RosterChange::Enrol(_) => self.judge_enrol(&stated),
+            RosterChange::Revoke(_) => self.judge_revoke(&stated),
         }
     }
 
@@ -255,11 +296,15 @@ impl Roster {
 
     /// Verifies and appends a committed row.
     pub fn apply(&mut self, row: &RosterRow) -> Result<(), RowError> {
+        self.apply_row(row, Signatures::Verified)
+    }
+
+    fn apply_row(&mut self, row: &RosterRow, signatures: Signatures) -> Result<(), RowError> {
         let seq = row.seq;
         if seq <= self.last {
             return Err(RowError::Order { seq, last: self.last });
         }
-        match self.judge(&row.change).map_err(|error| RowError::Change { seq, error })? {
+        match self.judge_change(&row.change, signatures).map_err(|error| RowError::Change { seq, error })? {
             Judged::Already(already) => Err(RowError::Repeated { seq, already }),
             judged @ (Judged::Identity(..) | Judged::Enrol(_) | Judged::Revoke(_)) => {
                 self.append(seq, judged);
@@ -268,11 +313,11 @@ impl Roster {
         }
     }
 
-    fn judge_identity(&self, signed: &Signed, context: &[u8]) -> Result<Judged, ChangeError> {
-        let statement: IdentityStatement = codec::decode(&signed.statement)?;
+    fn judge_identity(&self, stated: &Stated<'_>) -> Result<Judged, ChangeError> {
+        let statement: IdentityStatement = codec::decode(&stated.signed.statement)?;
         self.check_common(statement.format, statement.log)?;
         if let Some(identity) = &self.identity {
-            if identity.hash == signed.hash() {
+            if identity.hash == stated.signed.hash() {
                 return Ok(Judged::Already(identity.seq));
             }
             // A second identity comes with rotation: signed by a device that is still enrolled.
@@ -281,15 +326,15 @@ impl Roster {
         if statement.identity_epoch != 1 {
             return Err(ChangeError::IdentityEpoch { stated: statement.identity_epoch, expected: 1 });
         }
-        verify::statement(&statement.signing, context, signed)?;
-        Ok(Judged::Identity(statement, signed.hash()))
+        stated.is_by(&statement.signing)?;
+        Ok(Judged::Identity(statement, stated.signed.hash()))
     }
 
-    fn judge_enrol(&self, signed: &Signed, context: &[u8]) -> Result<Judged, ChangeError> {
-        let statement: EnrolStatement = codec::decode(&signed.statement)?;
+    fn judge_enrol(&self, stated: &Stated<'_>) -> Result<Judged, ChangeError> {
+        let statement: EnrolStatement = codec::decode(&stated.signed.statement)?;
         self.check_common(statement.format, statement.log)?;
         fits("device name", statement.name.len(), DEVICE_NAME_BYTES_MAX)?;
-        self.check_identity(statement.identity_epoch, signed, context)?;
+        self.check_identity(statement.identity_epoch, stated)?;
         match self.standing(statement.device) {
             Standing::Revoked(_) => Err(ChangeError::Revoked(statement.device)),
             Standing::Enrolled(device) if device.signing == statement.signing && device.agreement == statement.agreement => {
@@ -301,10 +346,10 @@ impl Roster {
         }
     }
 
-    fn judge_revoke(&self, signed: &Signed, context: &[u8]) -> Result<Judged, ChangeError> {
-        let statement: RevokeStatement = codec::decode(&signed.statement)?;
+    fn judge_revoke(&self, stated: &Stated<'_>) -> Result<Judged, ChangeError> {
+        let statement: RevokeStatement = codec::decode(&stated.signed.statement)?;
         self.check_common(statement.format, statement.log)?;
-        self.check_identity(statement.identity_epoch, signed, context)?;
+        self.check_identity(statement.identity_epoch, stated)?;
         match self.standing(statement.device) {
             Standing::Unknown => return Err(ChangeError::Unknown(statement.device)),
             Standing::Revoked(Device { revoked: Some(revocation), .. }) => return Ok(Judged::Already(revocation.seq)),
@@ -324,12 +369,12 @@ impl Roster {
         if log == self.log { Ok(()) } else { Err(ChangeError::Log(log)) }
     }
 
-    fn check_identity(&self, stated: u64, signed: &Signed, context: &[u8]) -> Result<(), ChangeError> {
+    fn check_identity(&self, epoch: u64, stated: &Stated<'_>) -> Result<(), ChangeError> {
         let identity = self.identity.as_ref().ok_or(ChangeError::NoIdentity)?;
-        if stated != identity.identity_epoch {
-            return Err(ChangeError::IdentityEpoch { stated, expected: identity.identity_epoch });
+        if epoch != identity.identity_epoch {
+            return Err(ChangeError::IdentityEpoch { stated: epoch, expected: identity.identity_epoch });
         }
-        Ok(verify::statement(&identity.signing, context, signed)?)
+        Ok(stated.is_by(&identity.signing)?)
     }
 }
 

@@ -29,6 +29,20 @@ fn a_device_is_enrolled_between_its_enrol_and_its_revoke() {
 }
 
 #[test]
+fn rows_that_were_verified_when_stored_are_restored_without_their_signatures_and_with_every_other_check() {
+    let mut rows = vec![row(1, identity()), row(2, enrol(1)), row(3, enrol(2)), row(9, revoke(2, 4, 1))];
+    assert_eq!(Roster::restore(LOG, &rows), Roster::from_rows(LOG, &rows));
+    let RosterChange::Enrol(change) = &mut rows[1].change else { panic!() };
+    change.signed.signature.0[3] ^= 1;
+    assert!(Roster::from_rows(LOG, &rows).is_err());
+    let mut restored = Roster::restore(LOG, &rows).unwrap();
+    assert!(restored.apply(&row(10, rows[1].change.clone())).is_err(), "what comes next is verified");
+    rows.swap(1, 2);
+    assert!(matches!(Roster::restore(LOG, &rows), Err(RowError::Order { .. })));
+    assert!(matches!(Roster::restore(LOG, &rows[1..]), Err(RowError::Change { error: ChangeError::NoIdentity, .. })));
+}
+
+#[test]
 fn the_first_row_is_an_identity_that_signs_itself_with_number_one() {
     let roster = Roster::new(LOG);
     assert_eq!(roster.judge(&enrol(1)), Err(ChangeError::NoIdentity));
