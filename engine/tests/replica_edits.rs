@@ -155,11 +155,11 @@ fn a_stale_edit_is_parked_after_catching_up_and_the_rest_goes_on() {
 #[test]
 fn a_refused_edit_is_parked_with_its_code_and_blocks_nothing() {
     let (mut log, mut a, _) = two();
-    log.refuses.insert(key("s1"), ErrorCode::ClockAhead);
+    log.refuses.insert(key("s1"), ErrorCode::RecordsFull);
     let id = put(&mut a, "s1", value("mine"));
     put(&mut a, "s2", value("other"));
     a.drain(&mut log);
-    assert_eq!(fate(&mut a, "s1", id), Fate::Parked(Reason::Refused(ErrorCode::ClockAhead)));
+    assert_eq!(fate(&mut a, "s1", id), Fate::Parked(Reason::Refused(ErrorCode::RecordsFull)));
     assert_eq!(shown(&mut a, "s2"), Some((1, value("other"), Pending::Committed, false)));
 }
 
@@ -289,7 +289,7 @@ fn a_closed_batch_that_commits_after_all_is_recognised_and_later_edits_stand_on_
     let (mut log, mut a, mut b) = two();
     put(&mut a, "s0", value("committed before"));
     a.drain(&mut log);
-    log.refuses.insert(key("s1"), ErrorCode::ClockAhead);
+    log.refuses.insert(key("s1"), ErrorCode::RecordsFull);
     put(&mut a, "s1", value("one"));
     put(&mut a, "s2", value("two"));
     let first = a.outgoing().unwrap();
@@ -300,7 +300,7 @@ fn a_closed_batch_that_commits_after_all_is_recognised_and_later_edits_stand_on_
     put(&mut b, "s3", value("reading on forgets nothing that may matter"));
     b.drain(&mut log);
     a.pull(&log);
-    // Another process had the first batch in hand, and the clock has caught up meanwhile.
+    // Another process had the first batch in hand, and there is room again meanwhile.
     log.refuses.clear();
     log.push(&first).unwrap();
     let moved = log.push(&second).unwrap_err();

@@ -10,8 +10,10 @@ use bytes::Bytes;
 use cloudsync_engine::replica::{
     ApplyError, AttachError, AttachRefusal, Content, NewEdit, Onto, Outcome, SnapshotError, SnapshotOutcome, Start, Stretch, Why, changes,
 };
+use cloudsync_protocol::error::LastPush;
 use cloudsync_protocol::frame::{HeadAt, SnapshotPage, SnapshotToken};
-use cloudsync_protocol::{Batch, Cursor, DeviceSeq, Entry, Operation, Seq, TimelineId};
+use cloudsync_protocol::statement::{self, BatchStatement};
+use cloudsync_protocol::{Batch, Cursor, DeviceSeq, Entry, Operation, Seq, TimelineId, codec};
 
 use support::keys::{Keys, identify_as, key, row, value};
 use support::log::{Device, Log, TIMELINE};
@@ -160,29 +162,57 @@ fn a_batch_given_twice_stops_the_replica() {
     assert_eq!(reader.pull(&log).stopped.map(|stopped| stopped.why), Some(Why::Chain { last: DeviceSeq(1) }));
 }
 
-#[test]
-fn an_envelope_that_does_not_open_stops_the_replica_there() {
-    let (mut log, _, mut reader) = written(&["s1"]);
+/// Signed by its device, but sealed to something that opens to nothing.
+fn sealed_to_nothing(log: &mut Log, record: &str) {
     let mut cheat = Device::new(1);
-    cheat.pull(&log);
-    put(&mut cheat, "s2", value("x"));
-    let mut batch = cheat.outgoing().unwrap();
-    // Signed by its device, but sealed to something that opens to nothing.
-    let Operation::Put(put) = &mut batch.made[0].operation;
-    put.envelope.body = Bytes::from(vec![0; 128]);
-    let envelope = put.envelope.hash();
-    let mut statement: cloudsync_protocol::statement::BatchStatement = cloudsync_protocol::codec::decode(&batch.signed.statement).unwrap();
-    statement.envelopes = vec![envelope];
-    statement.device_seq = DeviceSeq(2);
-    statement.prev_hash = log.last_of(cheat.me.device).hash;
-    let Operation::Put(put) = &mut batch.made[0].operation;
+    cheat.pull(log);
+    put(&mut cheat, record, value("x"));
+    let mut operations = cheat.outgoing().unwrap().operations();
+    let Operation::Put(put) = &mut operations[0];
+    let last = log.last_of(cheat.me.device);
     let mut header = put.envelope.check().unwrap();
-    header.device_seq = DeviceSeq(2);
-    put.envelope.header = cloudsync_protocol::codec::encode(&header).into();
-    statement.envelopes = vec![put.envelope.hash()];
-    let signed = support::keys::signed(&cheat.keys.signing, cloudsync_protocol::statement::CONTEXT_BATCH, &statement);
-    log.append(Batch { first: Seq(5), server_ts: 0, signed, operations: batch.operations() });
-    assert!(matches!(reader.pull(&log).stopped.unwrap().why, Why::Open { key: opened, .. } if opened == key("s2")));
+    header.device_seq = last.device_seq.next();
+    put.envelope.header = codec::encode(&header).into();
+    put.envelope.body = Bytes::from(vec![0; 128]);
+    let statement = BatchStatement {
+        format: statement::FORMAT,
+        log: header.log,
+        device: header.device,
+        device_seq: header.device_seq,
+        prev_hash: last.hash,
+        envelopes: vec![put.envelope.hash()],
+        seen: Vec::new(),
+    };
+    let signed = support::keys::signed(&cheat.keys.signing, statement::CONTEXT_BATCH, &statement);
+    let (first, hash) = (log.head().next(), signed.hash());
+    log.append(Batch { first, server_ts: 0, signed, operations });
+    log.last.insert(header.device, LastPush { device_seq: header.device_seq, hash, seq: first });
+}
+
+#[test]
+fn an_envelope_that_verifies_and_does_not_open_marks_its_record_damaged_and_the_replica_goes_on() {
+    let (mut log, _, mut reader) = written(&["s1"]);
+    sealed_to_nothing(&mut log, "s2");
+    let mut third = Device::new(3);
+    log.change(third.keys.enrol());
+    third.pull(&log);
+    put(&mut third, "s3", value("after it"));
+    third.drain(&mut log);
+    let start = log.head();
+    let by_snapshot = &mut Device::new(2);
+    by_snapshot.snapshot_page(None, &log.snapshot(None, start, 9)).unwrap();
+    let applied = reader.pull(&log);
+    assert_eq!((applied.stopped, applied.cursor.seq), (None, start));
+    for reader in [&mut reader, by_snapshot] {
+        assert_eq!((content(reader, "s2"), content(reader, "s3")), (Some(Content::Damaged), Some(value("after it"))));
+        let listed = reader.replica().list(None, None, 9).unwrap().records;
+        assert_eq!(listed.iter().filter(|shown| shown.content == Content::Damaged).count(), 1);
+        assert_eq!(reader.replica().status().unwrap().damaged, 1);
+    }
+    // It can be written over.
+    put(&mut reader, "s2", value("mended"));
+    reader.drain(&mut log);
+    assert_eq!((content(&mut reader, "s2"), reader.replica().status().unwrap().damaged), (Some(value("mended")), 0));
 }
 
 #[test]
@@ -289,10 +319,13 @@ fn a_snapshot_that_lowers_a_version_is_refused() {
 
 #[test]
 fn a_floor_above_the_cursor_asks_for_a_snapshot_and_a_head_for_a_pull() {
-    let (log, _, mut reader) = written(&["a"]);
-    let start = reader.transact(|replica, _| replica.attached(&log.attached(Seq(2)))).unwrap();
-    assert_eq!(start, Start::Snapshot { resume: None });
+    let (mut log, mut writer, mut reader) = written(&["a"]);
     reader.pull(&log);
+    put(&mut writer, "b", value("b"));
+    writer.drain(&mut log);
+    let attached = |reader: &mut Device, floor| reader.transact(|replica, _| replica.attached(&log.attached(floor))).unwrap();
+    assert_eq!(attached(&mut reader, Seq(5)), Start::Snapshot { resume: None });
+    assert!(matches!(attached(&mut reader, Seq(4)), Start::Pull { to: Seq(5), .. }));
     let head = |head| HeadAt { log: 0, timeline: TIMELINE, head };
     assert_eq!(reader.replica().head_at(&head(Seq(4))).unwrap(), Start::UpToDate);
     assert!(matches!(reader.replica().head_at(&head(Seq(6))).unwrap(), Start::Pull { to: Seq(6), .. }));
@@ -320,9 +353,9 @@ fn a_batch_may_name_one_record_several_times() {
     };
     use cloudsync_engine::replica::Sealer;
     let two = cloudsync_protocol::entry::Put { base: one.base.next(), envelope: writer.keys.seal(&draft).unwrap() };
-    let mut statement: cloudsync_protocol::statement::BatchStatement = cloudsync_protocol::codec::decode(&first.signed.statement).unwrap();
+    let mut statement: BatchStatement = codec::decode(&first.signed.statement).unwrap();
     statement.envelopes.push(two.envelope.hash());
-    let signed = support::keys::signed(&writer.keys.signing, cloudsync_protocol::statement::CONTEXT_BATCH, &statement);
+    let signed = support::keys::signed(&writer.keys.signing, statement::CONTEXT_BATCH, &statement);
     log.append(Batch { first: Seq(4), server_ts: 0, signed, operations: vec![one.into(), two.into()] });
     let applied = reader.pull(&log);
     assert_eq!((applied.stopped, applied.changes.len()), (None, 2));

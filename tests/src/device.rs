@@ -137,7 +137,7 @@ impl SyncDevice {
         let cursor = self.tables_cursor()?;
         let attached = session.attach(cursor).await?;
         let start = self.replica()?.attached(&attached).map_err(wrong)?;
-        self.read_on(session, start).await?;
+        self.read_on(session, start, attached.head).await?;
         Ok(attached.head)
     }
 
@@ -145,10 +145,13 @@ impl SyncDevice {
         self.replica()?.cursor().map_err(wrong)
     }
 
-    async fn read_on(&mut self, session: &Session, start: Start) -> Result<(), Stop> {
+    async fn read_on(&mut self, session: &Session, start: Start, head: Seq) -> Result<(), Stop> {
+        let cursor = self.tables_cursor()?;
         match start {
             Start::UpToDate => Ok(()),
             Start::Pull { from, to } => self.pull(session, from, to).await,
+            // A client would take the state; the ledger is to be told every change.
+            Start::Snapshot { resume: None } if cursor.seq == Seq::ZERO => self.pull(session, cursor, head).await,
             Start::Snapshot { .. } => Err(anyhow!("a snapshot where the log was never cut").into()),
         }
     }
@@ -193,7 +196,7 @@ impl SyncDevice {
             }
             SessionEvent::HeadAt(head) => {
                 let start = self.replica()?.head_at(&head).map_err(wrong)?;
-                return self.read_on(session, start).await;
+                return self.read_on(session, start, head.head).await;
             }
             SessionEvent::Lagging(_) => {
                 self.ledger.lagged += 1;
@@ -282,11 +285,11 @@ impl SyncDevice {
     }
 
     async fn refused(&mut self, online: &Online, batch: &OutboxBatch, failure: &Failure) -> Result<(), Stop> {
-        let mut next = self.replica()?.push_failed(batch.device_seq, failure).map_err(wrong)?;
+        let mut next = self.replica()?.push_failed(batch.device_seq, batch.hash, failure).map_err(wrong)?;
         if let Next::CatchUp { to } = next {
             let from = self.tables_cursor()?;
             self.pull(&online.session, from, to).await?;
-            next = self.replica()?.push_failed(batch.device_seq, failure).map_err(wrong)?;
+            next = self.replica()?.push_failed(batch.device_seq, batch.hash, failure).map_err(wrong)?;
         }
         match next {
             Next::Push if failure.code == ErrorCode::Stale => {

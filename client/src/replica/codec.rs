@@ -15,6 +15,8 @@ use super::StoreError;
 
 const VALUE: i64 = 0;
 const DELETED: i64 = 1;
+/// Of committed records only.
+pub(super) const DAMAGED: i64 = 2;
 
 /// SQLite's error as the tables', with the table's name.
 pub(super) fn failed(table: &'static str) -> impl Fn(rusqlite::Error) -> TablesError {
@@ -81,7 +83,8 @@ impl Columns<'_, '_> {
         match (self.get::<i64>("content")?, self.get::<Option<Vec<u8>>>("value")?) {
             (VALUE, Some(value)) => Ok(Content::Value(value.into())),
             (DELETED, None) => Ok(Content::Deleted),
-            (_, _) => Err(self.wrong("content", "neither a value nor a deletion")),
+            (DAMAGED, None) => Ok(Content::Damaged),
+            (_, _) => Err(self.wrong("content", "neither a value nor a deletion nor damage")),
         }
     }
     pub(super) fn hlc(&self) -> Result<Hlc, TablesError> {
@@ -97,6 +100,7 @@ pub(super) fn content(content: &Content) -> (i64, Option<&[u8]>) {
     match content {
         Content::Value(value) => (VALUE, Some(value)),
         Content::Deleted => (DELETED, None),
+        Content::Damaged => (DAMAGED, None),
     }
 }
 

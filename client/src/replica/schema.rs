@@ -25,13 +25,14 @@ CREATE TABLE records (
     header BLOB NOT NULL, body BLOB NOT NULL, wrap BLOB NOT NULL,
     PRIMARY KEY (collection, record)
 ) STRICT;
+CREATE INDEX records_damaged ON records (content) WHERE content = 2;
 CREATE TABLE roster (seq INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
 CREATE TABLE chains (device BLOB PRIMARY KEY, device_seq INTEGER NOT NULL, hash BLOB) STRICT, WITHOUT ROWID;
 CREATE TABLE edits (
     id INTEGER PRIMARY KEY, last INTEGER NOT NULL,
     collection TEXT NOT NULL, record TEXT NOT NULL,
     content INTEGER NOT NULL, value BLOB,
-    base INTEGER NOT NULL, hlc INTEGER NOT NULL,
+    base INTEGER NOT NULL, parent BLOB NOT NULL, hlc INTEGER NOT NULL,
     state INTEGER NOT NULL, device_seq INTEGER, reason TEXT
 ) STRICT;
 CREATE INDEX edits_by_record ON edits (collection, record, id);

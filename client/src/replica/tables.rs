@@ -121,6 +121,7 @@ fn read_edit(row: &Columns<'_, '_>) -> Result<Edit, TablesError> {
         key: row.key()?,
         content: row.content()?,
         base: Version(row.number("base")?),
+        parent: row.id("parent", Hash::from_slice)?,
         hlc: row.hlc()?,
         state,
     })
@@ -220,6 +221,12 @@ impl Tables for SqliteTables<'_> {
         self.all("records", (sql, params), read_record)
     }
 
+    fn damaged(&self) -> Result<u64, TablesError> {
+        // The number stands in the text, so that the index of those rows is used.
+        let count = self.one("records", ("SELECT count(*) AS number FROM records WHERE content = 2", []), |row| row.number("number"))?;
+        Ok(count.unwrap_or_default())
+    }
+
     fn roster(&self) -> Result<Vec<RosterRow>, TablesError> {
         self.all("roster", ("SELECT * FROM roster ORDER BY seq", []), |row| row.decoded("row"))
     }
@@ -254,7 +261,7 @@ impl Tables for SqliteTables<'_> {
         };
         self.execute(
             "edits",
-            "INSERT OR REPLACE INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT OR REPLACE INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             params![
                 signed(edit.id.0),
                 signed(edit.last.0),
@@ -263,6 +270,7 @@ impl Tables for SqliteTables<'_> {
                 kind,
                 value,
                 signed(edit.base.0),
+                edit.parent.0,
                 signed(edit.hlc.0),
                 state,
                 device_seq,

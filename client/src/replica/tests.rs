@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use cloudsync_engine::replica::{Content, Edit, EditId, EditState, MemoryTables, Reason, Tables, TablesError};
 use cloudsync_protocol::envelope::Hlc;
-use cloudsync_protocol::{CollectionName, DeviceSeq, ErrorCode, RecordId, RecordKey, Version};
+use cloudsync_protocol::{CollectionName, DeviceSeq, ErrorCode, Hash, RecordId, RecordKey, Version};
 use proptest::prelude::*;
 
 use super::*;
@@ -24,7 +24,7 @@ fn key(collection: &str, record: &str) -> RecordKey {
 }
 
 fn edit(id: u64, key: RecordKey, content: Content, state: EditState) -> Edit {
-    Edit { id: EditId(id), last: EditId(id), key, content, base: Version(id), hlc: Hlc(id << 40), state }
+    Edit { id: EditId(id), last: EditId(id), key, content, base: Version(id), parent: Hash([7; 32]), hlc: Hlc(id << 40), state }
 }
 
 fn any_state() -> impl Strategy<Value = EditState> {

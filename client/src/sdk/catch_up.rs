@@ -47,7 +47,6 @@ impl Online {
             };
             match start {
                 Start::UpToDate => return self.client.replica(Begin::Reading, |replica, _| replica.cursor()).await,
-                Start::Pull { from, .. } if from.seq == Seq::ZERO => drop(self.snapshot(None, cursor).await?),
                 Start::Pull { from, to } => match self.read_pages(from, to).await? {
                     Read::Whole => return self.client.replica(Begin::Reading, |replica, _| replica.cursor()).await,
                     Read::Again => {}
@@ -66,7 +65,8 @@ impl Online {
             if cursor.seq >= to {
                 return Ok(());
             }
-            if self.read_pages(cursor, to).await? == Read::BelowFloor {
+            // A replica that has read nothing begins by a snapshot.
+            if cursor.seq == Seq::ZERO || self.read_pages(cursor, to).await? == Read::BelowFloor {
                 self.snapshot(None, cursor).await?;
             }
         }

@@ -48,7 +48,7 @@ impl Client {
     pub(super) async fn roster(&self) -> Result<Roster, Error> {
         let log = self.shared.me.log;
         self.tables(Begin::Reading, move |tables| {
-            Roster::from_rows(log, &tables.roster()?)
+            Roster::restore(log, &tables.roster()?)
                 .map_err(|error| Error::Store(StoreError::Damaged { place: "the roster".into(), why: error.to_string() }))
         })
         .await

@@ -141,7 +141,9 @@ impl From<ApplyError> for Error {
 impl From<SnapshotError> for Error {
     fn from(error: SnapshotError) -> Self {
         match error {
-            SnapshotError::Timeline { .. } | SnapshotError::Behind { .. } => Self::Rewound(error.to_string()),
+            SnapshotError::Timeline { .. } | SnapshotError::Behind { .. } | SnapshotError::OtherRow { .. } => {
+                Self::Rewound(error.to_string())
+            }
             SnapshotError::OtherStart { .. } => Self::Unfit(error.to_string()),
             SnapshotError::Untrusted(untrusted) => Self::Untrusted(untrusted),
             SnapshotError::Tables(error) => error.into(),

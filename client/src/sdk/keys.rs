@@ -25,6 +25,9 @@ impl Sealer for DeviceSeal<'_> {
         let payload = match content {
             Content::Value(value) => Payload::Value(value),
             Content::Deleted => Payload::Tombstone,
+            Content::Damaged => {
+                return Err(SealError::Unfit { code: ErrorCode::Refused, message: "what does not open can't be sealed".to_owned() });
+            }
         };
         let draft = envelope::Draft { log, key, version, parent, device, device_seq, hlc, payload };
         envelope::seal(&self.0.secrets.account, &draft)

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cloudsync_engine::replica::{ClaimOutcome, Next, OutboxBatch, Replica};
-use cloudsync_protocol::{DeviceSeq, Failure};
+use cloudsync_protocol::{DeviceSeq, Failure, Hash};
 
 use super::keys::DeviceSeal;
 use super::{Error, Online, time};
@@ -52,7 +52,7 @@ impl Online {
             // The answer may have closed that very batch.
             return Ok(Pushing::Decided);
         }
-        let device_seq = batch.device_seq;
+        let (device_seq, hash) = (batch.device_seq, batch.hash);
         let next = match self.session.push(batch.signed.clone(), batch.operations()).await {
             Ok(pushed) => {
                 let name = self.client.shared.name.clone();
@@ -68,7 +68,7 @@ impl Online {
                     })
                     .await?
             }
-            Err(connection::Error::Refused(failure)) => self.refused(device_seq, *failure).await?,
+            Err(connection::Error::Refused(failure)) => self.refused((device_seq, hash), *failure).await?,
             Err(error) => return Err(error.into()),
         };
         self.after(next).await
@@ -129,10 +129,10 @@ impl Online {
     }
 
     /// Stores a refusal, after reading as far as it asks for.
-    async fn refused(&mut self, device_seq: DeviceSeq, failure: Failure) -> Result<Next, Error> {
+    async fn refused(&mut self, (device_seq, hash): (DeviceSeq, Hash), failure: Failure) -> Result<Next, Error> {
         for _ in 0..CATCH_UPS_MAX {
             let told = failure.clone();
-            let next = self.client.replica(Begin::Writing, move |replica, _| replica.push_failed(device_seq, &told)).await?;
+            let next = self.client.replica(Begin::Writing, move |replica, _| replica.push_failed(device_seq, hash, &told)).await?;
             match next {
                 Next::CatchUp { to } => self.read_to(to).await?,
                 Next::Push | Next::Claim | Next::ClaimLater | Next::Retry { .. } | Next::EnrolAnew | Next::Stop { .. } => return Ok(next),

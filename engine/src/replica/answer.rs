@@ -4,7 +4,7 @@
 
 use cloudsync_protocol::error::{LastPush, RecordIssue};
 use cloudsync_protocol::frame::Pushed;
-use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, RecordKey, Seq};
+use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, Hash, RecordKey, Seq};
 
 use super::settle::Verdict;
 use super::{BatchState, ClaimError, ClaimOutcome, Made, OutboxBatch, Replica, Tables, TablesError};
@@ -55,6 +55,8 @@ pub enum AnswerError {
 
 /// When nothing was said.
 const RETRY_AFTER_MS: u32 = 1000;
+/// For the server's clock to get on.
+const CLOCK_RETRY_AFTER_MS: u32 = 10_000;
 
 impl<T: Tables> Replica<'_, T> {
     /// The push is durable: its rows are written and its edits end. The cursor stays.
@@ -71,9 +73,10 @@ impl<T: Tables> Replica<'_, T> {
         Ok(Next::Push)
     }
 
-    /// The push of that number was refused.
-    #[allow(clippy::wildcard_enum_match_arm, reason = "codes are open: whatever is not known here stops the push")]
-    pub fn push_failed(&mut self, device_seq: DeviceSeq, failure: &Failure) -> Result<Next, AnswerError> {
+    /// The push of that number and hash was refused. Whatever the answer says, it is of that batch alone, and only while that
+    /// batch is unanswered.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "codes are open: whatever is not known here stops the push and decides nothing")]
+    pub fn push_failed(&mut self, device_seq: DeviceSeq, hash: Hash, failure: &Failure) -> Result<Next, AnswerError> {
         if failure.code == ErrorCode::ClaimFirst {
             return Ok(Next::Claim);
         }
@@ -81,11 +84,20 @@ impl<T: Tables> Replica<'_, T> {
             return Ok(Next::ClaimLater);
         }
         let batch = match self.tables.batch(self.me.device, device_seq)? {
-            Some(batch) if batch.state == BatchState::Open => batch,
+            Some(batch) if batch.state == BatchState::Open && batch.hash == hash => batch,
             Some(_) | None => return Ok(Next::Push),
         };
         match failure.code {
-            ErrorCode::Stale | ErrorCode::Refused => self.refused(&batch, failure),
+            ErrorCode::Stale
+            | ErrorCode::Refused
+            | ErrorCode::BaseUnknown
+            | ErrorCode::HeaderInvalid
+            | ErrorCode::BodyTooLarge
+            | ErrorCode::ClockAhead
+            | ErrorCode::CollectionsFull
+            | ErrorCode::RecordsFull
+            | ErrorCode::PushTooLarge
+            | ErrorCode::StatementInvalid => self.refused(&batch, failure),
             ErrorCode::Settled | ErrorCode::ChainMoved => match failure.last {
                 Some(last) => self.overtaken(&batch, last, failure),
                 None => Ok(stop(failure)),
@@ -98,19 +110,29 @@ impl<T: Tables> Replica<'_, T> {
         }
     }
 
-    /// Parks what is named, or settles it when the record says the same by now; the rest is batched anew.
+    /// Parks what is named, or settles it when the record says the same by now; the rest is batched anew. A refusal that
+    /// names nothing of the batch is of all of it.
     fn refused(&mut self, batch: &OutboxBatch, failure: &Failure) -> Result<Next, AnswerError> {
         let concerned = |key: &RecordKey| failure.records.iter().find(|issue| issue.key == *key);
         let keys = batch.made.iter().map(Made::key).collect::<Result<Vec<_>, _>>()?;
         let named = keys.iter().filter_map(concerned).collect::<Vec<&RecordIssue>>();
-        if named.is_empty() {
-            return Ok(stop(failure));
+        let whole = if named.is_empty() { Some(failure.code) } else { None };
+        // Only its time has not come: the same bytes again, once the server's clock has got there.
+        if whole.into_iter().chain(named.iter().map(|issue| issue.code)).all(|code| code == ErrorCode::ClockAhead) {
+            return Ok(Next::Retry { after_ms: failure.retry_after_ms.unwrap_or(CLOCK_RETRY_AFTER_MS) });
+        }
+        if let Some(code @ (ErrorCode::Stale | ErrorCode::Refused)) = whole {
+            return Ok(Next::Stop { code, message: failure.message.clone() });
         }
         let to = named.iter().map(|issue| issue.current_seq).max().unwrap_or(Seq::ZERO);
         if to > self.tables.marks()?.cursor.seq {
             return Ok(Next::CatchUp { to });
         }
-        self.close(batch, |key| concerned(key).map_or(Verdict::Again, |issue| Verdict::of(issue.code)))?;
+        self.close(batch, |key| match (whole, concerned(key)) {
+            (Some(code), _) => Verdict::of(code),
+            (None, Some(issue)) => Verdict::of(issue.code),
+            (None, None) => Verdict::Again,
+        })?;
         Ok(Next::Push)
     }
 

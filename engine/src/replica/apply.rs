@@ -8,7 +8,7 @@ use cloudsync_protocol::statement::BatchStatement;
 use cloudsync_protocol::{Batch, Cursor, DeviceSeq, Entry, Hash, Operation, Seq, TimelineId};
 
 use super::verify::{self, Verified};
-use super::{BatchState, Change, LastBatch, Made, Opener, OutboxBatch, Record, Replica, Tables, TablesError, Untrusted, Why};
+use super::{BatchState, Change, Content, LastBatch, Made, Opener, OutboxBatch, Record, Replica, Tables, TablesError, Untrusted, Why};
 use crate::roster::Roster;
 
 /// Whole entries of `(from, to]`: a page or an event.
@@ -159,22 +159,26 @@ impl<T: Tables> Replica<'_, T> {
 
     fn read_roster_row(&mut self, roster: &mut Roster, row: &RosterRow) -> Result<Result<Vec<Change>, Why>, TablesError> {
         // A snapshot that was given up brought it already.
-        if self.tables.roster()?.contains(row) {
-            return Ok(Ok(Vec::new()));
+        if !self.tables.roster()?.contains(row) {
+            let mut next = roster.clone();
+            if let Err(error) = next.apply(row) {
+                return Ok(Err(error.into()));
+            }
+            if let Err(why) = verify::of_account(&next, self.me.identity) {
+                return Ok(Err(why));
+            }
+            *roster = next;
+            self.tables.put_roster_row(row)?;
         }
-        let mut next = roster.clone();
-        if let Err(error) = next.apply(row) {
-            return Ok(Err(error.into()));
+        for (device, standing) in roster.devices() {
+            if standing.enrolled == row.seq {
+                // From here on every batch of it is read, so that the first must say that there was none before.
+                self.tables.set_last_batch(device, LastBatch { device_seq: DeviceSeq::default(), hash: Some(Hash::default()) })?;
+            }
+            if let Some(revocation) = standing.revoked.filter(|revocation| revocation.seq == row.seq) {
+                self.settle_revoked(device, revocation.last)?;
+            }
         }
-        if let Err(why) = verify::of_account(&next, self.me.identity) {
-            return Ok(Err(why));
-        }
-        for (device, _) in next.devices().filter(|(_, device)| device.enrolled == row.seq) {
-            // From here on every batch of it is read, so that the first must say that there was none before.
-            self.tables.set_last_batch(device, LastBatch { device_seq: DeviceSeq::default(), hash: Some(Hash::default()) })?;
-        }
-        *roster = next;
-        self.tables.put_roster_row(row)?;
         Ok(Ok(Vec::new()))
     }
 
@@ -240,9 +244,8 @@ pub fn changes(entries: &[Entry], opener: &impl Opener) -> Vec<Change> {
         let Entry::Batch(batch) = entry else { continue };
         for (Operation::Put(put), number) in batch.operations.iter().zip(0..) {
             let Ok(header) = put.envelope.check() else { continue };
-            if let Ok(content) = opener.open(&header, &put.envelope) {
-                changes.push(Change::new(&header, batch.first.plus(number), content));
-            }
+            let content = opener.open(&header, &put.envelope).unwrap_or(Content::Damaged);
+            changes.push(Change::new(&header, batch.first.plus(number), content));
         }
     }
     changes

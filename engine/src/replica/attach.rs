@@ -19,7 +19,7 @@ pub enum Start {
         /// Inclusive.
         to: Seq,
     },
-    /// Take a snapshot, then attach again.
+    /// Take a snapshot, then attach again. A replica that has read nothing always begins so.
     Snapshot {
         /// Where to go on; nothing to begin.
         resume: Option<SnapshotToken>,
@@ -83,7 +83,7 @@ impl<T: Tables> Replica<'_, T> {
         if attached.head <= cursor.seq {
             return Ok(Start::UpToDate);
         }
-        if cursor.seq < attached.floor {
+        if cursor.seq == Seq::ZERO || cursor.seq < attached.floor {
             return Ok(Start::Snapshot { resume: None });
         }
         Ok(Start::Pull { from: cursor, to: attached.head })
@@ -98,6 +98,9 @@ impl<T: Tables> Replica<'_, T> {
         }
         if marks.snapshot.is_some() || head.head <= cursor.seq {
             return Ok(Start::UpToDate);
+        }
+        if cursor.seq == Seq::ZERO {
+            return Ok(Start::Snapshot { resume: None });
         }
         Ok(Start::Pull { from: cursor, to: head.head })
     }

@@ -20,7 +20,7 @@ impl<T: Tables> Replica<'_, T> {
         for (made, number) in batch.made.iter().zip(1..) {
             let record = Record::new(&made.header()?, &made.put().envelope, from.plus(number), made.content.clone());
             clock = clock.max(record.hlc);
-            self.done(&record.key, made.base(), &record)?;
+            self.done(made)?;
             match self.tables.record(&record.key)? {
                 Some(held) if held.seq > record.seq => self.reconcile(&held)?,
                 Some(_) | None => {

@@ -6,7 +6,7 @@
 //! Never: an edit that disappears. It is committed, settled by equal content, dropped by its user, or still here.
 
 use cloudsync_protocol::envelope::Hlc;
-use cloudsync_protocol::{DeviceSeq, ErrorCode, RecordKey, Version};
+use cloudsync_protocol::{DeviceSeq, ErrorCode, Hash, RecordKey, Version};
 
 use super::{Content, Replica, Tables, TablesError};
 
@@ -47,6 +47,9 @@ pub struct Edit {
     pub content: Content,
     /// The version that it was made from; one more than the signed edit's base before it.
     pub base: Version,
+    /// That version's envelope hash; zero for none. Base and parent are fixed by what was shown when the edit was made:
+    /// nothing but an edit onto current, or its own predecessor being committed, changes them.
+    pub parent: Hash,
     /// When it was made.
     pub hlc: Hlc,
     /// How far it is.
@@ -105,30 +108,48 @@ impl<T: Tables> Replica<'_, T> {
         let mut marks = self.tables.marks()?;
         let id = EditId(marks.last_edit.0 + 1);
         marks.last_edit = id;
-        let version = self.tables.record(&new.key)?.map_or(Version::NONE, |record| record.version);
+        let held = self.tables.record(&new.key)?;
+        let (base, parent) = held.map_or_else(Default::default, |record| (record.version, record.hash));
         let mut edit = Edit {
             id,
             last: id,
             key: new.key,
             content: new.content,
-            base: version,
+            base,
+            parent,
             hlc: marks.clock.tick(new.now_ms),
             state: EditState::Waiting,
         };
+        let mut above = None;
         for held in self.tables.edits_of(&edit.key)? {
             match held.state {
                 EditState::Parked(_) if new.onto == Onto::Replica => return Err(EditError::Conflicted { key: edit.key }),
                 EditState::Parked(_) => self.tables.remove_edit(held.id)?,
-                EditState::Signed(_) => edit.base = held.base.next(),
+                EditState::Signed(device_seq) => above = Some((device_seq, held)),
                 EditState::Waiting => {
+                    above = None;
                     edit.id = held.id;
-                    edit.base = held.base;
+                    (edit.base, edit.parent) = (held.base, held.parent);
                 }
             }
+        }
+        if let Some((device_seq, signed)) = above {
+            (edit.base, edit.parent) = (signed.base.next(), self.hash_in_batch(device_seq, &signed.key)?);
         }
         self.tables.put_edit(&edit)?;
         self.tables.set_marks(&marks)?;
         Ok(id)
+    }
+
+    /// The envelope hash of this device's signed edit of that record: known before it is committed.
+    fn hash_in_batch(&self, device_seq: DeviceSeq, key: &RecordKey) -> Result<Hash, TablesError> {
+        let batch = self.tables.batch(self.me.device, device_seq)?;
+        for made in batch.iter().flat_map(|batch| &batch.made) {
+            if made.key()? == *key {
+                return Ok(made.operation.hash());
+            }
+        }
+        Err(TablesError::Damaged { place: format!("batch {device_seq}"), why: format!("the signed edit of {key} is not in it") })
     }
 
     /// What has become of an edit. One that later edits of its record went over counts as done when those are.

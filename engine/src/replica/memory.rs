@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::{CollectionName, DeviceId, DeviceSeq, RecordKey, Seq};
 
-use super::{BatchState, Edit, EditCounts, EditId, EditState, LastBatch, Marks, OutboxBatch, Record, Tables, TablesError};
+use super::{BatchState, Content, Edit, EditCounts, EditId, EditState, LastBatch, Marks, OutboxBatch, Record, Tables, TablesError};
 
 /// A replica's tables in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,6 +50,9 @@ impl Tables for MemoryTables {
     }
     fn records(&self, collection: Option<&CollectionName>, after: Option<&RecordKey>, count: usize) -> Result<Vec<Record>, TablesError> {
         Ok(self.records.values().filter(|record| wanted(&record.key, collection, after)).take(count).cloned().collect())
+    }
+    fn damaged(&self) -> Result<u64, TablesError> {
+        Ok(self.records.values().filter(|record| record.content == Content::Damaged).count() as u64)
     }
 
     fn roster(&self) -> Result<Vec<RosterRow>, TablesError> {

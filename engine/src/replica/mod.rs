@@ -17,6 +17,7 @@ mod enrol;
 mod memory;
 mod outbox;
 mod record;
+mod revoked;
 mod seal;
 mod settle;
 mod snapshot;

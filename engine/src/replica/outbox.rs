@@ -8,6 +8,7 @@ use cloudsync_protocol::statement::{self, BatchStatement, CONTEXT_BATCH, Signed}
 use cloudsync_protocol::{DeviceId, DeviceSeq, Envelope, ErrorCode, Hash, Header, Operation, RecordKey, Seq, Version, codec};
 
 use super::{Content, Draft, Edit, EditId, EditState, Reason, Replica, SealError, Sealer, Tables, TablesError};
+use crate::roster::Standing;
 use crate::verify;
 
 /// What is known of a signed batch.
@@ -95,17 +96,24 @@ pub enum OutgoingError {
     Tables(#[from] TablesError),
 }
 
-/// Bytes of a push frame that are neither operations nor hashes: tags, lengths, statement fields, signature.
-const FRAME_BYTES_FIXED: usize = 512;
+/// Bytes that count and are neither operations nor hashes: lengths, statement fields, signature, each at its longest.
+const FIXED_BYTES: usize = 192;
 /// A hash in a statement, as encoded.
 const HASH_BYTES: usize = Hash::LENGTH + 2;
-const _: () = assert!(FRAME_BYTES_FIXED < PUSH_BYTES_MAX);
+/// Left free below `PUSH_BYTES_MAX`, so that nobody's way of counting makes a signed batch one that can't be pushed.
+const MARGIN_BYTES: usize = 64;
+const _: () = assert!(FIXED_BYTES + MARGIN_BYTES + BODY_BYTES_MAX * 2 < PUSH_BYTES_MAX);
 
 impl<T: Tables> Replica<'_, T> {
-    /// The batch to push now: the unanswered one as it is, else a new one of the waiting edits; nothing when there are none.
+    /// The batch to push now: the unanswered one as it is, else a new one of the waiting edits; nothing when there are none,
+    /// or when this device was revoked.
     pub fn outgoing(&mut self, sealer: &impl Sealer) -> Result<Option<OutboxBatch>, OutgoingError> {
         if let Some(batch) = self.open_batch()? {
             return Ok(Some(batch));
+        }
+        // Revoked: nothing of it is taken any more. Its edits wait for the device that this profile becomes.
+        if let Standing::Revoked(_) = self.roster()?.standing(self.me.device) {
+            return Ok(None);
         }
         let mut marks = self.tables.marks()?;
         let device_seq = marks.highest_signed.next();
@@ -133,7 +141,7 @@ impl<T: Tables> Replica<'_, T> {
 
     fn seal_waiting(&mut self, sealer: &impl Sealer, device_seq: DeviceSeq) -> Result<(Vec<Edit>, Vec<Made>), OutgoingError> {
         let (mut edits, mut made, mut after) = (Vec::new(), Vec::new(), EditId::default());
-        let mut bytes = FRAME_BYTES_FIXED;
+        let mut bytes = FIXED_BYTES + MARGIN_BYTES;
         while made.len() < PUSH_OPERATIONS_MAX {
             let waiting = self.tables.waiting(after, PUSH_OPERATIONS_MAX - made.len())?;
             let Some(last) = waiting.last() else { break };
@@ -154,14 +162,14 @@ impl<T: Tables> Replica<'_, T> {
     /// Seals one edit; one that can't be a record is parked, so that it blocks nothing.
     fn seal_one(&mut self, sealer: &impl Sealer, device_seq: DeviceSeq, edit: &Edit) -> Result<Option<Operation>, OutgoingError> {
         let held = self.tables.record(&edit.key)?;
-        if held.as_ref().map_or(Version::NONE, |record| record.version) != edit.base {
+        if held.map_or_else(Default::default, |record| (record.version, record.hash)) != (edit.base, edit.parent) {
             return Err(OutgoingError::Unsound(format!("the edit of {} is not made from the version held", edit.key)));
         }
         let draft = Draft {
             log: self.me.log,
             key: &edit.key,
             version: edit.base.next(),
-            parent: held.map_or_else(Hash::default, |record| record.hash),
+            parent: edit.parent,
             device: self.me.device,
             device_seq,
             hlc: edit.hlc,

@@ -13,6 +13,9 @@ pub enum Content {
     Value(Bytes),
     /// The record is deleted.
     Deleted,
+    /// A committed version that is who signed it's, and does not open: made with other keys, or by a machine that computed
+    /// wrongly. The envelope is kept; the record's next version replaces it. No edit says this.
+    Damaged,
 }
 
 impl std::fmt::Debug for Content {
@@ -20,6 +23,7 @@ impl std::fmt::Debug for Content {
         match self {
             Self::Value(value) => write!(f, "Value({} B)", value.len()),
             Self::Deleted => f.write_str("Deleted"),
+            Self::Damaged => f.write_str("Damaged"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the replica asks of whoever holds the keys.
 //!
-//! Never: a key. Failing to open is a fact that stops the replica, so an opener must not guess.
+//! Never: a key, or a guess: what an opener says does not open is marked damaged.
 
 use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::{DeviceId, DeviceSeq, Envelope, ErrorCode, Hash, Header, LogId, RecordKey, Signature, Version};
@@ -53,7 +53,7 @@ pub enum OpenError {
     /// It was tampered with, or sealed by somebody who does not have the key.
     #[error("does not open: {0}")]
     Forged(String),
-    /// It needs a key epoch that this device does not have yet: read the keyring, then try again.
+    /// It needs a key epoch that this device does not have.
     #[error("sealed under key epoch {epoch}, which this device does not have")]
     KeyMissing { epoch: u64 },
 }

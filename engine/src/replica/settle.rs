@@ -2,7 +2,7 @@
 //!
 //! Never: a conflict where the content is equal, or an edit sent that was made from a version no longer current.
 
-use cloudsync_protocol::{DeviceSeq, ErrorCode, RecordKey, Version};
+use cloudsync_protocol::{DeviceSeq, ErrorCode, RecordKey};
 
 use super::{BatchState, Edit, EditState, Made, OutboxBatch, Reason, Record, Replica, Tables, TablesError};
 
@@ -17,6 +17,10 @@ pub(super) enum Verdict {
 
 impl Verdict {
     pub(super) fn of(code: ErrorCode) -> Self {
+        if code == ErrorCode::ClockAhead {
+            // Its time comes; the batch was refused for another record's sake.
+            return Self::Again;
+        }
         Self::Park(if code == ErrorCode::Stale { Reason::Stale } else { Reason::Refused(code) })
     }
 }
@@ -27,19 +31,19 @@ impl<T: Tables> Replica<'_, T> {
     pub(super) fn reconcile(&mut self, record: &Record) -> Result<(), TablesError> {
         let edits = self.tables.edits_of(&record.key)?;
         let [edit] = edits.as_slice() else { return Ok(()) };
+        let is_older = (edit.base, edit.parent) != (record.version, record.hash);
         match edit.state {
             EditState::Signed(_) => Ok(()),
-            EditState::Waiting | EditState::Parked(_) if edit.base < record.version && edit.content == record.content => {
-                self.tables.remove_edit(edit.id)
-            }
-            EditState::Waiting if edit.base < record.version => self.park(edit, Reason::Stale),
+            EditState::Waiting | EditState::Parked(_) if is_older && edit.content == record.content => self.tables.remove_edit(edit.id),
+            EditState::Waiting if is_older => self.park(edit, Reason::Stale),
             EditState::Waiting | EditState::Parked(_) => Ok(()),
         }
     }
 
     /// Takes a record's signed edit out of its batch, and makes one edit of it and the one made from it.
     fn take_back(&mut self, made: &Made, device_seq: DeviceSeq, verdict: Verdict) -> Result<(), TablesError> {
-        let key = &made.key()?;
+        let header = made.header()?;
+        let key = &header.key();
         let edits = self.tables.edits_of(key)?;
         let Some(signed) = edits.iter().find(|edit| edit.state == EditState::Signed(device_seq)) else { return Ok(()) };
         let later = edits.iter().find(|edit| edit.id > signed.id);
@@ -49,7 +53,8 @@ impl<T: Tables> Replica<'_, T> {
             && signed.content == record.content
         {
             self.tables.remove_edit(signed.id)?;
-            return later.map_or(Ok(()), |later| self.tables.put_edit(&Edit { base: record.version, ..later.clone() }));
+            return later
+                .map_or(Ok(()), |later| self.tables.put_edit(&Edit { base: record.version, parent: record.hash, ..later.clone() }));
         }
         let merged = later.map_or_else(
             || signed.clone(),
@@ -60,7 +65,7 @@ impl<T: Tables> Replica<'_, T> {
         }
         let state = match verdict {
             // An earlier batch turned out to be committed, so that the edit has another base by now than the one refused.
-            Verdict::Park(_) if signed.base != made.base() => EditState::Waiting,
+            Verdict::Park(_) if (signed.base, signed.parent) != (made.base(), header.parent) => EditState::Waiting,
             Verdict::Again => EditState::Waiting,
             Verdict::Park(reason) => EditState::Parked(reason),
         };
@@ -70,19 +75,25 @@ impl<T: Tables> Replica<'_, T> {
 
     /// After one of this profile's own versions is known committed: the edit that it was is done; one that went on from
     /// the same base (taken back, then edited further) was made from it.
-    pub(super) fn done(&mut self, key: &RecordKey, base: Version, record: &Record) -> Result<(), TablesError> {
-        for edit in self.tables.edits_of(key)? {
-            if edit.base != base {
+    pub(super) fn done(&mut self, made: &Made) -> Result<(), TablesError> {
+        let header = made.header()?;
+        let (base, parent) = (header.version, made.operation.hash());
+        let mut is_under = false;
+        for edit in self.tables.edits_of(&header.key())? {
+            if is_under {
+                // Made from the edit before, perhaps as it was signed again since: the same content is the same base.
+                self.tables.put_edit(&Edit { base, parent, ..edit })?;
+            } else if (edit.base, edit.parent) != (made.base(), header.parent) {
                 continue;
-            }
-            if edit.content == record.content {
+            } else if edit.content == made.content {
                 self.tables.remove_edit(edit.id)?;
+                is_under = true;
             } else {
                 let state = match edit.state {
                     EditState::Signed(device_seq) => EditState::Signed(device_seq),
                     EditState::Waiting | EditState::Parked(_) => EditState::Waiting,
                 };
-                self.tables.put_edit(&Edit { base: record.version, state, ..edit })?;
+                self.tables.put_edit(&Edit { base, parent, state, ..edit })?;
             }
         }
         Ok(())

@@ -2,12 +2,14 @@
 //!
 //! Never: a cursor moved before the last page, a newer row overwritten, or a roster that is not the one read before and more.
 
+use std::cmp::Ordering;
+
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::frame::{SnapshotPage, SnapshotToken};
-use cloudsync_protocol::{Cursor, Seq, TimelineId};
+use cloudsync_protocol::{Cursor, DeviceSeq, Hash, Seq, TimelineId};
 
 use super::verify::{header, of_account};
-use super::{LastBatch, Opener, Record, Replica, SnapshotProgress, Tables, TablesError, Untrusted, Why};
+use super::{Content, LastBatch, Opener, Record, Replica, SnapshotProgress, Tables, TablesError, Untrusted, Why};
 use crate::roster::Roster;
 
 /// What came of a page.
@@ -39,6 +41,9 @@ pub enum SnapshotError {
     /// It is of before what was read: the store lost what it had acknowledged.
     #[error("the snapshot is of {start}, read was to {read}")]
     Behind { start: Seq, read: Seq },
+    /// Another row stands where the replica has read to.
+    #[error("another row stands at {seq} than was read there")]
+    OtherRow { seq: Seq },
     /// The page is of another snapshot than the one that it was asked for.
     #[error("the page is of the snapshot of {found}, asked for was {asked}")]
     OtherStart { found: Seq, asked: Seq },
@@ -83,23 +88,29 @@ impl<T: Tables> Replica<'_, T> {
             }
             Some(_) => {}
         }
-        self.take_roster(asked, page)?;
+        self.take_roster(asked, page, marks.cursor.seq)?;
+        let mut records = Vec::with_capacity(page.rows.len());
         for row in &page.rows {
             let stop = |why| Box::new(Untrusted { seq: row.seq, device: None, device_seq: None, hash: row.envelope.hash(), why });
             let header = header(self.me.log, &row.envelope).map_err(stop)?;
-            let of_device = |why| Box::new(Untrusted { device: Some(header.device), device_seq: Some(header.device_seq), ..*stop(why) });
-            let content = opener.open(&header, &row.envelope).map_err(|error| of_device(Why::Open { key: header.key(), error }))?;
+            let content = opener.open(&header, &row.envelope).unwrap_or(Content::Damaged);
             let record = Record::new(&header, &row.envelope, row.seq, content);
-            if let Some(why) = self.goes_back(&record)? {
-                return Err(of_device(why).into());
+            if let Some(why) = self.goes_back(&record, header.device_seq, (marks.cursor.seq, page.start.seq))? {
+                let of_device = Untrusted { device: Some(header.device), device_seq: Some(header.device_seq), ..*stop(why) };
+                return Err(Box::new(of_device).into());
             }
-            self.write(&record)?;
+            records.push(record);
+        }
+        self.check_keys(asked, page, &records)?;
+        for record in &records {
+            self.write(record)?;
         }
         self.advance(page)
     }
 
-    /// Verifies a page's roster rows on top of those given before; every row that was read before must be among them.
-    fn take_roster(&mut self, asked: Option<&SnapshotToken>, page: &SnapshotPage) -> Result<(), SnapshotError> {
+    /// Verifies a page's roster rows on top of those given before: up to where the log was `read`, they are those that were
+    /// read, no more and no fewer.
+    fn take_roster(&mut self, asked: Option<&SnapshotToken>, page: &SnapshotPage, read: Seq) -> Result<(), SnapshotError> {
         let stop = |row: &RosterRow, why| {
             Box::new(Untrusted { seq: row.seq, device: None, device_seq: None, hash: row.change.signed().hash(), why })
         };
@@ -107,39 +118,95 @@ impl<T: Tables> Replica<'_, T> {
         let given = asked.map_or(Some(Seq::ZERO), |token| token.roster_after);
         let upto = page.resume.as_ref().and_then(|token| token.roster_after);
         let held = self.tables.roster()?;
+        if let Some(other) = page.roster.iter().find(|row| row.seq > page.start.seq || (row.seq <= read && !held.contains(row))) {
+            return Err(stop(other, Why::OtherRow { seq: other.seq }).into());
+        }
         let (before, mut rest): (Vec<_>, Vec<_>) = held.into_iter().partition(|row| given.is_none_or(|given| row.seq <= given));
         rest.retain(|row| upto.is_none_or(|upto| row.seq <= upto) && !page.roster.contains(row));
         if let Some(missing) = rest.first() {
             return Err(stop(missing, Why::OtherRow { seq: missing.seq }).into());
         }
-        let mut roster = Roster::from_rows(self.me.log, &before)
+        let mut roster = Roster::restore(self.me.log, &before)
             .map_err(|error| TablesError::Damaged { place: "the roster".into(), why: error.to_string() })?;
         for row in &page.roster {
             roster.apply(row).map_err(|error| stop(row, error.into()))?;
             of_account(&roster, self.me.identity).map_err(|why| stop(row, why))?;
             self.tables.put_roster_row(row)?;
         }
-        // Rows come without statements: what a device's batch before was is not known from here on, only its number.
-        if !page.roster.is_empty() {
-            for (device, _) in roster.devices() {
+        Ok(())
+    }
+
+    /// A page's rows are in order of key, go on where the page before ended, and leave out no record that was read.
+    fn check_keys(&self, asked: Option<&SnapshotToken>, page: &SnapshotPage, records: &[Record]) -> Result<(), SnapshotError> {
+        let stop = |seq, hash, why| Err(Box::new(Untrusted { seq, device: None, device_seq: None, hash, why }).into());
+        let begin = asked.and_then(|token| token.last.as_ref());
+        let mut end = begin;
+        for record in records {
+            if end.is_some_and(|end| record.key <= *end) {
+                return stop(record.seq, record.hash, Why::Disordered);
+            }
+            end = Some(&record.key);
+        }
+        if let Some(resume) = &page.resume {
+            let goes_on = resume.last.as_ref() == end && (resume.timeline, resume.start) == (page.start.timeline, page.start.seq);
+            if !goes_on {
+                return stop(page.start.seq, Hash::default(), Why::Disordered);
+            }
+        }
+        let mut after = begin.cloned();
+        loop {
+            let held = self.tables.records(None, after.as_ref(), HELD_AT_A_TIME)?;
+            for record in &held {
+                if page.resume.is_some() && end.is_none_or(|end| record.key > *end) {
+                    return Ok(());
+                }
+                let is_given = records.binary_search_by(|given| given.key.cmp(&record.key)).is_ok();
+                if record.seq <= page.start.seq && !is_given {
+                    return stop(record.seq, record.hash, Why::LeftOut { key: record.key.clone(), held: record.version });
+                }
+            }
+            match held.last() {
+                Some(last) if held.len() == HELD_AT_A_TIME => after = Some(last.key.clone()),
+                Some(_) | None => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether a row contradicts what is held: the log was `read` to there, the snapshot is of `start`.
+    fn goes_back(&self, record: &Record, device_seq: DeviceSeq, (read, start): (Seq, Seq)) -> Result<Option<Why>, TablesError> {
+        let held = self.tables.record(&record.key)?;
+        let (seq, version, hash) = held.map_or_else(Default::default, |held| (held.seq, held.version, held.hash));
+        let is_back = match seq.cmp(&record.seq) {
+            Ordering::Less => version >= record.version,
+            Ordering::Equal => false,
+            // Read or acknowledged above where the snapshot begins: it may have been written after the page was read.
+            Ordering::Greater => version <= record.version || seq <= start,
+        };
+        if is_back {
+            return Ok(Some(Why::Version { key: record.key.clone(), version: record.version, held: version }));
+        }
+        if (seq == record.seq && hash != record.hash) || (record.seq <= read && seq < record.seq) {
+            return Ok(Some(Why::OtherRow { seq: record.seq }));
+        }
+        // A device's pushes rise with the log.
+        let last = self.tables.last_batch(record.device)?.map(|last| last.device_seq).unwrap_or_default();
+        Ok(if record.seq > read && device_seq <= last { Some(Why::Chain { last }) } else { None })
+    }
+
+    /// The log was read to there, and not read from there to the snapshot.
+    fn complete(&mut self, read: Seq, start: Seq) -> Result<(), TablesError> {
+        let roster = self.roster()?;
+        for (device, standing) in roster.devices() {
+            if let Some(revocation) = standing.revoked {
+                self.settle_revoked(device, revocation.last)?;
+            }
+            // Rows come without statements: what a device's batch before was is not known from here on, only its number.
+            if start > read {
                 let device_seq = self.tables.last_batch(device)?.map(|last| last.device_seq).unwrap_or_default();
                 self.tables.set_last_batch(device, LastBatch { device_seq, hash: None })?;
             }
         }
         Ok(())
-    }
-
-    /// Whether a row contradicts the one held.
-    fn goes_back(&self, record: &Record) -> Result<Option<Why>, TablesError> {
-        let Some(held) = self.tables.record(&record.key)? else { return Ok(None) };
-        let why = if held.seq == record.seq && held.hash != record.hash {
-            Some(Why::OtherRow { seq: record.seq })
-        } else if held.seq < record.seq && held.version >= record.version {
-            Some(Why::Version { key: record.key.clone(), version: record.version, held: held.version })
-        } else {
-            None
-        };
-        Ok(why)
     }
 
     fn advance(&mut self, page: &SnapshotPage) -> Result<SnapshotOutcome, SnapshotError> {
@@ -150,6 +217,8 @@ impl<T: Tables> Replica<'_, T> {
                 SnapshotOutcome::Next { resume: resume.clone() }
             }
             None => {
+                self.complete(marks.cursor.seq, page.start.seq)?;
+                marks = self.tables.marks()?;
                 marks.snapshot = None;
                 marks.cursor = page.start;
                 SnapshotOutcome::Complete { cursor: page.start }
@@ -161,6 +230,9 @@ impl<T: Tables> Replica<'_, T> {
     }
 }
 
+/// How many held records are compared at a time.
+const HELD_AT_A_TIME: usize = 256;
+
 /// A snapshot must be of the log that was read, and not of before.
 fn check_start(cursor: Cursor, start: Cursor) -> Result<(), SnapshotError> {
     if cursor.seq > Seq::ZERO && cursor.timeline != start.timeline {
@@ -168,6 +240,9 @@ fn check_start(cursor: Cursor, start: Cursor) -> Result<(), SnapshotError> {
     }
     if start.seq < cursor.seq {
         return Err(SnapshotError::Behind { start: start.seq, read: cursor.seq });
+    }
+    if start.seq == cursor.seq && cursor.seq > Seq::ZERO && start.row != cursor.row {
+        return Err(SnapshotError::OtherRow { seq: start.seq });
     }
     Ok(())
 }

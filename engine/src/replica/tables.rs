@@ -95,6 +95,9 @@ pub trait Tables {
     /// In key order: at most `count` with a key after `after`, of one collection or all.
     fn records(&self, collection: Option<&CollectionName>, after: Option<&RecordKey>, count: usize) -> Result<Vec<Record>, TablesError>;
 
+    /// How many records are [`Content::Damaged`](super::Content).
+    fn damaged(&self) -> Result<u64, TablesError>;
+
     /// Every roster row read so far, in order of `seq`.
     fn roster(&self) -> Result<Vec<RosterRow>, TablesError>;
     /// Inserts or replaces the one of that `seq`.

@@ -8,7 +8,7 @@ use std::fmt;
 use cloudsync_protocol::statement::{BatchStatement, PublicKey};
 use cloudsync_protocol::{Batch, DeviceId, DeviceSeq, Entry, Hash, LogId, Operation, RecordKey, Seq, Version, codec};
 
-use super::{LastBatch, Opener, Record, Replica, Tables, TablesError};
+use super::{Content, LastBatch, Opener, Record, Replica, Tables, TablesError};
 use crate::batch::{self, Checked, VerifyError};
 use crate::roster::{Roster, RowError};
 
@@ -36,9 +36,12 @@ pub enum Why {
     /// Another row stands where one was read before.
     #[error("another row stands at {seq} than was read there")]
     OtherRow { seq: Seq },
-    /// The envelope does not open.
-    #[error("{key} {error}")]
-    Open { key: RecordKey, error: super::OpenError },
+    /// A record that was read is not in the snapshot.
+    #[error("{key}, read at version {held}, is left out")]
+    LeftOut { key: RecordKey, held: Version },
+    /// A page whose rows are not in order of key, or that does not go on where it ended.
+    #[error("rows that are not in their order")]
+    Disordered,
 }
 
 /// An entry at which the replica stops.
@@ -93,13 +96,14 @@ pub(super) struct Verified {
 }
 
 impl<T: Tables> Replica<'_, T> {
-    /// The roster as read so far.
+    /// The roster as read so far: each row was verified when it was stored.
     pub(super) fn roster(&self) -> Result<Roster, TablesError> {
-        Roster::from_rows(self.me.log, &self.tables.roster()?)
+        Roster::restore(self.me.log, &self.tables.roster()?)
             .map_err(|error| TablesError::Damaged { place: "the roster".into(), why: error.to_string() })
     }
 
-    /// Everything that there is to check of a batch; nothing is written.
+    /// Everything that there is to check of a batch; nothing is written. What is the device's own and does not open is damaged,
+    /// and stops nobody.
     pub(super) fn verify(&self, roster: &Roster, batch: &Batch, opener: &impl Opener) -> Result<Result<Verified, Why>, TablesError> {
         let checked = match batch::verify(self.me.log, roster, batch) {
             Ok(checked) => checked,
@@ -110,10 +114,8 @@ impl<T: Tables> Replica<'_, T> {
         }
         let mut records = Vec::with_capacity(checked.headers.len());
         for ((Operation::Put(put), header), number) in batch.operations.iter().zip(&checked.headers).zip(0..) {
-            match opener.open(header, &put.envelope) {
-                Ok(content) => records.push(Record::new(header, &put.envelope, batch.first.plus(number), content)),
-                Err(error) => return Ok(Err(Why::Open { key: header.key(), error })),
-            }
+            let content = opener.open(header, &put.envelope).unwrap_or(Content::Damaged);
+            records.push(Record::new(header, &put.envelope, batch.first.plus(number), content));
         }
         let parents = checked.headers.iter().map(|header| header.parent);
         Ok(self.versions_follow(&records, parents)?.map(|()| Verified { checked, records }))
@@ -135,6 +137,10 @@ impl<T: Tables> Replica<'_, T> {
                 return Ok(Err(Why::OtherRow { seq }));
             }
             if seq >= record.seq {
+                // Versions rise with the log: a row said to be later is of a later version.
+                if seq > record.seq && version <= record.version {
+                    return Ok(Err(Why::Version { key: record.key.clone(), version: record.version, held: version }));
+                }
                 continue;
             }
             if record.version != version.next() || parent != hash {

@@ -51,6 +51,8 @@ pub struct Status {
     pub snapshot: Option<SnapshotProgress>,
     /// Edits by state.
     pub edits: EditCounts,
+    /// Records whose committed version does not open.
+    pub damaged: u64,
 }
 
 impl<T: Tables> Replica<'_, T> {
@@ -87,7 +89,7 @@ impl<T: Tables> Replica<'_, T> {
     /// How things stand.
     pub fn status(&self) -> Result<Status, TablesError> {
         let marks = self.tables.marks()?;
-        Ok(Status { cursor: marks.cursor, snapshot: marks.snapshot, edits: self.tables.edit_counts()? })
+        Ok(Status { cursor: marks.cursor, snapshot: marks.snapshot, edits: self.tables.edit_counts()?, damaged: self.tables.damaged()? })
     }
 }
 

@@ -122,6 +122,9 @@ impl Sealer for Keys {
             }
             Content::Value(bytes) => (0, bytes.clone()),
             Content::Deleted => (FLAG_TOMBSTONE, Bytes::new()),
+            Content::Damaged => {
+                return Err(SealError::Unfit { code: ErrorCode::Refused, message: "nothing to seal".into() });
+            }
         };
         let header = Header {
             format: FORMAT,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use cloudsync_engine::replica::{
-    Applied, ApplyError, Me, MemoryTables, Next, OutboxBatch, Outcome, Replica, SnapshotError, SnapshotOutcome, Start, Stretch,
+    Applied, ApplyError, Me, MemoryTables, Next, OutboxBatch, Outcome, Replica, SnapshotError, SnapshotOutcome, Stretch,
 };
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::error::{LastPush, RecordIssue};
@@ -184,14 +184,9 @@ impl Device {
         self.transact(|replica, keys| replica.apply(Stretch { timeline: TIMELINE, from, to, entries }, keys))
     }
 
-    /// Reads the log to its head.
+    /// Reads the log to its head, row by row even from its beginning.
     pub fn pull(&mut self, log: &Log) -> Applied {
-        let start = self.transact(|replica, _| replica.attached(&log.attached(Seq::ZERO))).unwrap();
-        let (from, to) = match start {
-            Start::Pull { from, to } => (from.seq, to),
-            Start::UpToDate => (log.head(), log.head()),
-            Start::Snapshot { .. } => panic!("asked for a snapshot"),
-        };
+        let (from, to) = (self.replica().cursor().unwrap().seq, log.head());
         if from == to {
             let cursor = self.replica().cursor().unwrap();
             return Applied { cursor, changes: Vec::new(), stopped: None };
@@ -230,6 +225,6 @@ impl Device {
     }
 
     pub fn fail(&mut self, batch: &OutboxBatch, failure: &Failure) -> Next {
-        self.transact(|replica, _| replica.push_failed(batch.device_seq, failure)).unwrap()
+        self.transact(|replica, _| replica.push_failed(batch.device_seq, batch.hash, failure)).unwrap()
     }
 }

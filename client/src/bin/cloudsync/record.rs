@@ -21,6 +21,9 @@ pub(crate) struct RecordJson {
     pub(crate) version: u64,
     pub(crate) deleted: bool,
     pub(crate) value: Box<RawValue>,
+    /// The version does not open: it was made with other keys, or wrongly.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) damaged: bool,
     /// It is this device's edit, not committed yet.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) pending: bool,
@@ -48,6 +51,7 @@ impl RecordJson {
             version,
             deleted: *content == Content::Deleted,
             value: value::json(content),
+            damaged: *content == Content::Damaged,
             pending: false,
             conflict: false,
         }
@@ -61,7 +65,7 @@ impl RecordJson {
     pub(crate) const NAMES: [&'static str; 5] = ["collection", "id", "version", "state", "value"];
 
     pub(crate) fn row(&self) -> Vec<String> {
-        let states = [(self.deleted, "deleted"), (self.pending, "pending"), (self.conflict, "conflict")];
+        let states = [(self.deleted, "deleted"), (self.damaged, "damaged"), (self.pending, "pending"), (self.conflict, "conflict")];
         let states: Vec<&str> = states.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect();
         vec![self.collection.clone(), self.id.clone(), self.version.to_string(), states.join(","), self.value.get().to_owned()]
     }

@@ -22,10 +22,10 @@ pub(crate) fn minified(text: &str) -> Result<String, serde_json::Error> {
     Ok(minified)
 }
 
-/// A record's value as JSON: `null` when it is deleted. What another app wrote and is no JSON is shown as hexadecimal.
+/// A record's value as JSON: `null` when it is deleted or does not open. What another app wrote and is no JSON is shown as hexadecimal.
 pub(crate) fn json(content: &Content) -> Box<RawValue> {
     let text = match content {
-        Content::Deleted => "null".to_owned(),
+        Content::Deleted | Content::Damaged => "null".to_owned(),
         Content::Value(bytes) => std::str::from_utf8(bytes)
             .ok()
             .and_then(|text| minified(text).ok())

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use cloudsync_engine::replica::{AnswerError, ClaimOutcome, Next, Outcome, SnapshotOutcome, Start, Stretch};
 use cloudsync_engine::session::SessionId;
 use cloudsync_protocol::frame::{Attach, Claim, Pull, Push, Pushed, Snapshot, SnapshotToken};
-use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, Frame, Seq};
+use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, Frame, Hash, Seq};
 
 use super::network::Network;
 use super::rng::Rng;
@@ -20,7 +20,7 @@ enum Asked {
     Pull,
     Snapshot(Option<SnapshotToken>),
     Claim,
-    Push(DeviceSeq),
+    Push(DeviceSeq, Hash),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Session {
     attached: bool,
     right: Right,
     /// A refused push that waits until the log is read to there.
-    held: Option<(DeviceSeq, Failure, Seq)>,
+    held: Option<((DeviceSeq, Hash), Failure, Seq)>,
     /// The head as far as told.
     head: Seq,
     /// Steps to wait before claiming again.
@@ -78,7 +78,7 @@ impl Client {
         let status = self.device.replica().status().unwrap();
         let asking = |wanted: fn(&Asked) -> bool| session.asked.values().any(wanted);
         let reading = asking(|asked| matches!(asked, Asked::Attach | Asked::Pull | Asked::Snapshot(_)));
-        if !reading && (status.snapshot.is_some() || (status.cursor.seq == Seq::ZERO && rng.chance(30)) || rng.chance(1)) {
+        if !reading && (status.snapshot.is_some() || status.cursor.seq == Seq::ZERO || rng.chance(1)) {
             let resume = self.device.replica().snapshot_resume().unwrap();
             session.ask(Asked::Snapshot(resume.clone()), network, |request| Snapshot { request, log: 0, resume }.into());
         } else if !session.attached && !reading {
@@ -106,7 +106,7 @@ impl Client {
 
     fn push(&mut self, process: usize, network: &mut Network) {
         let Some(session) = self.processes[process].as_mut() else { return };
-        let pushing = session.held.is_some() || session.asked.values().any(|asked| matches!(asked, Asked::Push(_)));
+        let pushing = session.held.is_some() || session.asked.values().any(|asked| matches!(asked, Asked::Push(..)));
         match session.right {
             Right::Unclaimed if session.patience == 0 => {
                 session.right = Right::Asked;
@@ -115,7 +115,7 @@ impl Client {
             Right::Claimed if !pushing => {
                 if let Some(batch) = self.device.outgoing() {
                     let push = |request| Push { request, log: 0, signed: batch.signed.clone(), operations: batch.operations() }.into();
-                    session.ask(Asked::Push(batch.device_seq), network, push);
+                    session.ask(Asked::Push(batch.device_seq, batch.hash), network, push);
                 }
             }
             Right::Unclaimed | Right::Asked | Right::Claimed => {}
@@ -131,7 +131,8 @@ impl Client {
                 session.attached = true;
                 session.head = session.head.max(attached.head);
                 let start = self.device.transact(|replica, _| replica.attached(attached)).unwrap();
-                assert!(!matches!(start, Start::Snapshot { resume: None }), "nothing was cut");
+                let is_new = self.device.replica().cursor().unwrap().seq == Seq::ZERO;
+                assert!(is_new || !matches!(start, Start::Snapshot { resume: None }), "nothing was cut");
             }
             Frame::Page(page) => {
                 session.asked.remove(&page.request);
@@ -198,7 +199,7 @@ impl Client {
     fn fail(&mut self, process: usize, failure: &Failure, rng: &mut Rng) {
         let Some(session) = self.processes[process].as_mut() else { return };
         match session.asked.remove(&failure.request) {
-            Some(Asked::Push(device_seq)) => self.push_failed(process, device_seq, failure, rng),
+            Some(Asked::Push(device_seq, hash)) => self.push_failed(process, (device_seq, hash), failure, rng),
             Some(Asked::Claim) => {
                 session.right = Right::Unclaimed;
                 session.patience = rng.below(8);
@@ -213,8 +214,8 @@ impl Client {
         }
     }
 
-    fn push_failed(&mut self, process: usize, device_seq: DeviceSeq, failure: &Failure, rng: &mut Rng) {
-        let next: Result<Next, AnswerError> = self.device.transact(|replica, _| replica.push_failed(device_seq, failure));
+    fn push_failed(&mut self, process: usize, (device_seq, hash): (DeviceSeq, Hash), failure: &Failure, rng: &mut Rng) {
+        let next: Result<Next, AnswerError> = self.device.transact(|replica, _| replica.push_failed(device_seq, hash, failure));
         let Some(session) = self.processes[process].as_mut() else { return };
         match next.unwrap() {
             Next::Push | Next::Retry { .. } => {}
@@ -225,7 +226,7 @@ impl Client {
             }
             Next::CatchUp { to } => {
                 session.head = session.head.max(to);
-                session.held = Some((device_seq, failure.clone(), to));
+                session.held = Some(((device_seq, hash), failure.clone(), to));
             }
             other @ (Next::EnrolAnew | Next::Stop { .. }) => panic!("{other:?} after {failure:?}"),
         }
@@ -234,8 +235,8 @@ impl Client {
     fn retry_held(&mut self, process: usize, rng: &mut Rng) {
         let cursor = self.device.replica().cursor().unwrap().seq;
         let Some(session) = self.processes[process].as_mut() else { return };
-        if let Some((device_seq, failure, _)) = session.held.take_if(|(_, _, to)| *to <= cursor) {
-            self.push_failed(process, device_seq, &failure, rng);
+        if let Some((batch, failure, _)) = session.held.take_if(|(_, _, to)| *to <= cursor) {
+            self.push_failed(process, batch, &failure, rng);
         }
     }
 }

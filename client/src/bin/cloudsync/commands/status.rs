@@ -28,6 +28,8 @@ struct StatusJson<'a> {
     /// Edits that are not committed yet.
     pending: u64,
     conflicts: u64,
+    /// Records whose version does not open.
+    damaged: u64,
 }
 
 pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
@@ -57,6 +59,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
             seq: status.cursor.seq.0,
             pending,
             conflicts,
+            damaged: status.damaged,
         });
     }
     let online = match online {
@@ -71,6 +74,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
         ("read to", status.cursor.seq.to_string()),
         ("pending", pending.to_string()),
         ("conflicts", conflicts.to_string()),
+        ("damaged", status.damaged.to_string()),
     ];
     output.lines(&rows.map(|(name, value)| format!("{name}\t{value}")))
 }
