@@ -18,7 +18,7 @@ use crate::reads::{self, Read};
 use crate::region::Shared;
 use crate::request::{self, Ask, Request, Sorted};
 use crate::session::{Session, Ticket, busy, going_away};
-use crate::user::UserMessage;
+use crate::user_message::UserMessage;
 
 /// An open session. Clones are the same session; it ends when the last of them is dropped.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use ractor::{ActorRef, MessagingErr};
 
 use crate::region_actor::RegionMessage;
 use crate::session::Face;
-use crate::user::UserMessage;
+use crate::user_message::UserMessage;
 
 /// One user's actor.
 #[derive(Debug, Clone)]

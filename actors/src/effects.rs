@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use crate::metrics::INVARIANT_VIOLATIONS;
 use crate::queue::encode;
 use crate::stored::{self, Call};
-use crate::user::{Asked, Feeds, State, UserMessage};
+use crate::user::{Feeds, State};
+use crate::user_message::{Asked, UserMessage};
 
 /// Attempts to revoke a device's refresh families. They open nothing any more: the roster refuses the device.
 const REVOKE_ATTEMPTS: u32 = 8;

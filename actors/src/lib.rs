@@ -4,6 +4,7 @@
 
 mod device;
 mod directory;
+mod drain;
 mod effects;
 pub mod metrics;
 mod options;
@@ -20,6 +21,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 mod user;
+mod user_message;
 mod wheel;
 
 pub use device::Device;

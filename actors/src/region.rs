@@ -10,7 +10,7 @@ use cloudsync_engine::session::SessionId;
 use cloudsync_engine::verify::HelloProof;
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::statement::{Carrier, RosterChange, Signature};
-use cloudsync_protocol::{DeviceId, ErrorCode, Failure, LogId, Nonce, Seq, UserId};
+use cloudsync_protocol::{DeviceId, Failure, LogId, Nonce, Seq, UserId};
 use cloudsync_storage::Store;
 use ractor::{Actor, ActorRef, ActorStatus};
 use tokio::sync::{oneshot, watch};
@@ -26,7 +26,7 @@ use crate::permits::{Budgets, Outstanding};
 use crate::reads::read_failure;
 use crate::region_actor::{RegionActor, RegionMessage};
 use crate::session::{Identity, Session, busy, going_away};
-use crate::user::UserMessage;
+use crate::user_message::UserMessage;
 use crate::wheel::Wheel;
 
 /// What everything in a region shares.
@@ -187,11 +187,6 @@ impl Region {
     pub async fn roster(&self, user: UserId) -> Result<Vec<RosterRow>, Failure> {
         let roster = self.shared.store.roster(LogId::from(user)).await;
         roster.map_err(|error| read_failure(&error, &self.shared.options))
-    }
-
-    /// Ends every session of a device at once: its log-in was ended elsewhere.
-    pub fn close_device(&self, user: UserId, device: DeviceId, code: ErrorCode) {
-        self.tell(RegionMessage::CloseDevice { log: user.into(), device, code });
     }
 
     /// Whether sessions can be opened: it is not drained, and its actor lives.

@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudsync_engine::session::SessionId;
-use cloudsync_protocol::{DeviceId, ErrorCode, LogId, UserId};
+use cloudsync_protocol::{LogId, UserId};
 use ractor::actor::messages::BoxedState;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::directory::Entry;
+use crate::drain::Drain;
 use crate::recovery::Recovery;
 use crate::region::{Drained, Shared};
 use crate::session::{Face, Identity, Parts, Session};
-use crate::user::{self, Feeds, UserActor, UserMessage};
+use crate::user::{self, Feeds, UserActor};
+use crate::user_message::UserMessage;
 
 /// What the region actor is told.
 #[derive(Debug)]
@@ -30,8 +32,6 @@ pub(crate) enum RegionMessage {
     Route { log: LogId, message: Box<UserMessage> },
     /// A user whose actor ended in trouble gets its next one, for the sessions that wait for events.
     Recover { log: LogId },
-    /// Ends a device's sessions.
-    CloseDevice { log: LogId, device: DeviceId, code: ErrorCode },
     /// Time to look for idle users.
     Sweep,
     /// Ends every user's work, then every session, then this actor.
@@ -68,22 +68,15 @@ enum Stage {
     Active,
 }
 
-/// A drain under way.
-#[derive(Debug)]
-struct Drain {
-    reply: oneshot::Sender<Drained>,
-    users_cut_off: usize,
-}
-
 #[derive(Debug)]
 pub(crate) struct RegionActor;
 
 #[derive(Debug)]
 pub(crate) struct State {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) drain: Option<Drain>,
     logs: HashMap<LogId, Log>,
     actors: HashMap<ActorId, LogId>,
-    drain: Option<Drain>,
 }
 
 impl Actor for RegionActor {
@@ -106,7 +99,6 @@ impl Actor for RegionActor {
             RegionMessage::Leave { log, session } => state.leave(log, session),
             RegionMessage::Route { log, message } => state.route(&myself, log, *message).await,
             RegionMessage::Recover { log } => state.came_due(&myself, log).await,
-            RegionMessage::CloseDevice { log, device, code } => state.close_device(log, device, code),
             RegionMessage::Sweep => state.sweep(),
             RegionMessage::Drain { timeout, reply } => state.start_drain(&myself, timeout, reply),
             RegionMessage::DrainTimeout => state.cut_off(),
@@ -146,6 +138,11 @@ impl State {
             parked: Vec::new(),
             recovery: Recovery::default(),
         })
+    }
+
+    /// Every session of the region.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
+        self.logs.values().flat_map(|log| &log.sessions)
     }
 
     fn join(&mut self, id: SessionId, identity: Identity, token_expires_ts: u64) -> Arc<Session> {
@@ -203,8 +200,7 @@ impl State {
                     let _ = shared.directory.send_direct(log, message);
                 }
                 if let Some(drain) = &self.drain {
-                    let message = if drain.users_cut_off > 0 { UserMessage::CutOff } else { UserMessage::Finish };
-                    let _ = shared.directory.send_direct(log, message);
+                    let _ = shared.directory.send_direct(log, drain.word());
                 }
             }
             Err(error) => {
@@ -265,51 +261,11 @@ impl State {
         }
     }
 
-    fn close_device(&self, log: LogId, device: DeviceId, code: ErrorCode) {
-        let sessions = self.logs.get(&log).map(|entry| entry.sessions.as_slice()).unwrap_or_default();
-        for session in sessions.iter().filter(|session| session.identity.device == device) {
-            session.end(code, "this device's access was ended");
-        }
-    }
-
     fn sweep(&self) {
         let Some(before) = Instant::now().checked_sub(self.shared.options.idle_timeout) else { return };
         for entry in self.shared.directory.idle(before) {
             // One that is stopping already needs no telling.
             let _ = entry.actor.send_message(UserMessage::Passivate);
         }
-    }
-
-    fn start_drain(&mut self, myself: &ActorRef<RegionMessage>, timeout: Duration, reply: oneshot::Sender<Drained>) {
-        self.drain = Some(Drain { reply, users_cut_off: 0 });
-        if self.shared.directory.len() == 0 {
-            return self.end_drain(myself);
-        }
-        for entry in self.shared.directory.all() {
-            // One that is stopping already needs no telling.
-            let _ = entry.actor.send_message(UserMessage::Finish);
-        }
-        myself.send_after(timeout, || RegionMessage::DrainTimeout);
-    }
-
-    /// The drain's time is over: what is not decided is answered *busy*. User actors never wait, so they end at once.
-    fn cut_off(&mut self) {
-        let Some(drain) = &mut self.drain else { return };
-        let late = self.shared.directory.all();
-        drain.users_cut_off = late.len();
-        for entry in late {
-            // One that is stopping already needs no telling.
-            let _ = entry.actor.send_message(UserMessage::CutOff);
-        }
-    }
-
-    /// Every user's work has ended: tells every session to go.
-    fn end_drain(&mut self, myself: &ActorRef<RegionMessage>) {
-        let Some(Drain { reply, users_cut_off }) = self.drain.take() else { return };
-        let sessions = || self.logs.values().flat_map(|log| &log.sessions);
-        sessions().for_each(|session| session.send_away());
-        // Whoever waited may have given up.
-        let _ = reply.send(Drained { sessions: sessions().count(), users_cut_off });
-        myself.stop(None);
     }
 }

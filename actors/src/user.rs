@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use cloudsync_engine::session::{Peer, SessionId};
 use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Event, Options as RulesOptions, User};
-use cloudsync_engine::verify::HelloProof;
-use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{Failure, Seq};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -17,55 +15,7 @@ use tokio::sync::oneshot;
 use crate::region::Shared;
 use crate::request::Ask;
 use crate::session::{Face, Session, Ticket};
-
-/// What a ticket is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// The rules forget it when its session ends.
-    Attach,
-    /// The rules decide it all the same.
-    Push,
-    /// This too.
-    Other,
-}
-
-impl From<&Ask> for Asked {
-    fn from(ask: &Ask) -> Self {
-        match ask {
-            Ask::Attach(_) => Self::Attach,
-            Ask::Push { .. } => Self::Push,
-            Ask::Claim(_) | Ask::ChangeRoster(_) => Self::Other,
-        }
-    }
-}
-
-/// What a user actor is told.
-#[derive(Debug)]
-pub(crate) enum UserMessage {
-    /// Whether a session may begin.
-    Open { session: Arc<Session>, proof: Box<HelloProof>, reply: oneshot::Sender<Result<(), Failure>> },
-    /// A session is over.
-    Leave { session: SessionId },
-    /// A request of a session.
-    Ask { ticket: Ticket, ask: Box<Ask> },
-    /// Changes of the roster by the account itself.
-    ChangeRoster { changes: Vec<RosterChange>, reply: oneshot::Sender<Result<Seq, Failure>> },
-    /// What the store said to an effect of this very actor.
-    Stored(Box<Event>),
-    /// What became of a commit that brings the log to `head`.
-    Persisted { event: Box<Event>, head: Seq },
-    /// The time that the rules named has come.
-    Wake { at_ms: u64 },
-    /// Stop, if there is nothing to do.
-    Passivate,
-    /// Stop, as soon as there is nothing to do.
-    Finish,
-    /// Stop now: everything that is not decided is answered *busy*.
-    CutOff,
-    /// Dies of a panic.
-    #[cfg(test)]
-    Panic,
-}
+use crate::user_message::{Asked, UserMessage};
 
 /// What a user actor begins with.
 #[derive(Debug)]
@@ -180,19 +130,7 @@ impl State {
             // Ended by somebody else than itself.
             Course::Serving | Course::Finishing => Feeds::Interrupted,
         };
-        let for_the_next = |message: &UserMessage| match message {
-            UserMessage::Open { .. } | UserMessage::Ask { .. } | UserMessage::ChangeRoster { .. } => true,
-            UserMessage::Leave { .. }
-            | UserMessage::Stored(_)
-            | UserMessage::Persisted { .. }
-            | UserMessage::Wake { .. }
-            | UserMessage::Passivate
-            | UserMessage::Finish
-            | UserMessage::CutOff => false,
-            #[cfg(test)]
-            UserMessage::Panic => false,
-        };
-        Left { messages: self.left.into_iter().filter(for_the_next).collect(), feeds }
+        Left { messages: self.left.into_iter().filter(UserMessage::is_for_the_next).collect(), feeds }
     }
 
     fn take(&mut self, myself: &ActorRef<UserMessage>, message: UserMessage) {

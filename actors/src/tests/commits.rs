@@ -7,10 +7,11 @@ use cloudsync_storage::memory::{Fault, Faults, MemoryStore, Target};
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 
+use super::client::Client;
 use super::gated::Gate;
-use super::world::{Client, World, until, within};
+use super::world::{World, until, within};
 use crate::Options;
-use crate::user::UserMessage;
+use crate::user_message::UserMessage;
 
 const BODY: usize = cloudsync_protocol::limits::BODY_BYTES_MIN;
 

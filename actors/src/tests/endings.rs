@@ -10,8 +10,9 @@ use cloudsync_storage::Store as _;
 use cloudsync_storage::store::Family;
 use ed25519_dalek::Signer as _;
 
+use super::client::Client;
 use super::gated::Gate;
-use super::world::{Client, Phone, TOKEN_LIFE, World, token, until, within};
+use super::world::{Phone, TOKEN_LIFE, World, token, until, within};
 use crate::Options;
 use crate::region_actor::RegionMessage;
 
@@ -72,7 +73,7 @@ async fn the_last_word_is_there_for_the_writer_when_the_reader_has_let_go() {
     device.close();
     drop(device);
     until(|| world.region.sessions() == 0).await;
-    let word = within(outbound.next()).await.map(|outgoing| super::world::decode(&outgoing));
+    let word = within(outbound.next()).await.map(|outgoing| super::client::decode(&outgoing));
     assert!(matches!(word, Some(Frame::Failure(failure)) if failure.code == ErrorCode::Malformed));
     assert!(within(outbound.next()).await.is_none());
     assert_eq!(outbound.ending(), Some(ErrorCode::Malformed));

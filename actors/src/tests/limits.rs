@@ -6,8 +6,9 @@ use cloudsync_protocol::frame::{Challenge, GetKeyring, History, Ping, Pull, Snap
 use cloudsync_protocol::limits::{PAGE_BYTES, PUSH_BYTES_MAX, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
 use cloudsync_protocol::{CollectionName, Cursor, ErrorCode, Frame, Nonce, RecordId, Seq};
 
+use super::client::decode;
 use super::gated::Gate;
-use super::world::{World, decode, until, within};
+use super::world::{World, until, within};
 use crate::{Lane, Options};
 
 #[tokio::test(start_paused = true)]

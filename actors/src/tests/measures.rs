@@ -34,7 +34,7 @@ async fn a_push_that_was_committed_before_is_counted_as_repeated_and_not_timed()
         assert_eq!(numbers.count("cloudsync_push_fan_out_seconds"), 1);
     }
     // A fresh owner, which knows the push from its head alone.
-    world.region.shared.directory.send(world.log(), crate::user::UserMessage::Passivate);
+    world.region.shared.directory.send(world.log(), crate::user_message::UserMessage::Passivate);
     let mut a = world.pusher(&a.phone).await;
     let request = a.request();
     a.send(Push { request, ..push });

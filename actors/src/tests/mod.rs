@@ -4,6 +4,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names the frame that it expects; every other one fails it")]
 
+mod client;
 mod commits;
 mod endings;
 mod feeds;

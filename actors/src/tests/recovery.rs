@@ -9,11 +9,12 @@ use cloudsync_storage::Store as _;
 use cloudsync_storage::memory::{Faults, MemoryStore, Reach};
 use futures_util::FutureExt as _;
 
+use super::client::Client;
 use super::gated::Gate;
-use super::world::{Client, World, until, within};
+use super::world::{World, until, within};
 use crate::Options;
 use crate::recovery::{WAIT_MAX, WAIT_MIN};
-use crate::user::UserMessage;
+use crate::user_message::UserMessage;
 
 async fn head_at(client: &mut Client) -> Seq {
     match client.event().await {

@@ -6,26 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cloudsync_protocol::entry::{Operation, Put};
-use cloudsync_protocol::envelope::{self, Envelope, Header, Hlc};
 use cloudsync_protocol::error::LastPush;
-use cloudsync_protocol::frame::{Attach, Claim, OWN_LOG, Pull, Push};
 use cloudsync_protocol::statement::{
-    self, BatchStatement, Carrier, EnrolChange, EnrolStatement, IdentityChange, IdentityStatement, PublicKey, RevokeChange,
-    RevokeStatement, RosterChange, Signed, hello_message,
+    self, Carrier, EnrolChange, EnrolStatement, IdentityChange, IdentityStatement, PublicKey, RevokeChange, RevokeStatement, RosterChange,
+    Signed, hello_message,
 };
-use cloudsync_protocol::{
-    CollectionName, Cursor, DeviceId, DeviceSeq, ErrorCode, Failure, Frame, Hash, LogId, Nonce, RecordId, Seq, Signature, UserId, Version,
-    codec,
-};
+use cloudsync_protocol::{DeviceId, DeviceSeq, ErrorCode, Failure, Hash, LogId, Nonce, Seq, Signature, UserId, codec};
 use cloudsync_storage::Store as _;
 use cloudsync_storage::memory::MemoryStore;
 use cloudsync_storage::store::Account;
 use ed25519_dalek::{Signer as _, SigningKey};
 use tokio::time::Instant;
 
+use super::client::Client;
 use super::gated::{Gate, GatedStore};
-use crate::{Access, Clock, Device, Lane, OpenRequest, Options, Outbound, Outgoing, Region, Tokens};
+use crate::{Access, Clock, OpenRequest, Options, Region, Tokens};
 
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -82,7 +77,7 @@ fn public(key: &SigningKey) -> PublicKey {
     PublicKey(key.verifying_key().to_bytes())
 }
 
-fn signed<T: serde::Serialize>(key: &SigningKey, context: &[u8], statement: &T) -> Signed {
+pub(crate) fn signed<T: serde::Serialize>(key: &SigningKey, context: &[u8], statement: &T) -> Signed {
     let statement = Bytes::from(codec::encode(statement));
     let signature = Signature(key.sign(&[context, &statement].concat()).to_bytes());
     Signed { statement, signature }
@@ -212,181 +207,4 @@ pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
         }
     })
     .await;
-}
-
-/// One session as a client has it.
-pub(crate) struct Client {
-    pub(crate) device: Device,
-    pub(crate) outbound: Outbound,
-    pub(crate) phone: Phone,
-    pub(crate) last: LastPush,
-    pub(crate) aside: Vec<Frame>,
-    log: LogId,
-    last_request: u32,
-}
-
-pub(crate) fn decode(outgoing: &Outgoing) -> Frame {
-    codec::decode(&outgoing.frame).unwrap()
-}
-
-impl Client {
-    pub(crate) fn request(&mut self) -> u32 {
-        self.last_request += 1;
-        self.last_request
-    }
-
-    pub(crate) fn send(&self, frame: impl Into<Frame>) {
-        let frame = frame.into();
-        let bytes = codec::encode(&frame).len();
-        self.device.submit(frame, bytes, Lane::Control);
-    }
-
-    /// The next frame; nothing when the session is over.
-    pub(crate) async fn next(&mut self) -> Option<Frame> {
-        within(self.outbound.next()).await.map(|outgoing| decode(&outgoing))
-    }
-
-    /// The answer to a request; events go aside.
-    pub(crate) async fn answer(&mut self, request: u32) -> Frame {
-        if let Some(at) = self.aside.iter().position(|frame| request_of(frame) == Some(request)) {
-            return self.aside.remove(at);
-        }
-        loop {
-            let frame = self.next().await.expect("the session goes on");
-            if request_of(&frame) == Some(request) {
-                return frame;
-            }
-            self.aside.push(frame);
-        }
-    }
-
-    /// The next event, from aside first; answers go aside.
-    pub(crate) async fn event(&mut self) -> Frame {
-        if let Some(at) = self.aside.iter().position(|frame| request_of(frame).is_none()) {
-            return self.aside.remove(at);
-        }
-        loop {
-            let frame = self.next().await.expect("the session goes on");
-            if request_of(&frame).is_none() {
-                return frame;
-            }
-            self.aside.push(frame);
-        }
-    }
-
-    pub(crate) async fn attach(&mut self) -> Seq {
-        let request = self.request();
-        self.send(Attach { request, log: OWN_LOG, cursor: Cursor::default() });
-        match self.answer(request).await {
-            Frame::Attached(attached) => attached.head,
-            other => panic!("not attached: {other:?}"),
-        }
-    }
-
-    pub(crate) async fn claim(&mut self) -> LastPush {
-        let request = self.request();
-        self.send(Claim { request, log: OWN_LOG });
-        match self.answer(request).await {
-            Frame::Claimed(claimed) => {
-                self.last = claimed.last;
-                claimed.last
-            }
-            other => panic!("not claimed: {other:?}"),
-        }
-    }
-
-    /// A push of one record, first version, `body_bytes` long, that follows the last one known.
-    pub(crate) fn batch(&mut self, record: &str, body_bytes: usize) -> Push {
-        self.batch_of(&[record], body_bytes)
-    }
-
-    /// The same of several records.
-    pub(crate) fn batch_of(&mut self, records: &[&str], body_bytes: usize) -> Push {
-        let device_seq = self.last.device_seq.next();
-        let envelopes: Vec<Envelope> = records.iter().map(|record| self.envelope(record, body_bytes)).collect();
-        let statement = BatchStatement {
-            format: statement::FORMAT,
-            log: self.log,
-            device: self.phone.id,
-            device_seq,
-            prev_hash: self.last.hash,
-            envelopes: envelopes.iter().map(Envelope::hash).collect(),
-            seen: Vec::new(),
-        };
-        let signed = signed(&self.phone.key, statement::CONTEXT_BATCH, &statement);
-        let operations = envelopes.into_iter().map(|envelope| Operation::Put(Put { base: Version(0), envelope })).collect();
-        Push { request: self.request(), log: OWN_LOG, signed, operations }
-    }
-
-    fn envelope(&self, record: &str, body_bytes: usize) -> Envelope {
-        let header = Header {
-            format: envelope::FORMAT,
-            suite: envelope::SUITE_AES_256_GCM,
-            log: self.log,
-            collection: CollectionName::new("timer_session").unwrap(),
-            record: RecordId::new(record).unwrap(),
-            version: Version(1),
-            parent: Hash::default(),
-            device: self.phone.id,
-            device_seq: self.last.device_seq.next(),
-            hlc: Hlc::from_ms(START_MS),
-            flags: 0,
-            commitment: Hash::default(),
-        };
-        Envelope {
-            header: codec::encode(&header).into(),
-            body: vec![5; body_bytes].into(),
-            wrap: vec![6; cloudsync_protocol::limits::WRAP_BYTES].into(),
-        }
-    }
-
-    /// Pushes one small record and waits until it is committed.
-    pub(crate) async fn push(&mut self, record: &str) -> Seq {
-        let push = self.batch(record, cloudsync_protocol::limits::BODY_BYTES_MIN);
-        let request = push.request;
-        self.send(push);
-        let frame = self.answer(request).await;
-        self.pushed(&frame)
-    }
-
-    /// Notes a committed push.
-    pub(crate) fn pushed(&mut self, frame: &Frame) -> Seq {
-        match frame {
-            Frame::Pushed(pushed) => {
-                self.last = LastPush { device_seq: pushed.device_seq, hash: pushed.hash, seq: pushed.to };
-                pushed.to
-            }
-            other => panic!("not pushed: {other:?}"),
-        }
-    }
-
-    pub(crate) fn pull(&mut self) -> u32 {
-        let request = self.request();
-        self.send(Pull { request, log: OWN_LOG, from: Cursor::default(), to: Seq(u64::MAX) });
-        request
-    }
-
-    /// The code of a refusal.
-    pub(crate) async fn refusal(&mut self, request: u32) -> ErrorCode {
-        match self.answer(request).await {
-            Frame::Failure(failure) => failure.code,
-            other => panic!("not refused: {other:?}"),
-        }
-    }
-}
-
-fn request_of(frame: &Frame) -> Option<u32> {
-    match frame {
-        Frame::Failure(frame) => Some(frame.request),
-        Frame::Authenticated(frame) => Some(frame.request),
-        Frame::Attached(frame) => Some(frame.request),
-        Frame::Page(frame) => Some(frame.request),
-        Frame::SnapshotPage(frame) => Some(frame.request),
-        Frame::Claimed(frame) => Some(frame.request),
-        Frame::Pushed(frame) => Some(frame.request),
-        Frame::RosterChanged(frame) => Some(frame.request),
-        Frame::Keyring(frame) => Some(frame.request),
-        Frame::Versions(frame) => Some(frame.request),
-        _ => None,
-    }
 }
