@@ -3,6 +3,8 @@
 //!
 //! Never: an answer taken for granted. What the rules refuse, or what a correct node can't have said, is [`Stop::Wrong`].
 
+use std::time::Instant;
+
 use anyhow::{anyhow, bail};
 use bytes::Bytes;
 use cloudsync_client::account;
@@ -250,10 +252,7 @@ impl SyncDevice {
 
     /// Pushes until nothing is left in the queue, reading events meanwhile. `acknowledged` is called for each push.
     pub async fn push_all(&mut self, online: &mut Online, acknowledged: &(impl Fn() + Sync)) -> Result<(), Stop> {
-        loop {
-            let keys = self.person.keys.clone();
-            let Some(batch) = self.replica()?.outgoing(&DeviceSeal(&keys)).map_err(wrong)? else { return Ok(()) };
-            self.ledger.sign(&batch)?;
+        while let Some(batch) = self.next_batch()? {
             self.unanswered = Some(batch.clone());
             match self.answer(online, &batch).await {
                 Ok(pushed) => {
@@ -264,6 +263,32 @@ impl SyncDevice {
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(())
+    }
+
+    /// Seals and signs what waits, unless there is a batch already.
+    pub fn next_batch(&mut self) -> anyhow::Result<Option<OutboxBatch>> {
+        let keys = self.person.keys.clone();
+        let batch = self.replica()?.outgoing(&DeviceSeal(&keys))?;
+        if let Some(batch) = &batch {
+            self.ledger.sign(batch)?;
+        }
+        Ok(batch)
+    }
+
+    /// Pushes that batch, which nothing may stand in the way of: where it ends.
+    pub async fn push(&mut self, online: &Online, batch: &OutboxBatch) -> Result<Seq, Stop> {
+        let pushed = online.session.push(batch.signed.clone(), batch.operations()).await?;
+        self.acknowledged(batch, &pushed)?;
+        Ok(pushed.to)
+    }
+
+    /// Takes in the next event: when it came, and how far the replica is then.
+    pub async fn receive(&mut self, online: &mut Online) -> Result<(Instant, Seq), Stop> {
+        let event = online.events.next().await?;
+        let received = Instant::now();
+        self.take(&online.session, event).await?;
+        Ok((received, self.tables_cursor()?.seq))
     }
 
     async fn answer(&mut self, online: &mut Online, batch: &OutboxBatch) -> Result<Pushed, Error> {

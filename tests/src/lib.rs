@@ -5,6 +5,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for; everything else fails it, by name")]
 
+pub mod bench;
 pub mod command_line;
 pub mod device;
 pub mod ledger;

@@ -271,7 +271,7 @@ struct Pinned {
     provider: Arc<CryptoProvider>,
 }
 
-fn pinned(hash: Hash, alpn: &[u8]) -> anyhow::Result<ClientConfig> {
+pub(crate) fn pinned(hash: Hash, alpn: &[u8]) -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Pinned { hash, provider: Arc::clone(&provider) };
     let mut config = ClientConfig::builder_with_provider(provider)

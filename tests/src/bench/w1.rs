@@ -1,0 +1,208 @@
+//! W1: from a signed push handed to the session until the user's other device has it, durable in between; one at a time.
+//!
+//! Never: a push that overlaps the one before, or what the receiver does with it counted to the way there.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail};
+use cloudsync_protocol::Seq;
+use tokio::sync::mpsc;
+
+use super::disk::fdatasync;
+use super::hop::Echo;
+use super::report::{Ratio, Row, Section};
+use super::stats::{Percentiles, Spread};
+use super::{Effort, WIRES};
+use crate::device::{Begin, Online, key, value};
+use crate::node::Wire;
+use crate::{NodeProcess, Person, Stop, SyncDevice};
+
+const CONTENT_BYTES: usize = 150;
+/// Not counted, at the beginning of each round.
+const WARM_UP: u32 = 50;
+const AIM: f64 = 2.0;
+const SAMPLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One round over one carrier.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    fsync: Percentiles,
+    hop: Percentiles,
+    acknowledged: Percentiles,
+    received: Percentiles,
+    shown: Percentiles,
+}
+
+impl Round {
+    fn ratio(&self) -> f64 {
+        self.received.p50_us / (self.fsync.p50_us + 2.0 * self.hop.p50_us)
+    }
+}
+
+/// When the other device had an event, when it had verified, opened and stored it, and how far it then was.
+struct Arrival {
+    received: Instant,
+    shown: Instant,
+    seq: Seq,
+}
+
+/// A user's two devices over one carrier.
+struct Pair {
+    sender: SyncDevice,
+    online: Online,
+    arrivals: mpsc::Receiver<anyhow::Result<Arrival>>,
+    _receiver: tokio::task::JoinSet<()>,
+    sent: u64,
+}
+
+fn wrong(stop: Stop) -> anyhow::Error {
+    match stop {
+        Stop::Lost(why) | Stop::Unreachable(why) => anyhow!(why),
+        Stop::Wrong(error) => error,
+    }
+}
+
+async fn receive(mut device: SyncDevice, mut online: Online, arrivals: mpsc::Sender<anyhow::Result<Arrival>>) {
+    loop {
+        let arrival = match device.receive(&mut online).await {
+            Ok((received, seq)) => Ok(Arrival { received, shown: Instant::now(), seq }),
+            Err(stop) => Err(wrong(stop)),
+        };
+        let over = arrival.is_err();
+        if arrivals.send(arrival).await.is_err() || over {
+            return;
+        }
+    }
+}
+
+impl Pair {
+    async fn sign_in(node: &NodeProcess, wire: Wire) -> anyhow::Result<Self> {
+        let server = node.server(wire)?;
+        let first = Person::register_at(&server, &format!("w1-{}@example.com", wire.scheme())).await?;
+        let mut receiver = SyncDevice::new(first.log_in_again_at(&server).await?);
+        let mut sender = SyncDevice::new(first);
+        let online = sender.connect(&server, Begin::Hello).await.map_err(wrong)?;
+        sender.catch_up(&online).await.map_err(wrong)?;
+        sender.claim(&online).await.map_err(wrong)?;
+        let receiving = receiver.connect(&server, Begin::Hello).await.map_err(wrong)?;
+        receiver.catch_up(&receiving).await.map_err(wrong)?;
+        let (arrived, arrivals) = mpsc::channel(64);
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(Box::pin(receive(receiver, receiving, arrived)));
+        Ok(Self { sender, online, arrivals, _receiver: tasks, sent: 0 })
+    }
+
+    /// Pushes one new record: how long until acknowledged, received and shown.
+    async fn one(&mut self) -> anyhow::Result<[Duration; 3]> {
+        self.sent += 1;
+        let content = value(&format!("session {}", self.sent), CONTENT_BYTES - "{\"text\":\"\"}".len());
+        self.sender.edit(&key("timer_session", &format!("s{}", self.sent))?, &content, 0)?;
+        let batch = self.sender.next_batch()?.context("an edit without a batch")?;
+        let began = Instant::now();
+        let to = self.sender.push(&self.online, &batch).await.map_err(wrong)?;
+        let acknowledged = began.elapsed();
+        loop {
+            let arrival = self.arrivals.recv().await.context("the other device is gone")??;
+            if arrival.seq >= to {
+                // What this session is told of its own push is not measured, and must not be in the way of the next one.
+                self.sender.follow(&mut self.online, to).await.map_err(wrong)?;
+                return Ok([acknowledged, arrival.received - began, arrival.shown - began]);
+            }
+        }
+    }
+
+    async fn measure(&mut self, samples: u32) -> anyhow::Result<[Percentiles; 3]> {
+        let mut took = [Vec::new(), Vec::new(), Vec::new()];
+        for number in 0..WARM_UP + samples {
+            let one = tokio::time::timeout(SAMPLE_TIMEOUT, self.one()).await.context("a push never arrived")??;
+            if number >= WARM_UP {
+                took.iter_mut().zip(one).for_each(|(samples, sample)| samples.push(sample));
+            }
+        }
+        let [Some(acknowledged), Some(received), Some(shown)] = took.map(Percentiles::of) else { bail!("no samples") };
+        Ok([acknowledged, received, shown])
+    }
+}
+
+/// Measures.
+pub async fn run(effort: &Effort) -> anyhow::Result<Section> {
+    let node = NodeProcess::start(&effort.folder).await?;
+    let echo = Echo::start().await?;
+    let mut carriers = Vec::new();
+    for wire in WIRES {
+        carriers.push((wire, Pair::sign_in(&node, wire).await?, Vec::new()));
+    }
+    for number in 1..=effort.rounds {
+        for (wire, pair, rounds) in &mut carriers {
+            let fsync = fdatasync(&effort.folder, effort.samples)?;
+            let hop = echo.measure(*wire, effort.samples).await?;
+            let [acknowledged, received, shown] = pair.measure(effort.samples).await?;
+            let round = Round { fsync, hop, acknowledged, received, shown };
+            progress(number, *wire, &round);
+            rounds.push(round);
+        }
+    }
+    drop(node.terminate().await?);
+    let carriers: Vec<(Wire, Vec<Round>)> = carriers.into_iter().map(|(wire, _, rounds)| (wire, rounds)).collect();
+    section(&carriers)
+}
+
+#[allow(clippy::print_stderr, reason = "a run takes a while, and shows how it goes")]
+fn progress(number: u32, wire: Wire, round: &Round) {
+    let Round { fsync, hop, acknowledged, received, shown } = round;
+    eprintln!(
+        "W1 round {number} {:>4}: fdatasync {:.0} µs, hop {:.0} µs, acknowledged {:.0} µs, received {:.0} µs (p99 {:.0} µs), shown {:.0} µs, ratio {:.2}",
+        wire.scheme(),
+        fsync.p50_us,
+        hop.p50_us,
+        acknowledged.p50_us,
+        received.p50_us,
+        received.p99_us,
+        shown.p50_us,
+        round.ratio()
+    );
+}
+
+fn section(carriers: &[(Wire, Vec<Round>)]) -> anyhow::Result<Section> {
+    let (mut rows, mut ratios, mut sentences) = (Vec::new(), Vec::new(), Vec::new());
+    let fsync: Vec<Percentiles> = carriers.iter().flat_map(|(_, rounds)| rounds.iter().map(|round| round.fsync)).collect();
+    rows.extend(Row::of("floor: append 4 KiB, `fdatasync`", "", &fsync));
+    for (wire, rounds) in carriers {
+        let name = wire.scheme().to_uppercase();
+        let figures: [(&str, fn(&Round) -> Percentiles); 4] = [
+            ("floor: one bare hop of 200 B", |round| round.hop),
+            ("push → acknowledged, durable", |round| round.acknowledged),
+            ("**push → received by the other device**", |round| round.received),
+            ("push → verified, opened and stored there", |round| round.shown),
+        ];
+        for (what, figure) in figures {
+            rows.extend(Row::of(what, &name, &rounds.iter().map(figure).collect::<Vec<_>>()));
+        }
+        let ratio = Spread::of(rounds.iter().map(Round::ratio)).context("no rounds")?;
+        let met = if ratio.median <= AIM { "meets" } else { "misses" };
+        sentences.push(format!(
+            "Over {name} the median push is received after {:.2} times what the disk and two bare hops take by themselves: it {met} the aim of {AIM}.",
+            ratio.median
+        ));
+        ratios.push(Ratio { what: "received p50 ÷ (`fdatasync` p50 + 2 hops p50)".into(), carrier: name, ratio: ratio.into(), aim: AIM });
+    }
+    sentences.push(
+        "A floor's p50 is measured with the node idle, one operation after the other; p99 has no such floor, it shows checkpoints and \
+         whatever else ran on these cores."
+            .into(),
+    );
+    Ok(Section {
+        id: "W1".into(),
+        title: "durable push → received by the user's other device, at light load".into(),
+        method: format!(
+            "One user, two devices over the same carrier, in one process; `cloudsync-node dev` (release) in another, both on this machine. \
+             A new record of {CONTENT_BYTES} B of content a push, sealed and signed before the clock starts; the next push begins when the \
+             other device has stored the last. *Received*: its connection has decoded the event. Floors are measured in the same round: \
+             the file is in the folder of the node's data, the bare hop is half a round trip to an echo of the same crates in a process of \
+             its own."
+        ),
+        rows,
+        ratios,
+        sentences,
+    })
+}
