@@ -276,11 +276,12 @@ impl SyncDevice {
         Ok(batch)
     }
 
-    /// Pushes that batch, which nothing may stand in the way of: where it ends.
-    pub async fn push(&mut self, online: &Online, batch: &OutboxBatch) -> Result<Seq, Stop> {
+    /// Pushes that batch, which nothing may stand in the way of: when the answer came, and where it ends.
+    pub async fn push(&mut self, online: &Online, batch: &OutboxBatch) -> Result<(Instant, Seq), Stop> {
         let pushed = online.session.push(batch.signed.clone(), batch.operations()).await?;
+        let answered = Instant::now();
         self.acknowledged(batch, &pushed)?;
-        Ok(pushed.to)
+        Ok((answered, pushed.to))
     }
 
     /// Takes in the next event: when it came, and how far the replica is then.

@@ -4,10 +4,13 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it expects and fails on the rest")]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use cloudsync_client::carrier::{Scheme, Trust};
+use cloudsync_client::connection::Server;
 use cloudsync_client::keys::DeviceKeys;
 use cloudsync_client::statement::hello_proof;
 use cloudsync_protocol::frame::{Challenge, Hello};
@@ -70,20 +73,27 @@ impl std::fmt::Debug for RawClient {
 impl RawClient {
     /// Connects; the challenge is still to be read.
     pub async fn connect(node: &TestNode, wire: Wire) -> anyhow::Result<Self> {
-        let address = node.address(wire)?;
+        Self::connect_to(&node.server(wire)?).await
+    }
+
+    /// The same, wherever the node is; its certificate must be pinned.
+    pub async fn connect_to(server: &Server) -> anyhow::Result<Self> {
+        let Trust::Pinned(pin) = server.trust else { bail!("a raw client trusts a pinned certificate only") };
+        let address = SocketAddr::new(server.address.host.parse()?, server.address.port);
+        let wire = server.address.scheme;
         let link = match wire {
-            Wire::Quic => {
-                let crypto = QuicClientConfig::try_from(pinned(node.pin().0, ALPN)?)?;
+            Scheme::Quic => {
+                let crypto = QuicClientConfig::try_from(pinned(pin.0, ALPN)?)?;
                 let endpoint = Endpoint::client((std::net::Ipv4Addr::LOCALHOST, 0).into())?;
                 let config = quinn::ClientConfig::new(Arc::new(crypto));
                 let connection = endpoint.connect_with(config, address, "localhost")?.await?;
                 let (send, receive) = within(connection.accept_bi()).await??;
                 Link::Quic { endpoint, connection, send, receive }
             }
-            Wire::Wss | Wire::Ws => {
+            Scheme::Wss | Scheme::Ws => {
                 let stream = TcpStream::connect(address).await?;
-                let io: Box<dyn Io> = if wire == Wire::Wss {
-                    let config = pinned(node.pin().0, b"http/1.1")?;
+                let io: Box<dyn Io> = if wire == Scheme::Wss {
+                    let config = pinned(pin.0, b"http/1.1")?;
                     Box::new(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, stream).await?)
                 } else {
                     Box::new(stream)

@@ -2,26 +2,34 @@
 //!
 //! Never: a file elsewhere than where the node's data is.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::stats::Percentiles;
+use anyhow::Context as _;
 
 const BLOCK_BYTES: usize = 4096;
 
-/// Appends 4 KiB and syncs, `samples` times.
-pub fn fdatasync(folder: &Path, samples: u32) -> anyhow::Result<Percentiles> {
-    let path = folder.join("fdatasync");
-    let mut file = std::fs::File::options().create(true).append(true).open(&path)?;
-    let block = [0x5a; BLOCK_BYTES];
-    let mut took: Vec<Duration> = Vec::new();
-    for _ in 0..samples {
-        let began = Instant::now();
-        file.write_all(&block)?;
-        file.sync_data()?;
-        took.push(began.elapsed());
+/// A file that grows.
+#[derive(Debug)]
+pub struct Fdatasync {
+    file: File,
+}
+
+impl Fdatasync {
+    /// In that folder.
+    pub fn new(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join("fdatasync");
+        let file = File::options().create(true).append(true).open(&path).with_context(|| path.display().to_string())?;
+        Ok(Self { file })
     }
-    std::fs::remove_file(&path)?;
-    Percentiles::of(took).ok_or_else(|| anyhow::anyhow!("no samples"))
+
+    /// Appends 4 KiB and syncs, once.
+    pub fn one(&mut self) -> anyhow::Result<Duration> {
+        let began = Instant::now();
+        self.file.write_all(&[0x5a; BLOCK_BYTES])?;
+        self.file.sync_data()?;
+        Ok(began.elapsed())
+    }
 }

@@ -13,6 +13,7 @@ use cloudsync_protocol::Hash;
 use cloudsync_protocol::limits::ALPN;
 use futures_util::{SinkExt as _, StreamExt as _};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{RecvStream, SendStream};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -20,16 +21,19 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::stats::Percentiles;
 use crate::node::Wire;
 use crate::raw::pinned;
 
 /// The argument by which the bench runs itself as the echo.
 pub const ECHO_ARGUMENT: &str = "echo";
 const FRAME_BYTES: usize = 200;
+/// It waits while others are measured.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const LENGTH_BYTES: usize = 4;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,51 +109,72 @@ impl Echo {
         Ok(Self { _child: child, listening: serde_json::from_str(&line)? })
     }
 
-    /// Halves of `samples` round trips, one at a time.
-    pub async fn measure(&self, wire: Wire, samples: u32) -> anyhow::Result<Percentiles> {
-        let took = match wire {
-            Wire::Quic => self.over_quic(samples).await?,
-            Wire::Wss => self.over_wss(samples).await?,
+    /// Connects to it.
+    pub async fn connect(&self, wire: Wire) -> anyhow::Result<Hops> {
+        match wire {
+            Wire::Quic => self.over_quic().await,
+            Wire::Wss => self.over_wss().await,
             Wire::Ws => bail!("not measured"),
-        };
-        Percentiles::of(took).context("no samples")
+        }
     }
 
     fn certificate(&self) -> anyhow::Result<Hash> {
         Hash::from_hex(&self.listening.certificate).context("a certificate's hash")
     }
 
-    async fn over_quic(&self, samples: u32) -> anyhow::Result<Vec<Duration>> {
+    async fn over_quic(&self) -> anyhow::Result<Hops> {
         let crypto = QuicClientConfig::try_from(pinned(self.certificate()?, ALPN)?)?;
         let endpoint = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into())?;
-        let connecting = endpoint.connect_with(quinn::ClientConfig::new(Arc::new(crypto)), self.listening.quic, "localhost")?;
-        let (mut send, mut receive) = connecting.await?.open_bi().await?;
-        let (length, mut frame) = (u32::try_from(FRAME_BYTES)?.to_be_bytes(), vec![7; LENGTH_BYTES + FRAME_BYTES]);
-        frame.splice(..LENGTH_BYTES, length);
-        let mut took = Vec::new();
-        for _ in 0..samples {
-            let began = Instant::now();
-            send.write_all(&frame).await?;
-            receive.read_exact(&mut frame).await?;
-            took.push(began.elapsed() / 2);
-        }
-        Ok(took)
+        let mut transport = quinn::TransportConfig::default();
+        transport.keep_alive_interval(Some(KEEP_ALIVE));
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(transport));
+        let (send, receive) = endpoint.connect_with(config, self.listening.quic, "localhost")?.await?.open_bi().await?;
+        Ok(Hops::Quic { _endpoint: endpoint, send, receive })
     }
 
-    async fn over_wss(&self, samples: u32) -> anyhow::Result<Vec<Duration>> {
+    async fn over_wss(&self) -> anyhow::Result<Hops> {
         let stream = TcpStream::connect(self.listening.wss).await?;
         stream.set_nodelay(true)?;
         let connector = TlsConnector::from(Arc::new(pinned(self.certificate()?, b"http/1.1")?));
         let tls = connector.connect(ServerName::try_from("localhost")?, stream).await?;
-        let (mut socket, _) = tokio_tungstenite::client_async("ws://localhost/", tls).await?;
-        let frame = bytes::Bytes::from(vec![7; FRAME_BYTES]);
-        let mut took = Vec::new();
-        for _ in 0..samples {
-            let began = Instant::now();
-            socket.send(Message::Binary(frame.clone())).await?;
-            socket.next().await.context("the echo closed")??;
-            took.push(began.elapsed() / 2);
+        let (socket, _) = tokio_tungstenite::client_async("ws://localhost/", tls).await?;
+        Ok(Hops::Wss(Box::new(socket)))
+    }
+}
+
+/// A connection to the echo.
+#[derive(Debug)]
+pub enum Hops {
+    /// A stream.
+    Quic {
+        /// Kept for the stream.
+        _endpoint: quinn::Endpoint,
+        /// There.
+        send: SendStream,
+        /// And back.
+        receive: RecvStream,
+    },
+    /// A socket.
+    Wss(Box<WebSocketStream<TlsStream<TcpStream>>>),
+}
+
+impl Hops {
+    /// Half a round trip of a length and 200 B, or of a message of 200 B.
+    pub async fn one(&mut self) -> anyhow::Result<Duration> {
+        let mut frame = vec![7; LENGTH_BYTES + FRAME_BYTES];
+        let began = Instant::now();
+        match self {
+            Self::Quic { send, receive, .. } => {
+                send.write_all(&frame).await?;
+                receive.read_exact(&mut frame).await?;
+            }
+            Self::Wss(socket) => {
+                frame.truncate(FRAME_BYTES);
+                socket.send(Message::Binary(frame.into())).await?;
+                socket.next().await.context("the echo closed")??;
+            }
         }
-        Ok(took)
+        Ok(began.elapsed() / 2)
     }
 }

@@ -8,8 +8,8 @@ use anyhow::{Context as _, anyhow, bail};
 use cloudsync_protocol::Seq;
 use tokio::sync::mpsc;
 
-use super::disk::fdatasync;
-use super::hop::Echo;
+use super::disk::Fdatasync;
+use super::hop::{Echo, Hops};
 use super::report::{Ratio, Row, Section};
 use super::stats::{Percentiles, Spread};
 use super::{Effort, WIRES};
@@ -18,8 +18,8 @@ use crate::node::Wire;
 use crate::{NodeProcess, Person, Stop, SyncDevice};
 
 const CONTENT_BYTES: usize = 150;
-/// Not counted, at the beginning of each round.
-const WARM_UP: u32 = 50;
+/// So many of each floor, then as many pushes, and so on.
+const BLOCK: u32 = 20;
 const AIM: f64 = 2.0;
 const SAMPLE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -32,6 +32,9 @@ struct Round {
     received: Percentiles,
     shown: Percentiles,
 }
+
+/// One of a round's figures.
+type Pick = fn(&Round) -> Percentiles;
 
 impl Round {
     fn ratio(&self) -> f64 {
@@ -99,28 +102,42 @@ impl Pair {
         self.sender.edit(&key("timer_session", &format!("s{}", self.sent))?, &content, 0)?;
         let batch = self.sender.next_batch()?.context("an edit without a batch")?;
         let began = Instant::now();
-        let to = self.sender.push(&self.online, &batch).await.map_err(wrong)?;
-        let acknowledged = began.elapsed();
+        let (answered, to) = self.sender.push(&self.online, &batch).await.map_err(wrong)?;
         loop {
             let arrival = self.arrivals.recv().await.context("the other device is gone")??;
             if arrival.seq >= to {
                 // What this session is told of its own push is not measured, and must not be in the way of the next one.
                 self.sender.follow(&mut self.online, to).await.map_err(wrong)?;
-                return Ok([acknowledged, arrival.received - began, arrival.shown - began]);
+                return Ok([answered - began, arrival.received - began, arrival.shown - began]);
             }
         }
     }
 
-    async fn measure(&mut self, samples: u32) -> anyhow::Result<[Percentiles; 3]> {
-        let mut took = [Vec::new(), Vec::new(), Vec::new()];
-        for number in 0..WARM_UP + samples {
-            let one = tokio::time::timeout(SAMPLE_TIMEOUT, self.one()).await.context("a push never arrived")??;
-            if number >= WARM_UP {
-                took.iter_mut().zip(one).for_each(|(samples, sample)| samples.push(sample));
+    /// Floors and pushes by turns, so that whatever else the machine does meets all of them alike.
+    async fn round(&mut self, floors: (&mut Fdatasync, &mut Hops), samples: u32) -> anyhow::Result<Round> {
+        let (disk, hops) = floors;
+        let mut took: [Vec<Duration>; 5] = Default::default();
+        for number in 0..samples {
+            if number % BLOCK == 0 {
+                for _ in 0..BLOCK.min(samples - number) {
+                    let [fsync, hop, ..] = &mut took;
+                    fsync.push(disk.one()?);
+                    hop.push(hops.one().await?);
+                }
+                // The first one after others had the caches is not counted.
+                self.timed().await?;
             }
+            let one = self.timed().await?;
+            took.iter_mut().skip(2).zip(one).for_each(|(samples, sample)| samples.push(sample));
         }
-        let [Some(acknowledged), Some(received), Some(shown)] = took.map(Percentiles::of) else { bail!("no samples") };
-        Ok([acknowledged, received, shown])
+        let [Some(fsync), Some(hop), Some(acknowledged), Some(received), Some(shown)] = took.map(Percentiles::of) else {
+            bail!("no samples")
+        };
+        Ok(Round { fsync, hop, acknowledged, received, shown })
+    }
+
+    async fn timed(&mut self) -> anyhow::Result<[Duration; 3]> {
+        tokio::time::timeout(SAMPLE_TIMEOUT, self.one()).await.context("a push never arrived")?
     }
 }
 
@@ -128,22 +145,20 @@ impl Pair {
 pub async fn run(effort: &Effort) -> anyhow::Result<Section> {
     let node = NodeProcess::start(&effort.folder).await?;
     let echo = Echo::start().await?;
+    let mut disk = Fdatasync::new(&effort.folder)?;
     let mut carriers = Vec::new();
     for wire in WIRES {
-        carriers.push((wire, Pair::sign_in(&node, wire).await?, Vec::new()));
+        carriers.push((wire, Pair::sign_in(&node, wire).await?, echo.connect(wire).await?, Vec::new()));
     }
     for number in 1..=effort.rounds {
-        for (wire, pair, rounds) in &mut carriers {
-            let fsync = fdatasync(&effort.folder, effort.samples)?;
-            let hop = echo.measure(*wire, effort.samples).await?;
-            let [acknowledged, received, shown] = pair.measure(effort.samples).await?;
-            let round = Round { fsync, hop, acknowledged, received, shown };
+        for (wire, pair, hops, rounds) in &mut carriers {
+            let round = pair.round((&mut disk, hops), effort.samples).await?;
             progress(number, *wire, &round);
             rounds.push(round);
         }
     }
     drop(node.terminate().await?);
-    let carriers: Vec<(Wire, Vec<Round>)> = carriers.into_iter().map(|(wire, _, rounds)| (wire, rounds)).collect();
+    let carriers: Vec<(Wire, Vec<Round>)> = carriers.into_iter().map(|(wire, _, _, rounds)| (wire, rounds)).collect();
     section(&carriers)
 }
 
@@ -169,7 +184,7 @@ fn section(carriers: &[(Wire, Vec<Round>)]) -> anyhow::Result<Section> {
     rows.extend(Row::of("floor: append 4 KiB, `fdatasync`", "", &fsync));
     for (wire, rounds) in carriers {
         let name = wire.scheme().to_uppercase();
-        let figures: [(&str, fn(&Round) -> Percentiles); 4] = [
+        let figures: [(&str, Pick); 4] = [
             ("floor: one bare hop of 200 B", |round| round.hop),
             ("push → acknowledged, durable", |round| round.acknowledged),
             ("**push → received by the other device**", |round| round.received),
@@ -187,8 +202,8 @@ fn section(carriers: &[(Wire, Vec<Round>)]) -> anyhow::Result<Section> {
         ratios.push(Ratio { what: "received p50 ÷ (`fdatasync` p50 + 2 hops p50)".into(), carrier: name, ratio: ratio.into(), aim: AIM });
     }
     sentences.push(
-        "A floor's p50 is measured with the node idle, one operation after the other; p99 has no such floor, it shows checkpoints and \
-         whatever else ran on these cores."
+        "Floors are measured with the node idle, one operation after the other, in turns of 20 with the pushes; p99 shows checkpoints and \
+         whatever else ran on these cores and this disk."
             .into(),
     );
     Ok(Section {
@@ -197,9 +212,9 @@ fn section(carriers: &[(Wire, Vec<Round>)]) -> anyhow::Result<Section> {
         method: format!(
             "One user, two devices over the same carrier, in one process; `cloudsync-node dev` (release) in another, both on this machine. \
              A new record of {CONTENT_BYTES} B of content a push, sealed and signed before the clock starts; the next push begins when the \
-             other device has stored the last. *Received*: its connection has decoded the event. Floors are measured in the same round: \
-             the file is in the folder of the node's data, the bare hop is half a round trip to an echo of the same crates in a process of \
-             its own."
+             other device has stored the last. *Received*: its connection has decoded the event. Floors are measured in the same round by \
+             turns: the file is in the folder of the node's data, the bare hop is half a round trip to an echo of the same crates in a \
+             process of its own."
         ),
         rows,
         ratios,

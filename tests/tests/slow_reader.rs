@@ -1,0 +1,228 @@
+//! Devices that read nothing: nobody else waits for them, the node's memory stays bounded, they are told, and lose nothing.
+//!
+//! Never: a node in process; its memory is measured from outside.
+
+#![allow(clippy::print_stdout, reason = "a proof says what it measured")]
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use cloudsync_engine::replica::{Record, Tables as _};
+use cloudsync_protocol::frame::{Attach, OWN_LOG};
+use cloudsync_protocol::{Cursor, Frame};
+use cloudsync_tests::device::{Begin, Online, key, value};
+use cloudsync_tests::node::Wire;
+use cloudsync_tests::process::last_words;
+use cloudsync_tests::raw::read_frame;
+use cloudsync_tests::{NodeProcess, Person, RawClient, Received, Stop, SyncDevice};
+use rand::RngExt as _;
+
+/// Records of one push, and of each the bytes: together below what an event may hold.
+const RECORDS: usize = 3;
+const RECORD_BYTES: usize = 16 * 1024;
+const QUIET_PUSHES: usize = 80;
+/// Megabytes to each of the devices that don't read: above what the kernel's sockets take.
+const LOADED_PUSHES: usize = 360;
+const GROWTH_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// The bound on a loaded median: so many quiet ones, and a busy machine's ups and downs.
+const SLOWER_MAX: u32 = 4;
+const SLACK: Duration = Duration::from_millis(25);
+/// A node gives a connection up that takes nothing for so long (`node/src/framing.rs`).
+const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(240);
+
+fn wrong(stop: Stop) -> anyhow::Error {
+    match stop {
+        Stop::Lost(why) | Stop::Unreachable(why) => anyhow!(why),
+        Stop::Wrong(error) => error,
+    }
+}
+
+/// Text that gzip makes no shorter than half.
+fn noise(bytes: usize) -> String {
+    let mut random = rand::rng();
+    (0..bytes).map(|_| char::from(random.random_range(b' '..=b'~'))).filter(|letter| !['"', '\\'].contains(letter)).collect()
+}
+
+/// A device that listens, reading events as they come.
+struct Listener {
+    device: SyncDevice,
+    online: Online,
+}
+
+impl Listener {
+    async fn connect(person: Person, node: &NodeProcess, wire: Wire) -> anyhow::Result<Self> {
+        let mut device = SyncDevice::new(person);
+        let online = device.connect(&node.server(wire)?, Begin::Hello).await.map_err(wrong)?;
+        device.catch_up(&online).await.map_err(wrong)?;
+        Ok(Self { device, online })
+    }
+
+    /// Pushes once: how long until it is acknowledged, and until `other` has read it.
+    async fn push(&mut self, other: &mut Self, number: usize) -> anyhow::Result<[Duration; 2]> {
+        for record in 0..RECORDS {
+            let name = key("timer_session", &format!("{number}-{record}"))?;
+            self.device.edit(&name, &value(&noise(RECORD_BYTES), 0), 0)?;
+        }
+        let batch = self.device.next_batch()?.context("a batch")?;
+        let began = Instant::now();
+        let (answered, head) = self.device.push(&self.online, &batch).await.map_err(wrong)?;
+        let acknowledged = answered - began;
+        other.device.follow(&mut other.online, head).await.map_err(wrong)?;
+        let received = began.elapsed();
+        self.device.follow(&mut self.online, head).await.map_err(wrong)?;
+        Ok([acknowledged, received])
+    }
+
+    fn records(&self) -> anyhow::Result<Vec<Record>> {
+        Ok(self.device.tables().records(None, None, usize::MAX)?)
+    }
+}
+
+/// Two users; of the first one there are devices that don't read.
+struct Pushing {
+    writer: Listener,
+    watcher: Listener,
+    stranger: Listener,
+    stranger_watcher: Listener,
+    pushed: usize,
+}
+
+/// Medians of one run: acknowledged and received of the user, and of another user.
+struct Medians([Duration; 4]);
+
+impl Pushing {
+    async fn run(&mut self, pushes: usize, node: &NodeProcess) -> anyhow::Result<(Medians, u64)> {
+        let mut took: [Vec<Duration>; 4] = Default::default();
+        let mut resident_max = 0;
+        for number in self.pushed..self.pushed + pushes {
+            let own = self.writer.push(&mut self.watcher, number).await?;
+            let others = if number % 8 == 0 { self.stranger.push(&mut self.stranger_watcher, number).await?.to_vec() } else { Vec::new() };
+            took.iter_mut().zip(own.into_iter().chain(others)).for_each(|(samples, sample)| samples.push(sample));
+            resident_max = resident_max.max(node.resident_bytes()?);
+        }
+        self.pushed += pushes;
+        let medians = took.map(|mut samples| {
+            samples.sort_unstable();
+            samples.get(samples.len() / 2).copied().unwrap_or_default()
+        });
+        Ok((Medians(medians), resident_max))
+    }
+}
+
+/// A device that attaches and then reads nothing.
+struct Deaf {
+    person: Person,
+    wire: Wire,
+    raw: RawClient,
+    since: Instant,
+}
+
+impl Deaf {
+    async fn attach(first: &Person, node: &NodeProcess, wire: Wire) -> anyhow::Result<Self> {
+        let server = node.server(wire)?;
+        let person = first.log_in_again_at(&server).await?;
+        let mut raw = RawClient::connect_to(&server).await?;
+        raw.hello(&person.keys.device, &person.tokens.access_token).await?;
+        ensure!(matches!(raw.frame().await?, Frame::Welcome(_)), "no welcome");
+        raw.send(Attach { request: 1, log: OWN_LOG, cursor: Cursor::default() }).await?;
+        ensure!(matches!(raw.frame().await?, Frame::Attached(_)), "not attached");
+        Ok(Self { person, wire, raw, since: Instant::now() })
+    }
+
+    /// Reads at last: it is told that events were dropped; or it took nothing for so long that it was given up.
+    async fn listen(&mut self) -> anyhow::Result<&'static str> {
+        let stalled = self.since.elapsed() >= WRITE_STALL_MAX;
+        match self.read_to_word().await {
+            Ok(()) => Ok("told that it lags"),
+            Err(error) if stalled => {
+                println!("over {} the connection ended, after {:?}: {error:#}", self.wire.scheme(), self.since.elapsed());
+                Ok("given up")
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn read_to_word(&mut self) -> anyhow::Result<()> {
+        if self.wire == Wire::Quic {
+            let mut events = self.raw.quic()?.accept_uni().await?;
+            while let Some(frame) = read_frame(&mut events).await? {
+                if matches!(frame, Frame::Lagging(_)) {
+                    return Ok(());
+                }
+            }
+            bail!("the event stream ended without a word");
+        }
+        loop {
+            match self.raw.next().await? {
+                Received::Frame(frame) if matches!(*frame, Frame::Lagging(_)) => return Ok(()),
+                Received::Frame(frame) => drop(frame),
+                closed @ (Received::Closed { .. } | Received::Lost(_)) => bail!("{closed:?} before a word of what was dropped"),
+            }
+        }
+    }
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes / (1024 * 1024)
+}
+
+async fn pushing(node: &NodeProcess) -> anyhow::Result<(Pushing, Person)> {
+    let first = Person::register_at(&node.server(Wire::Quic)?, "ada@example.com").await?;
+    let stranger = Person::register_at(&node.server(Wire::Wss)?, "grace@example.com").await?;
+    let watcher = first.log_in_again_at(&node.server(Wire::Wss)?).await?;
+    let stranger_watcher = stranger.log_in_again_at(&node.server(Wire::Quic)?).await?;
+    let again = first.log_in_again_at(&node.server(Wire::Quic)?).await?;
+    let mut pushing = Pushing {
+        writer: Listener::connect(first, node, Wire::Quic).await?,
+        watcher: Listener::connect(watcher, node, Wire::Wss).await?,
+        stranger: Listener::connect(stranger, node, Wire::Wss).await?,
+        stranger_watcher: Listener::connect(stranger_watcher, node, Wire::Quic).await?,
+        pushed: 0,
+    };
+    for writer in [&mut pushing.writer, &mut pushing.stranger] {
+        writer.device.claim(&writer.online).await.map_err(wrong)?;
+    }
+    Ok((pushing, again))
+}
+
+async fn prove(node: &NodeProcess) -> anyhow::Result<()> {
+    let (mut pushing, again) = Box::pin(pushing(node)).await?;
+    // Every cache and allocator is as full before as it will be after.
+    pushing.run(QUIET_PUSHES, node).await?;
+    let (Medians(quiet), before) = pushing.run(QUIET_PUSHES, node).await?;
+    let mut deaf = Vec::new();
+    for wire in Wire::ALL {
+        deaf.push(Deaf::attach(&again, node, wire).await?);
+    }
+    let (Medians(loaded), after) = pushing.run(LOADED_PUSHES, node).await?;
+    let fanned_out = mib((LOADED_PUSHES * RECORDS * RECORD_BYTES) as u64);
+    println!("quiet {quiet:?}, loaded {loaded:?}; resident {} MiB, then {} MiB at most; {fanned_out} MiB each", mib(before), mib(after));
+    for (quiet, loaded) in quiet.into_iter().zip(loaded) {
+        ensure!(loaded <= quiet * SLOWER_MAX + SLACK, "slowed down from {quiet:?} to {loaded:?} by devices that don't read");
+    }
+    ensure!(after <= before + GROWTH_BYTES_MAX, "grew from {} MiB to {} MiB", mib(before), mib(after));
+    let expected = pushing.watcher.records()?;
+    ensure!(expected.len() == pushing.pushed * RECORDS, "{} records", expected.len());
+    for mut deaf in deaf {
+        let told = deaf.listen().await.with_context(|| format!("over {}", deaf.wire.scheme()))?;
+        println!("over {}: {told}", deaf.wire.scheme());
+        deaf.raw.vanish();
+        let caught_up = Listener::connect(deaf.person, node, deaf.wire).await?;
+        ensure!(caught_up.records()? == expected, "over {} it did not catch up", deaf.wire.scheme());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devices_that_read_nothing_slow_nobody_down_and_lose_nothing() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let node = NodeProcess::start(folder.path()).await.unwrap();
+    let proved = tokio::time::timeout(TIMEOUT, Box::pin(prove(&node))).await;
+    match proved {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => panic!("{error:#}\nthe node's last words:\n{}", last_words(folder.path())),
+        Err(_) => panic!("not done after {} s\nthe node's last words:\n{}", TIMEOUT.as_secs(), last_words(folder.path())),
+    }
+    assert!(node.terminate().await.unwrap().status().success());
+}
