@@ -74,7 +74,7 @@ impl Online {
     }
 
     /// Goes on under a fresh token, got on a connection of its own.
-    pub(super) async fn renew(&mut self) -> Result<(), Error> {
+    pub async fn renew(&mut self) -> Result<(), Error> {
         let device = &self.client.shared.keys.device;
         let connection = Connection::open(&self.client.shared.server).await?;
         let tokens = self.client.fresh_tokens(&connection, Renew::WhenDue).await?;

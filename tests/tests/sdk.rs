@@ -1,0 +1,115 @@
+//! The SDK on a node whose clock a test moves: tokens end and are renewed, by several processes of a profile at once.
+
+#![allow(clippy::indexing_slicing, reason = "a test that finds something else fails there")]
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use cloudsync_client::account::Password;
+use cloudsync_client::profile::Profile;
+use cloudsync_client::sdk::{Client, LogIn, Target, Watch, WatchEvent, register};
+use cloudsync_engine::replica::{Content, Onto};
+use cloudsync_protocol::{CollectionName, RecordId, RecordKey};
+use cloudsync_tests::{TestNode, Wire};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn client(node: &TestNode, wire: Wire, folder: &tempfile::TempDir) -> anyhow::Result<Client> {
+    let profile = Profile::at(folder.path().join("profile"));
+    let server = node.server(wire)?;
+    if !profile.folder().exists() {
+        let asked = LogIn {
+            address: node.url(wire)?,
+            pin: Some(node.pin().to_string()),
+            server: server.clone(),
+            email: "ada@example.com".to_owned(),
+            password: Password::new("correct horse battery staple").context("a password")?,
+            device: "laptop".to_owned(),
+            instead_of: None,
+        };
+        let signed_in = register(&profile, &asked).await?;
+        assert!(signed_in.recovery.is_some());
+        signed_in.shown()?;
+    }
+    Ok(Client::open(profile, Target { server })?)
+}
+
+fn key(id: &str) -> anyhow::Result<RecordKey> {
+    Ok(RecordKey { collection: CollectionName::new("goal")?, record: RecordId::new(id)? })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_ended_are_renewed_by_many_processes_at_once_and_nobody_is_logged_out() -> anyhow::Result<()> {
+    let (node, folder) = (TestNode::start().await?, tempfile::tempdir()?);
+    // Each is as another process of the profile: it shares files only.
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(client(&node, Wire::Quic, &folder).await?);
+    }
+    for _ in 0..5 {
+        node.clock().advance(20 * MINUTE);
+        let (a, b, c, d) = tokio::join!(clients[0].connect(), clients[1].connect(), clients[2].connect(), clients[3].connect());
+        for online in [a, b, c, d] {
+            online?.close().await;
+        }
+    }
+    // One that slept through all of that reads the newest token of the profile.
+    let late = client(&node, Wire::Wss, &folder).await?;
+    node.clock().advance(20 * MINUTE);
+    late.connect().await?.close().await;
+    clients[0].connect().await?.close().await;
+    node.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_under_a_fresh_token() -> anyhow::Result<()> {
+    for wire in [Wire::Quic, Wire::Wss] {
+        let (node, folder) = (TestNode::start().await?, tempfile::tempdir()?);
+        let client = client(&node, wire, &folder).await?;
+        let mut online = client.connect().await?;
+        online.catch_up().await?;
+        node.clock().advance(14 * MINUTE);
+        online.renew().await?;
+        node.clock().advance(10 * MINUTE);
+        let id = client.edit(key("g1")?, Content::Value("1".into()), Onto::Replica).await?;
+        online.push_all(Duration::from_secs(20)).await?;
+        assert_eq!(client.fate(key("g1")?, id).await?, cloudsync_engine::replica::Fate::Gone, "{wire:?}");
+        online.close().await;
+        node.shutdown().await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_tells_its_own_pushes_others_and_what_another_process_read_first() -> anyhow::Result<()> {
+    let (node, folder) = (TestNode::start().await?, tempfile::tempdir()?);
+    let watcher = client(&node, Wire::Quic, &folder).await?;
+    let other = client(&node, Wire::Quic, &folder).await?;
+    let mut watch = Watch::new(watcher.clone());
+    assert!(matches!(watch.next().await?, WatchEvent::Live(_)));
+    // Queued by another process that never sends: the watch does.
+    other.edit(key("g1")?, Content::Value("1".into()), Onto::Replica).await?;
+    let mut seen = Vec::new();
+    let mut online = other.connect().await?;
+    for id in ["g2", "g3", "g4"] {
+        other.edit(key(id)?, Content::Value("1".into()), Onto::Replica).await?;
+        online.push_all(Duration::from_secs(20)).await?;
+        // The other process reads the log before the watch is asked again.
+        online.catch_up().await?;
+    }
+    online.close().await;
+    while seen.len() < 4 {
+        match tokio::time::timeout(Duration::from_secs(20), watch.next()).await.context("nothing more was told")?? {
+            WatchEvent::Change(change) => seen.push((change.seq, change.key.record.to_string())),
+            WatchEvent::Live(_) | WatchEvent::Offline(_) => {}
+        }
+    }
+    assert!(seen.is_sorted(), "{seen:?}");
+    let mut ids: Vec<&str> = seen.iter().map(|(_, id)| id.as_str()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["g1", "g2", "g3", "g4"]);
+    watch.close().await;
+    node.shutdown().await;
+    Ok(())
+}
