@@ -256,6 +256,12 @@ impl Roster {
         self.devices.get(&device).filter(|device| device.is_enrolled_at(seq))
     }
 
+    /// Whether nothing of the device can follow after `seq`.
+    #[must_use]
+    pub fn is_revoked_at(&self, device: DeviceId, seq: Seq) -> bool {
+        self.devices.get(&device).and_then(|device| device.revoked).is_some_and(|revocation| revocation.seq <= seq)
+    }
+
     /// Verifies a change against the roster as it is; changes nothing.
     pub fn judge(&self, change: &RosterChange) -> Result<Judged, ChangeError> {
         self.judge_change(change, Signatures::Verified)

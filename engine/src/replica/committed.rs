@@ -62,11 +62,13 @@ impl<T: Tables> Replica<'_, T> {
         let marks = self.tables.marks()?;
         let Some(known) = marks.last_committed else { return Ok(()) };
         for (device, device_seq, state) in self.tables.batches()? {
-            let overtaken = device != self.me.device || device_seq < known.device_seq;
+            let is_own = device == self.me.device;
             let over = match state {
                 BatchState::Open => false,
-                BatchState::Closed => overtaken,
-                BatchState::Committed { to, .. } => overtaken && to <= marks.cursor.seq,
+                BatchState::Closed if is_own => device_seq < known.device_seq,
+                // Of the device that this profile was: once its last push was read, it is recognised or never will be.
+                BatchState::Closed => self.roster()?.is_revoked_at(device, marks.cursor.seq),
+                BatchState::Committed { to, .. } => (!is_own || device_seq < known.device_seq) && to <= marks.cursor.seq,
             };
             if over {
                 self.tables.remove_batch(device, device_seq)?;

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use cloudsync_engine::replica::{AnswerError, ClaimOutcome, Next, Outcome, SnapshotOutcome, Start, Stretch};
+use cloudsync_engine::replica::{AnswerError, ClaimOutcome, Next, Outcome, Replica, SnapshotOutcome, Start, Stretch};
 use cloudsync_engine::session::SessionId;
+use cloudsync_engine::user::CallId;
 use cloudsync_protocol::frame::{Attach, Claim, Pull, Push, Pushed, Snapshot, SnapshotToken};
 use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, Frame, Hash, Seq};
 
@@ -54,18 +55,39 @@ pub struct Client {
     pub acknowledged: Vec<Pushed>,
     /// Edits as they were made.
     pub edits: Vec<super::world::Made>,
+    /// Logging in anew, in place of the device that it was.
+    pub becoming: Option<Becoming>,
+}
+
+/// A log-in that revokes the device that this profile was and enrols the one that it is to be, in one.
+#[derive(Debug)]
+pub struct Becoming {
+    pub number: u8,
+    /// Nothing when it has to be asked (again).
+    pub call: Option<CallId>,
+    pub done: bool,
 }
 
 impl Client {
     pub fn new(number: u8, processes: usize) -> Self {
-        Self { device: Device::new(number), processes: (0..processes).map(|_| None).collect(), acknowledged: Vec::new(), edits: Vec::new() }
+        Self {
+            device: Device::new(number),
+            processes: (0..processes).map(|_| None).collect(),
+            acknowledged: Vec::new(),
+            edits: Vec::new(),
+            becoming: None,
+        }
     }
 
     /// Whether everything is pushed and read, as far as this device knows, and nothing is under way.
     pub fn is_quiet(&mut self, head: Seq) -> bool {
         let status = self.device.replica().status().unwrap();
         let idle = self.processes.iter().flatten().all(|session| session.asked.is_empty() && session.held.is_none());
-        idle && status.edits.waiting == 0 && status.edits.signed == 0 && status.cursor.seq == head && status.snapshot.is_none()
+        idle && self.becoming.is_none()
+            && status.edits.waiting == 0
+            && status.edits.signed == 0
+            && status.cursor.seq == head
+            && status.snapshot.is_none()
     }
 
     /// One thing that a process would do by itself.
@@ -89,6 +111,14 @@ impl Client {
         } else if status.edits.waiting + status.edits.signed > 0 {
             self.push(process, network);
         }
+    }
+
+    /// The log-in was answered: from now on it is that device.
+    pub fn become_anew(&mut self, number: u8) {
+        let tables = std::mem::take(&mut self.device.tables);
+        self.device = Device { tables, ..Device::new(number) };
+        Replica::enrolled_anew(&mut self.device.tables, &self.device.me).unwrap();
+        self.becoming = None;
     }
 
     fn connect(&mut self, process: usize, network: &mut Network) {
@@ -197,6 +227,11 @@ impl Client {
     }
 
     fn fail(&mut self, process: usize, failure: &Failure, rng: &mut Rng) {
+        if failure.code == ErrorCode::DeviceRevoked {
+            assert!(self.becoming.is_some(), "nobody else revokes");
+            self.processes[process] = None;
+            return;
+        }
         let Some(session) = self.processes[process].as_mut() else { return };
         match session.asked.remove(&failure.request) {
             Some(Asked::Push(device_seq, hash)) => self.push_failed(process, (device_seq, hash), failure, rng),

@@ -27,6 +27,8 @@ pub struct Server {
     calls: u64,
     activations: u64,
     pub enrolled: Vec<(CallId, bool)>,
+    /// Devices whose connections are to be closed.
+    pub closing: Vec<DeviceId>,
 }
 
 /// What waits for the store.
@@ -148,9 +150,9 @@ impl Server {
                     }
                 }
                 Effect::Enrolled { call, outcome } => self.enrolled.push((call, outcome.is_ok())),
-                Effect::Opened { .. } | Effect::CloseDevice { .. } | Effect::RevokeFamilies { .. } => {
-                    panic!("nobody said hello or was revoked")
-                }
+                Effect::CloseDevice { device, .. } => self.closing.push(device),
+                Effect::RevokeFamilies { .. } => {}
+                Effect::Opened { .. } => panic!("nobody said hello"),
                 Effect::Violated(violation) => panic!("{violation}"),
                 Effect::Stop(_) => self.take_over(network),
             }

@@ -10,11 +10,11 @@ use cloudsync_engine::replica::{Content, EditError, EditId, Fate, NewEdit, Onto,
 use cloudsync_engine::session::SessionId;
 use cloudsync_protocol::{Entry, Hash, Operation, RecordKey, Seq, Version};
 
-use super::device::Client;
+use super::device::{Becoming, Client};
 use super::network::Network;
 use super::rng::Rng;
 use super::server::{Server, Weather, lag};
-use crate::support::keys::{identify, key};
+use crate::support::keys::{Keys, identify, key};
 
 /// An edit as it was made.
 #[derive(Debug, Clone)]
@@ -47,6 +47,8 @@ pub struct World {
     network: Network,
     clients: Vec<Client>,
     values: u64,
+    /// The newest device's; ids are never used again.
+    numbers: u8,
 }
 
 impl World {
@@ -60,6 +62,7 @@ impl World {
             network: Network::default(),
             clients,
             values: 0,
+            numbers: plan.devices,
         };
         let mut changes = vec![identify()];
         changes.extend(world.clients.iter().map(|client| client.device.keys.enrol()));
@@ -81,6 +84,7 @@ impl World {
     }
 
     fn step(&mut self) {
+        self.log_ins(Weather::Foul);
         match self.rng.below(100) {
             0..14 => self.edit(),
             14..34 => self.work(),
@@ -91,12 +95,14 @@ impl World {
             96 => self.crash_device(),
             97 if self.rng.chance(40) => self.crash_server(),
             98 => self.lag(),
+            99 if self.rng.chance(40) => self.log_in_anew(),
             _ => self.tick(),
         }
     }
 
     fn drain(&mut self) {
         for _ in 0..DRAIN_STEPS_MAX {
+            self.log_ins(Weather::Fair);
             match self.rng.below(4) {
                 0 => self.work(),
                 1 => self.deliver_request(),
@@ -238,6 +244,50 @@ impl World {
         let client = self.client();
         let sessions: Vec<SessionId> = self.clients[client].processes.iter().flatten().map(|session| session.id).collect();
         sessions.into_iter().for_each(|session| self.close(session));
+    }
+
+    /// Somebody logs in on a profile again: its device is revoked, and another enrolled in its place.
+    fn log_in_anew(&mut self) {
+        let client = self.client();
+        if self.clients[client].becoming.is_none() && self.numbers < 60 {
+            self.numbers += 1;
+            self.clients[client].becoming = Some(Becoming { number: self.numbers, call: None, done: false });
+        }
+    }
+
+    /// Log-ins under way: asked for, again when refused or not answered, and taken in, perhaps later.
+    fn log_ins(&mut self, weather: Weather) {
+        for device in std::mem::take(&mut self.server.closing) {
+            let of_device = |wire: &&super::network::Wire| wire.peer.device == device;
+            let sessions: Vec<SessionId> = self.network.wires.values().filter(of_device).map(|wire| wire.peer.session).collect();
+            sessions.into_iter().for_each(|session| self.close(session));
+        }
+        for client in 0..self.clients.len() {
+            let device = self.clients[client].device.me.device;
+            let Some(becoming) = &mut self.clients[client].becoming else { continue };
+            let answer = self.server.enrolled.iter().find(|(call, _)| Some(*call) == becoming.call).map(|(_, enrolled)| *enrolled);
+            match answer {
+                Some(true) => becoming.done = true,
+                Some(false) => becoming.call = None,
+                // Whoever waits gives up some time, and asks again.
+                None if self.rng.chance(2) => becoming.call = None,
+                None => {}
+            }
+            let (number, done, asked) = (becoming.number, becoming.done, becoming.call.is_some());
+            if done && (weather == Weather::Fair || self.rng.chance(5)) {
+                let sessions: Vec<SessionId> = self.clients[client].processes.iter().flatten().map(|session| session.id).collect();
+                sessions.into_iter().for_each(|session| self.close(session));
+                self.clients[client].become_anew(number);
+            } else if !done && !asked {
+                let head = self.server.store.head.as_ref();
+                let last = head.and_then(|head| head.dedup.get(&device)).map(|last| last.push.device_seq).unwrap_or_default();
+                let changes = vec![self.clients[client].device.keys.revoke(last, device), Keys::new(number).enrol()];
+                let call = self.server.enrol(self.now_ms, changes, &mut self.network);
+                if let Some(becoming) = &mut self.clients[client].becoming {
+                    becoming.call = Some(call);
+                }
+            }
+        }
     }
 
     fn crash_server(&mut self) {
