@@ -1,6 +1,6 @@
 //! The QUIC endpoint: its options, and taking connections.
 //!
-//! Never: 0-RTT, or a stateless reset key that changes: by it a client notices a restarted node at once.
+//! Never: 0-RTT, or keys for connection ids and resets that change: by them a client notices a restarted node at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use aws_lc_rs::hmac;
 use cloudsync_protocol::limits::HELLO_TIMEOUT;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
 use tracing::debug;
 
 use crate::serve_quic;
@@ -46,7 +47,17 @@ pub(crate) fn start(socket: std::net::UdpSocket, crypto: QuicServerConfig, reset
     let mut server = ServerConfig::with_crypto(Arc::new(crypto));
     server.transport_config(Arc::new(transport())).migration(true).max_incoming(INCOMING_MAX);
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, reset_key);
-    Endpoint::new(EndpointConfig::new(Arc::new(reset_key)), Some(server), socket, Arc::new(quinn::TokioRuntime))
+    let connection_ids = connection_id_key(&reset_key);
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
+    endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(connection_ids)));
+    Endpoint::new(endpoint, Some(server), socket, Arc::new(quinn::TokioRuntime))
+}
+
+/// Connection ids carry a keyed checksum, and quinn answers a packet with a reset only when that fits: the node after a
+/// restart must recognise the ids of the one before.
+fn connection_id_key(reset_key: &hmac::Key) -> u64 {
+    let tag = hmac::sign(reset_key, b"cs1/connection-id");
+    tag.as_ref().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 
 /// Takes connections until the node leaves.
