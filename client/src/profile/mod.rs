@@ -26,7 +26,7 @@ pub const PENDING: &str = "pending.json";
 /// The replica.
 pub const REPLICA: &str = "replica.db";
 /// What SQLite keeps beside it.
-const REPLICA_BESIDE: [&str; 3] = ["replica.db-wal", "replica.db-shm", "replica.writer"];
+const REPLICA_BESIDE: [&str; 4] = ["replica.db-wal", "replica.db-shm", "replica.writer", "replica.turnstile"];
 
 /// A profile's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +74,9 @@ impl Profile {
 
     /// What is there.
     pub fn state(&self) -> Result<State, Error> {
-        let card = self.read(CARD)?.map(|bytes| Card::from_bytes(&bytes).map_err(|why| self.damaged(CARD, why))).transpose()?;
-        let pending = self.read(PENDING)?.map(|bytes| Pending::from_bytes(&bytes).map_err(|why| self.damaged(PENDING, why))).transpose()?;
-        let keys = self.read(KEYS)?.map(|bytes| KeyFile::from_bytes(&bytes).map_err(|why| self.damaged(KEYS, why.to_string())));
+        let card = self.read(CARD)?.map(|bytes| Card::from_bytes(&bytes).map_err(|why| self.wrong(CARD, why))).transpose()?;
+        let pending = self.pending()?;
+        let keys = self.read(KEYS)?.map(|bytes| KeyFile::from_bytes(&bytes).map_err(|why| self.wrong(KEYS, why.into())));
         let keys = keys.transpose()?.map(Box::new);
         match (card, pending, keys) {
             (Some(card), _, Some(keys)) if card.user != keys.secrets.user => {
@@ -102,7 +102,7 @@ impl Profile {
 
     /// A registration that was begun and printed no code yet, if there is one.
     pub fn pending(&self) -> Result<Option<Pending>, Error> {
-        self.read(PENDING)?.map(|bytes| Pending::from_bytes(&bytes).map_err(|why| self.damaged(PENDING, why))).transpose()
+        self.read(PENDING)?.map(|bytes| Pending::from_bytes(&bytes).map_err(|why| self.wrong(PENDING, why))).transpose()
     }
 
     /// Stores keys, durably.
@@ -152,11 +152,31 @@ impl Profile {
         files::remove(&self.folder.join(name)).map_err(|error| self.unusable("remove", name, &error))
     }
 
+    /// Closes its files to others, should they have been copied with looser modes. Says which were open, by their names.
+    /// What the file system can't do stays as it is. A folder without keys is no profile, and not touched.
+    pub fn make_private(&self) -> Vec<&'static str> {
+        if !self.folder.join(KEYS).is_file() {
+            return Vec::new();
+        }
+        let names = [KEYS, CARD, PENDING, REPLICA].into_iter().chain(REPLICA_BESIDE);
+        names.filter(|name| files::make_private(&self.folder.join(name)).is_ok_and(|since| since == files::Private::Now)).collect()
+    }
+
+    fn wrong(&self, name: &str, wrong: card::Wrong) -> Error {
+        match wrong {
+            card::Wrong::Newer { found, known } => Error::FormatUnknown { file: self.folder.join(name), found, known },
+            card::Wrong::Damaged(why) => self.damaged(name, why),
+        }
+    }
+
     fn damaged(&self, name: &str, why: String) -> Error {
         Error::Damaged { file: self.folder.join(name), why }
     }
 
     fn unusable(&self, doing: &'static str, name: &str, error: &std::io::Error) -> Error {
+        if matches!(error.kind(), std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists) {
+            return Error::NotAFolder { folder: self.folder.clone() };
+        }
         let path = if name.is_empty() { self.folder.clone() } else { self.folder.join(name) };
         Error::Unusable { doing, path, why: error.to_string() }
     }

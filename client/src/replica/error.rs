@@ -17,7 +17,7 @@ pub enum StoreError {
         file: PathBuf,
     },
     /// A newer release made it.
-    #[error("the local replica has format {found}, this release knows {known}")]
+    #[error("the local replica was written by a newer release: it has format {found}, this one knows {known}")]
     FormatUnknown {
         /// As it says.
         found: i64,
@@ -33,8 +33,10 @@ pub enum StoreError {
         why: String,
     },
     /// Another process has been writing for as long as we wait.
-    #[error("the local replica has been locked for 5 s by {holder}")]
+    #[error("the local replica has been locked for {waited_s} s by {holder}")]
     Busy {
+        /// How long we waited, in seconds.
+        waited_s: u64,
         /// Which process, how far it is known, and what to do about it.
         holder: String,
     },
@@ -51,7 +53,9 @@ impl StoreError {
     pub(super) fn of(error: &rusqlite::Error, place: &str) -> Self {
         let why = error.to_string();
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { holder: "another process".to_owned() },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Self::Busy { waited_s: super::store::BUSY_TIMEOUT.as_secs(), holder: "another process".to_owned() }
+            }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::TypeMismatch | ErrorCode::SchemaChanged) => {
                 Self::Damaged { place: place.to_owned(), why }
             }

@@ -11,6 +11,7 @@ mod schema;
 mod session;
 mod store;
 mod tables;
+mod turnstile;
 mod writer;
 
 pub use error::StoreError;

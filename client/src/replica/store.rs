@@ -1,22 +1,36 @@
 //! The database file: opened, checked, and used one transaction at a time.
 //!
-//! Never: a file that others may read, a commit that is not on the disk, a wait beyond [`BUSY_TIMEOUT`].
+//! Never: a file that others may read, a commit that is not on the disk, a wait beyond [`PATIENCE`].
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use super::process::{Process, State};
 use super::schema::{APPLICATION_ID, FORMAT, TABLES};
 use super::tables::SqliteTables;
-use super::writer::WriterNote;
+use super::turnstile::Turnstile;
+use super::writer::Note;
 use super::{StoreError, pause};
 
-/// How long a transaction waits for another process's.
+/// How long a transaction waits for a process that was stopped inside one.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long for processes that work.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How soon to look again whether a lock is free.
+const POLL: Duration = Duration::from_millis(2);
+/// How soon to look again at whom we wait for.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// SQLite asks at each attempt in vain whether to go on; its own pauses grow to 100 ms, too long between short transactions.
+fn wait_on(attempts: i32) -> bool {
+    std::thread::sleep(POLL);
+    u128::from(attempts.unsigned_abs()) * POLL.as_millis() < BUSY_TIMEOUT.as_millis()
+}
 
 /// What a transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +47,8 @@ pub enum Begin {
 #[derive(Debug)]
 pub struct Store {
     connection: Mutex<Connection>,
-    writer: WriterNote,
+    writer: Note,
+    turnstile: Turnstile,
     file: PathBuf,
 }
 
@@ -68,12 +83,12 @@ impl Store {
     fn connect(file: &Path) -> Result<Self, StoreError> {
         let failed = |error: rusqlite::Error| StoreError::of(&error, &file.display().to_string());
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(file, flags).map_err(failed)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        let mut connection = Connection::open_with_flags(file, flags).map_err(failed)?;
+        connection.busy_handler(Some(wait_on)).map_err(failed)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(64);
-        let writer = WriterNote::beside(file);
-        let store = Self { connection: Mutex::new(connection), writer, file: file.to_owned() };
+        let (writer, turnstile) = (Note::at(&file.with_extension("writer")), Turnstile::beside(file));
+        let store = Self { connection: Mutex::new(connection), writer, turnstile, file: file.to_owned() };
         store.on(|connection| connection.pragma_update(None, "journal_mode", "WAL"))?;
         Ok(store)
     }
@@ -100,7 +115,7 @@ impl Store {
     /// Says who holds the lock.
     fn named(&self, error: StoreError) -> StoreError {
         match error {
-            StoreError::Busy { .. } => StoreError::Busy { holder: self.writer.holder() },
+            StoreError::Busy { waited_s, .. } => StoreError::Busy { waited_s, holder: named(self.writer.holder()) },
             StoreError::Missing { .. }
             | StoreError::FormatUnknown { .. }
             | StoreError::Damaged { .. }
@@ -113,21 +128,15 @@ impl Store {
     pub fn transact<T, E: From<StoreError>>(&self, begin: Begin, work: impl FnOnce(&mut SqliteTables<'_>) -> Result<T, E>) -> Result<T, E> {
         let place = self.file.display().to_string();
         let failed = |error: rusqlite::Error| self.named(StoreError::of(&error, &place));
-        let gate = pause::enter();
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let behavior = match begin {
-            Begin::Reading => TransactionBehavior::Deferred,
-            Begin::Writing | Begin::WritingClosed => TransactionBehavior::Immediate,
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let (gate, transaction) = match begin {
+            Begin::Reading => (pause::enter(), Transaction::new_unchecked(&connection, TransactionBehavior::Deferred).map_err(failed)?),
+            Begin::Writing | Begin::WritingClosed => self.begin_writing(&connection)?,
         };
-        let transaction = connection.transaction_with_behavior(behavior).map_err(failed)?;
         let mut tables = SqliteTables::new(&transaction);
         match begin {
-            Begin::Reading => tables.check_open()?,
-            Begin::Writing => {
-                self.writer.sign();
-                tables.check_open()?;
-            }
-            Begin::WritingClosed => self.writer.sign(),
+            Begin::Reading | Begin::Writing => tables.check_open()?,
+            Begin::WritingClosed => {}
         }
         let done = work(&mut tables)?;
         transaction.commit().map_err(failed)?;
@@ -135,8 +144,53 @@ impl Store {
         Ok(done)
     }
 
+    /// Waits for its turn and begins. A process that waits for its turn may be stopped meanwhile, one that has it may not.
+    fn begin_writing<'a>(&self, connection: &'a Connection) -> Result<(RwLockReadGuard<'static, ()>, Transaction<'a>), StoreError> {
+        let since = Instant::now();
+        let mut look_at = BUSY_TIMEOUT;
+        loop {
+            let gate = pause::enter();
+            if let Some(passage) = self.turnstile.try_pass() {
+                match Transaction::new_unchecked(connection, TransactionBehavior::Immediate) {
+                    Ok(transaction) => {
+                        self.writer.sign();
+                        drop(passage);
+                        return Ok((gate, transaction));
+                    }
+                    Err(error) => match StoreError::of(&error, &self.file.display().to_string()) {
+                        StoreError::Busy { .. } => {}
+                        other => return Err(other),
+                    },
+                }
+            } else {
+                drop(gate);
+                std::thread::sleep(POLL);
+            }
+            let waited = since.elapsed();
+            if waited >= look_at {
+                self.look_whom_we_wait_for(waited)?;
+                look_at = waited + LOOK;
+            }
+        }
+    }
+
+    /// Waits on for processes that work, not for one that was stopped.
+    fn look_whom_we_wait_for(&self, waited: Duration) -> Result<(), StoreError> {
+        let writer = self.writer.holder();
+        let stopped = |process: &Process| process.state == State::Stopped;
+        let stopped = writer.clone().filter(stopped).or_else(|| self.turnstile.holder().filter(stopped));
+        if stopped.is_none() && waited < PATIENCE {
+            return Ok(());
+        }
+        Err(StoreError::Busy { waited_s: waited.as_secs(), holder: named(stopped.or(writer)) })
+    }
+
     /// Changes whenever another process commits.
     pub fn version(&self) -> Result<i64, StoreError> {
         self.on(|connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
     }
+}
+
+fn named(holder: Option<Process>) -> String {
+    holder.map_or_else(|| "another process".to_owned(), |process| process.to_string())
 }

@@ -1,6 +1,7 @@
 //! The tables against the engine's own in memory, and what two processes of one profile see of each other.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -98,7 +99,7 @@ fn the_replica_and_what_lies_beside_it_is_its_owners_alone() {
         names.push(entry.file_name().into_string().unwrap());
     }
     names.sort();
-    assert_eq!(names, ["replica.db", "replica.db-shm", "replica.db-wal", "replica.writer"]);
+    assert_eq!(names, ["replica.db", "replica.db-shm", "replica.db-wal", "replica.turnstile", "replica.writer"]);
 }
 
 #[test]
@@ -124,7 +125,7 @@ fn whoever_is_kept_waiting_is_told_by_whom() {
         let waited: Result<(), StoreError> = other.transact(Begin::Writing, |_| Ok(()));
         Ok::<_, StoreError>(waited.unwrap_err())
     });
-    let StoreError::Busy { holder } = error.unwrap() else { panic!("nobody was kept waiting") };
+    let StoreError::Busy { holder, .. } = error.unwrap() else { panic!("nobody was kept waiting") };
     assert!(holder.contains(&format!("process {}", std::process::id())), "{holder}");
 }
 
@@ -167,4 +168,39 @@ fn the_turn_to_send_is_one_processs_until_it_ends_or_is_given_back() {
     let ended: Result<(), TablesError> = store.transact(Begin::Writing, |t| t.end_turn("b").map_err(StoreError::from)).map_err(Into::into);
     assert_eq!(ended, Ok(()));
     assert_eq!(turn("a", 19), Sender::Mine, "it was given back");
+}
+
+#[test]
+fn an_edit_gets_through_while_another_process_writes_back_to_back() {
+    let (folder, store) = store();
+    let other = Store::open(&folder.path().join("replica.db")).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let put = |store: &Store, id: u64, hold: Duration| {
+        let written = store.transact(Begin::Writing, |tables| {
+            tables.put_edit(&edit(id, key("a", "b"), Content::Deleted, EditState::Waiting))?;
+            std::thread::sleep(hold);
+            Ok::<_, StoreError>(())
+        });
+        written.unwrap();
+    };
+    let longest = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for id in 1.. {
+                if done.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+                put(&store, id % 100, Duration::from_millis(30));
+            }
+        });
+        let waits = (0..40).map(|id| {
+            let since = Instant::now();
+            put(&other, 200 + id, Duration::ZERO);
+            std::thread::sleep(Duration::from_millis(5));
+            since.elapsed()
+        });
+        let longest = waits.max();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        longest.unwrap()
+    });
+    assert!(longest < Duration::from_secs(2), "waited for {longest:?}");
 }

@@ -1,7 +1,6 @@
-//! Who writes: the process that holds SQLite's write lock notes its id in a small file, so that whoever waits in vain
-//! can name it.
+//! Who writes: the process that holds a lock notes its id in a small file, so that whoever waits in vain can name it.
 //!
-//! Never: a decision by that file; it only says whom to look at.
+//! Never: a decision about data by that file; it only says whom to look at.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -11,16 +10,21 @@ use super::process::Process;
 
 const PID_DIGITS: usize = 10;
 
-/// The file with the last writer's process id.
+/// A file with a process id.
 #[derive(Debug)]
-pub(super) struct WriterNote(Option<File>);
+pub(super) struct Note(Option<File>);
 
-impl WriterNote {
-    /// Beside the replica. Without it the writer just stays unnamed.
-    pub(super) fn beside(replica: &Path) -> Self {
+impl Note {
+    /// In that file. Where it can't be opened, the holder just stays unnamed.
+    pub(super) fn at(path: &Path) -> Self {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        Self(options.open(replica.with_extension("writer")).ok())
+        Self(options.open(path).ok())
+    }
+
+    /// The file, if it could be opened.
+    pub(super) const fn file(&self) -> Option<&File> {
+        self.0.as_ref()
     }
 
     /// This process holds the lock now.
@@ -33,10 +37,10 @@ impl WriterNote {
     }
 
     /// Who held it last.
-    pub(super) fn holder(&self) -> String {
+    pub(super) fn holder(&self) -> Option<Process> {
         let mut bytes = [0; PID_DIGITS];
-        let read = self.0.as_ref().and_then(|file| file.read_exact_at(&mut bytes, 0).ok());
-        let pid = read.and_then(|()| std::str::from_utf8(&bytes).ok()?.trim().parse().ok());
-        pid.map_or_else(|| "another process".to_owned(), |pid| Process::look_up(pid).to_string())
+        self.0.as_ref()?.read_exact_at(&mut bytes, 0).ok()?;
+        let pid = std::str::from_utf8(&bytes).ok()?.trim().parse().ok()?;
+        Some(Process::look_up(pid))
     }
 }

@@ -11,8 +11,29 @@ use super::{Error, Online};
 use crate::connection;
 use crate::replica::{Begin, SqliteTables};
 
-/// Another process of the profile may read on at the same time; each time round somebody got further.
-const ATTEMPTS_MAX: usize = 64;
+/// How often in a row an attempt may end where it began. Other processes of the profile may read on at the same time;
+/// an attempt that found the replica further than the one before does not count.
+const ATTEMPTS_MAX: usize = 16;
+
+/// Where a replica is: its cursor, and how far a snapshot is.
+type Place = (Cursor, Option<SnapshotToken>);
+
+/// Counts attempts that nobody got further in.
+#[derive(Debug, Default)]
+struct Attempts {
+    last: Option<Place>,
+    in_vain: usize,
+}
+
+impl Attempts {
+    fn check(&mut self, place: &Place) -> Result<(), Error> {
+        if self.last.as_ref() != Some(place) {
+            *self = Self { last: Some(place.clone()), in_vain: 0 };
+        }
+        self.in_vain += 1;
+        if self.in_vain <= ATTEMPTS_MAX { Ok(()) } else { Err(Error::Unfit(format!("the log is never read past {}", place.0.seq))) }
+    }
+}
 
 /// Whether everything asked for was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +58,11 @@ fn unreadable(error: connection::Error) -> Result<Read, Error> {
 impl Online {
     /// Reads to the head and stays attached: what is committed from now on comes as events. Says where that was.
     pub async fn catch_up(&mut self) -> Result<Cursor, Error> {
-        for _ in 0..ATTEMPTS_MAX {
-            let cursor = self.client.replica(Begin::Reading, |replica, _| replica.cursor()).await?;
+        let mut attempts = Attempts::default();
+        loop {
+            let place = self.place().await?;
+            attempts.check(&place)?;
+            let cursor = place.0;
             let start = match self.session.attach(cursor).await {
                 Ok(attached) => self.client.replica(Begin::Writing, move |replica, _| replica.attached(&attached)).await?,
                 Err(error) => match unreadable(error)? {
@@ -55,22 +79,26 @@ impl Online {
                 Start::Snapshot { resume } => drop(self.snapshot(resume, cursor).await?),
             }
         }
-        Err(Error::Unfit("the log never comes to a head".to_owned()))
+    }
+
+    async fn place(&self) -> Result<Place, Error> {
+        self.client.replica(Begin::Reading, |replica, _| Ok::<_, Error>((replica.cursor()?, replica.snapshot_resume()?))).await
     }
 
     /// Reads to `to` at least, from wherever the replica is.
     pub(super) async fn read_to(&mut self, to: Seq) -> Result<(), Error> {
-        for _ in 0..ATTEMPTS_MAX {
-            let cursor = self.client.replica(Begin::Reading, |replica, _| replica.cursor()).await?;
+        let mut attempts = Attempts::default();
+        loop {
+            let (cursor, resume) = self.place().await?;
+            attempts.check(&(cursor, resume.clone()))?;
             if cursor.seq >= to {
                 return Ok(());
             }
             // A replica that has read nothing begins by a snapshot.
             if cursor.seq == Seq::ZERO || self.read_pages(cursor, to).await? == Read::BelowFloor {
-                self.snapshot(None, cursor).await?;
+                self.snapshot(resume, cursor).await?;
             }
         }
-        Err(Error::Unfit(format!("the log is never read to {to}")))
     }
 
     async fn read_pages(&self, from: Cursor, to: Seq) -> Result<Read, Error> {
@@ -96,14 +124,14 @@ impl Online {
 
     /// Takes the current state anew, whatever the replica holds; edits are kept.
     pub async fn from_snapshot(&mut self) -> Result<Cursor, Error> {
-        for _ in 0..ATTEMPTS_MAX {
-            let (resume, cursor) =
-                self.client.replica(Begin::Reading, |replica, _| Ok::<_, Error>((replica.snapshot_resume()?, replica.cursor()?))).await?;
+        let mut attempts = Attempts::default();
+        loop {
+            let (cursor, resume) = self.place().await?;
+            attempts.check(&(cursor, resume.clone()))?;
             if self.snapshot(resume, cursor).await? == Read::Whole {
                 return self.catch_up().await;
             }
         }
-        Err(Error::Unfit("other processes of this profile never let a snapshot be taken".to_owned()))
     }
 
     /// Takes a snapshot, or goes on with one. `cursor` is where the replica was when that was decided: once another
