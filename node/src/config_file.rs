@@ -23,7 +23,7 @@ pub enum ConfigError {
     Read { path: PathBuf, error: std::io::Error },
     /// Not TOML, a key that there isn't, or a value of another type; the message shows the line.
     #[error("the configuration is not right: {0}")]
-    Parse(#[from] toml::de::Error),
+    Parse(toml::de::Error),
     /// A value that is not allowed.
     #[error("configuration key `{key}`: `{value}` is not allowed; {allowed}")]
     Value { key: &'static str, value: String, allowed: &'static str },
@@ -158,7 +158,7 @@ impl LogTable {
 
 impl File {
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
-        Ok(toml::from_str(text)?)
+        toml::from_str(text).map_err(ConfigError::Parse)
     }
 
     /// Paths that are relative are so to `folder`, the file's own.
@@ -219,6 +219,12 @@ mod tests {
         let example = include_str!("../../deploy/node.toml");
         let all: Vec<&str> = example.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect();
         parse(&all.join("\n")).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_toml_is_shown_once() {
+        let error = anyhow::Error::from(File::parse("data = ").unwrap_err());
+        assert_eq!(format!("{error:#}").matches("TOML parse error").count(), 1, "{error:#}");
     }
 
     #[test]
