@@ -36,8 +36,10 @@ pub struct Session {
 pub struct Sessions<'a> {
     bytes: &'a [u8],
     reader: Reader<&'a [u8]>,
-    /// Where the reader began: bytes and lines before it.
+    /// Where the reader began.
     offset: usize,
+    /// Up to where lines are counted, and how many ended before.
+    counted: usize,
     lines: u64,
     columns: [usize; 7],
     width: usize,
@@ -68,7 +70,7 @@ impl<'a> Sessions<'a> {
         let columns = NAMES.map(|name| place(name).unwrap_or_default());
         let collection = CollectionName::new(COLLECTION).expect("a short name");
         let (width, seen) = (header.len(), HashMap::new());
-        Ok(Self { bytes, reader, offset: 0, lines: 0, columns, width, ids, collection, seen })
+        Ok(Self { bytes, reader, offset: 0, counted: 0, lines: 0, columns, width, ids, collection, seen })
     }
 
     /// How much of the file is read, in bytes.
@@ -89,15 +91,27 @@ impl<'a> Sessions<'a> {
         Ok(Session { key: RecordKey { collection: self.collection.clone(), record }, value })
     }
 
+    /// The byte that a record begins at. The reader's position is before the blank lines that it passed over.
+    fn start(&self, record: &ByteRecord) -> usize {
+        let read_from = self.offset + record.position().map_or(0, |start| usize::try_from(start.byte()).unwrap_or_default());
+        let rest = self.bytes.get(read_from..).unwrap_or_default();
+        read_from + rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count()
+    }
+
+    /// The line that a byte stands on, from 1. They are asked for in order.
+    fn line(&mut self, start: usize) -> u64 {
+        let passed = self.bytes.get(self.counted..start).unwrap_or_default();
+        self.lines += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.counted = start;
+        self.lines + 1
+    }
+
     /// After a broken record that spans lines: a quote that nobody closed. Only its first line counts as broken.
-    fn go_back(&mut self, record: &ByteRecord) {
-        let Some(start) = record.position() else { return };
-        let begin = self.offset + usize::try_from(start.byte()).unwrap_or_default();
-        let rest = self.bytes.get(begin..).unwrap_or_default();
+    fn go_back(&mut self, start: usize) {
+        let rest = self.bytes.get(start..).unwrap_or_default();
         let Some(first_line) = rest.iter().position(|byte| *byte == b'\n') else { return };
-        let next = begin + first_line + 1;
+        let next = start + first_line + 1;
         if next < self.bytes_read() {
-            self.lines += start.line();
             self.offset = next;
             self.reader = reader(self.bytes.get(next..).unwrap_or_default());
         }
@@ -112,12 +126,12 @@ impl Iterator for Sessions<'_> {
         match self.reader.read_byte_record(&mut record) {
             Ok(true) => {}
             Ok(false) => return None,
-            Err(error) => return Some(Err(Broken { line: self.lines, why: error.to_string() })),
+            Err(error) => return Some(Err(Broken { line: self.lines + 1, why: error.to_string() })),
         }
-        let line = self.lines + record.position().map_or(0, csv::Position::line);
         Some(self.session(&record).map_err(|why| {
-            self.go_back(&record);
-            Broken { line, why }
+            let start = self.start(&record);
+            self.go_back(start);
+            Broken { line: self.line(start), why }
         }))
     }
 }

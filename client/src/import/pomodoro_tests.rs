@@ -82,6 +82,25 @@ fn a_quote_that_nobody_closed_breaks_its_own_line_only() {
 }
 
 #[test]
+fn a_blank_line_before_a_broken_row_is_no_row_and_moves_no_line() {
+    let good = "\"@a\",\"1\",1,1,2009-04-09,NA,NA\n";
+    let (sessions, broken) = read(&format!("{good}\n\"@bad\",1\n{good}"));
+    assert_eq!(sessions.len(), 2);
+    assert_eq!(broken.iter().map(|broken| broken.line).collect::<Vec<_>>(), [4]);
+    let (sessions, broken) = read(&format!("\r\n\n\"@a,\"1\",1,1,2009-04-09,NA,NA\r\n\n{good}"));
+    assert_eq!(sessions.len(), 1);
+    assert_eq!(broken.iter().map(|broken| broken.line).collect::<Vec<_>>(), [4]);
+}
+
+#[test]
+fn an_open_quote_that_swallows_the_next_row_breaks_its_own_line_only() {
+    let good = "\"@a\",\"1\",1,1,2009-04-09,NA,NA\n";
+    let (sessions, broken) = read(&format!("\"@open,5,1,2010-02-04,1,1\n{good}"));
+    assert_eq!(sessions.len(), 1);
+    assert_eq!(broken.iter().map(|broken| broken.line).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
 fn rows_that_are_not_utf_8_are_broken_and_a_file_without_a_last_newline_is_whole() {
     let file = [HEADER.as_bytes(), b"\"\xff\",1,1,1,2009-04-09,NA,NA\n\"@a\",1,1,1,2009-04-09,NA,NA"].concat();
     let ids = ids();
