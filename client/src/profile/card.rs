@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::keys::file::{FORMAT as KEYS_FORMAT, FileError as KeyFileError};
+
 /// The format of both files.
 const FORMAT: u32 = 1;
 
@@ -74,20 +76,46 @@ struct PendingFile {
     recovery_code: String,
 }
 
-/// What is wrong with a file's bytes; where, never what.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+/// What is wrong with a file's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// A newer release wrote them.
+    Newer { found: u32, known: u32 },
+    /// They are not as written. Where, never what.
+    Damaged(String),
+}
+
+impl From<KeyFileError> for Wrong {
+    fn from(error: KeyFileError) -> Self {
+        match error {
+            KeyFileError::FormatUnknown { format } if format > KEYS_FORMAT => Self::Newer { found: format, known: KEYS_FORMAT },
+            KeyFileError::FormatUnknown { .. } | KeyFileError::Malformed { .. } | KeyFileError::Damaged { .. } => {
+                Self::Damaged(error.to_string())
+            }
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Wrong> {
     let malformed = |error: serde_json::Error| {
-        if bytes.is_empty() {
+        Wrong::Damaged(if bytes.is_empty() {
             "it is empty".to_owned()
         } else {
             format!("not as written, at line {}, column {}", error.line(), error.column())
-        }
+        })
     };
     let Format { format } = serde_json::from_slice(bytes).map_err(malformed)?;
+    if format > FORMAT {
+        return Err(Wrong::Newer { found: format, known: FORMAT });
+    }
     if format != FORMAT {
-        return Err(format!("it has format {format}, this release knows {FORMAT}"));
+        return Err(Wrong::Damaged(format!("there is no format {format}")));
     }
     serde_json::from_slice(bytes).map_err(malformed)
+}
+
+fn user_id(text: &str) -> Result<UserId, Wrong> {
+    UserId::from_hex(text).ok_or_else(|| Wrong::Damaged("its user is not an id".to_owned()))
 }
 
 fn lines<T: Serialize>(file: &T) -> Zeroizing<Vec<u8>> {
@@ -102,9 +130,9 @@ impl Card {
         lines(&CardFile { format: FORMAT, server, pin, email, user: user.to_string(), device })
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Wrong> {
         let CardFile { server, pin, email, user, device, .. } = parse(bytes)?;
-        let user = UserId::from_hex(&user).ok_or("its user is not an id")?;
+        let user = user_id(&user)?;
         Ok(Self { server, pin, email, user, device })
     }
 }
@@ -121,9 +149,9 @@ impl Pending {
         })
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Wrong> {
         let file: PendingFile = parse(bytes)?;
-        let user = UserId::from_hex(&file.user).ok_or("its user is not an id")?;
+        let user = user_id(&file.user)?;
         let (email, device, recovery_code) = (file.email.clone(), file.device.clone(), file.recovery_code.clone());
         Ok(Self { email, user, device, recovery_code })
     }

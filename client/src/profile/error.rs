@@ -29,7 +29,23 @@ pub enum Error {
         /// Which process, if it could be read.
         pid: Option<u32>,
     },
-    /// A file is half-written, of a newer release, or of another profile.
+    /// The profile's place is taken by a file.
+    #[error("there is no profile at {}: that is a file, not a folder", folder.display())]
+    NotAFolder {
+        /// Where the folder should be.
+        folder: PathBuf,
+    },
+    /// A newer release wrote it.
+    #[error("{} was written by a newer release: it has format {found}, this one knows {known}", file.display())]
+    FormatUnknown {
+        /// The file.
+        file: PathBuf,
+        /// As it says.
+        found: u32,
+        /// The newest known.
+        known: u32,
+    },
+    /// A file is half-written, or of another profile.
     #[error("{} is damaged: {why}", file.display())]
     Damaged {
         /// The file.

@@ -22,11 +22,33 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes from others what they may do to a file or folder. Whether they could do anything.
+pub(crate) fn make_private(path: &Path) -> io::Result<Private> {
+    let mode = match path.metadata() {
+        Ok(metadata) => metadata.permissions().mode(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Private::Already),
+        Err(error) => return Err(error),
+    };
+    if mode & 0o077 == 0 {
+        return Ok(Private::Already);
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(mode & 0o700)).map(|()| Private::Now)
+}
+
+/// Since when a file is its owner's alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Private {
+    /// It was before, or is not there.
+    Already,
+    /// It was not until now.
+    Now,
+}
+
 /// The whole file; nothing when it is not there.
 pub(crate) fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(file.metadata()?.len()).unwrap_or_default().saturating_add(1)));

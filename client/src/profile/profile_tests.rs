@@ -70,7 +70,7 @@ fn a_registration_is_pending_until_somebody_is_signed_in() {
 }
 
 #[test]
-fn half_written_missing_and_newer_files_are_damage_with_their_name() {
+fn half_written_and_missing_files_are_damage_with_their_name_and_newer_ones_are_not() {
     let home = tempfile::tempdir().unwrap();
     let profile = profile(&home);
     let _lock = profile.lock().unwrap();
@@ -91,13 +91,38 @@ fn half_written_missing_and_newer_files_are_damage_with_their_name() {
     }
     let newer = String::from_utf8(whole.clone()).unwrap().replacen("\"format\": 1", "\"format\": 9", 1);
     std::fs::write(profile.folder().join(CARD), newer).unwrap();
-    assert!(damaged(CARD).contains("format 9"));
+    assert!(matches!(profile.state(), Err(Error::FormatUnknown { found: 9, known: 1, .. })));
     std::fs::write(profile.folder().join(CARD), &whole).unwrap();
     std::fs::write(profile.folder().join(KEYS), b"{\"format\": 1, \"user\"").unwrap();
     damaged(KEYS);
     let other = KeyFile { secrets: AccountSecrets::first(UserId([6; 16])), device: DeviceKeys::random() };
     profile.write_keys(&other).unwrap();
     assert!(damaged(KEYS).contains("account"));
+}
+
+#[test]
+fn files_that_others_may_read_are_closed_to_them() {
+    let home = tempfile::tempdir().unwrap();
+    let profile = profile(&home);
+    let _lock = profile.lock().unwrap();
+    profile.write_keys(&keys()).unwrap();
+    profile.write_card(&card()).unwrap();
+    assert_eq!(profile.make_private(), Vec::<&str>::new());
+    let path = profile.folder().join(KEYS);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(profile.make_private(), [KEYS]);
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_file_in_its_place_is_no_profile() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("file");
+    std::fs::write(&file, b"mine").unwrap();
+    let profile = Profile::at(file.clone());
+    assert_eq!(profile.state().unwrap_err(), Error::NotAFolder { folder: file.clone() });
+    assert_eq!(profile.lock().unwrap_err(), Error::NotAFolder { folder: file });
+    assert_eq!(profile.make_private(), Vec::<&str>::new());
 }
 
 #[test]

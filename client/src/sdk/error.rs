@@ -106,7 +106,9 @@ impl Error {
 impl From<OpenReplicaError> for Error {
     fn from(error: OpenReplicaError) -> Self {
         match error {
-            OpenReplicaError::OtherLog { .. } => Self::OtherAccount(error.to_string()),
+            OpenReplicaError::OtherLog { .. } => {
+                Self::Store(StoreError::Damaged { place: "whose it is".to_owned(), why: format!("{error}, as keys.json says") })
+            }
             OpenReplicaError::OtherDevice { .. } => Self::Unfinished(error.to_string()),
             OpenReplicaError::Tables(error) => error.into(),
         }

@@ -9,7 +9,7 @@ use cloudsync_protocol::{CollectionName, RecordKey};
 
 use super::client::Client;
 use super::{Error, Online, Pushing, time};
-use crate::replica::Begin;
+use crate::replica::{Begin, SqliteTables};
 
 /// How long to wait for an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,9 +78,13 @@ impl Client {
         self.replica(Begin::Reading, |replica, _| replica.conflicts()).await
     }
 
-    /// Settles a conflict for the current version. Says what the dropped edit said; nothing when there was none.
-    pub async fn drop_conflict(&self, key: RecordKey) -> Result<Option<Content>, Error> {
-        self.replica(Begin::Writing, move |replica, _| replica.drop_conflict(&key)).await
+    /// Settles a conflict for the current version. Says which it was; nothing when there was none.
+    pub async fn drop_conflict(&self, key: RecordKey) -> Result<Option<Conflict>, Error> {
+        let dropped = move |replica: &mut Replica<'_, SqliteTables<'_>>| {
+            let conflict = replica.conflicts()?.into_iter().find(|conflict| conflict.mine.key == key);
+            replica.drop_conflict(&key).map(|_| conflict)
+        };
+        self.replica(Begin::Writing, move |replica, _| dropped(replica)).await
     }
 
     /// How things stand here.

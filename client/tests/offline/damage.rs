@@ -1,5 +1,11 @@
 //! Profiles that are half-written, of a newer release, or of another account.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
+use cloudsync_client::keys::{AccountSecrets, DeviceKeys, KeyFile};
+use cloudsync_client::profile::{Card, Profile};
+use cloudsync_protocol::UserId;
 use serde_json::json;
 
 use crate::support::Home;
@@ -29,7 +35,51 @@ fn half_written_files_are_damage_and_named() {
         let newer = String::from_utf8(whole).unwrap().replacen("\"format\": 1", "\"format\": 7", 1);
         std::fs::write(&path, newer).unwrap();
         is_damage(&home, "format 7");
+        is_of_a_newer_release(&home, "profile_format");
     }
+}
+
+/// It is not damage: nothing is to be thrown away.
+#[track_caller]
+fn is_of_a_newer_release(home: &Home, code: &str) {
+    let error = home.run(&["list", "--offline", "--json"]).error();
+    assert_eq!(error["code"], json!(code));
+    let help = error["help"].as_str().unwrap();
+    assert!(help.contains("update cloudsync") && !help.contains("discard"), "{help}");
+}
+
+#[test]
+fn a_file_in_the_profiles_place_is_damage_and_left_alone() {
+    let home = Home::empty();
+    std::fs::create_dir(home.path().join("profiles")).unwrap();
+    std::fs::write(home.profile(), b"mine").unwrap();
+    is_damage(&home, "profiles/a");
+    assert_eq!(std::fs::read(home.profile()).unwrap(), b"mine");
+}
+
+#[test]
+fn a_replica_of_another_account_is_damage() {
+    let home = Home::signed_in();
+    let profile = Profile::at(home.profile());
+    let user = UserId([8; 16]);
+    profile.write_keys(&KeyFile { secrets: AccountSecrets::first(user), device: DeviceKeys::random() }).unwrap();
+    let (server, email) = ("ws://127.0.0.1:1".to_owned(), "bob@example.com".to_owned());
+    profile.write_card(&Card { server, pin: None, email, user, device: "laptop".into() }).unwrap();
+    is_damage(&home, "replica");
+}
+
+#[test]
+fn files_that_others_may_read_are_closed_to_them_and_that_is_said_once() {
+    let home = Home::signed_in();
+    for name in ["keys.json", "replica.db"] {
+        std::fs::set_permissions(home.profile().join(name), Permissions::from_mode(0o644)).unwrap();
+    }
+    let said = home.run(&["list", "--offline"]).done().stderr;
+    assert!(said.contains("keys.json") && said.contains("replica.db"), "{said}");
+    for name in ["keys.json", "replica.db"] {
+        assert_eq!(home.profile().join(name).metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert!(!home.run(&["list", "--offline"]).done().stderr.contains("keys.json"));
 }
 
 #[test]
@@ -55,6 +105,7 @@ fn a_replica_that_is_none_and_one_of_a_newer_release_are_damage() {
     let home = Home::signed_in();
     rusqlite::Connection::open(home.profile().join("replica.db")).unwrap().pragma_update(None, "user_version", 8).unwrap();
     is_damage(&home, "format 8");
+    is_of_a_newer_release(&home, "replica_format");
 }
 
 #[test]

@@ -34,6 +34,10 @@ impl Context {
         let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
         let places = Places { cloudsync_home: var("CLOUDSYNC_HOME"), data_home: var("XDG_DATA_HOME"), home: var("HOME") };
         let profile = Profile::at(locate(&options.profile, &places)?);
+        let opened = profile.make_private();
+        if !opened.is_empty() {
+            output.say(&format!("others on this machine could read {} of this profile: closed to them now", opened.join(", ")));
+        }
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         Ok(Self { profile, output, offline: options.offline, server: given(options.server), pin: given(options.pin) })
     }

@@ -67,6 +67,8 @@ impl Failure {
 
 const LOG_IN: &str = "run `cloudsync login --email … --device …`, or `register` for a new account";
 
+const UPDATE: &str = "update cloudsync; the profile is whole, leave it as it is";
+
 impl From<LocateError> for Failure {
     fn from(error: LocateError) -> Self {
         Self::new(Exit::Usage, "profile_name", &error, "name a profile by letters and digits, or by a path that holds a slash")
@@ -89,6 +91,10 @@ impl From<profile::Error> for Failure {
             profile::Error::Locked { .. } => {
                 Self::new(Exit::Refused, "profile_locked", &error, "wait until that process is done, then try again")
             }
+            profile::Error::NotAFolder { .. } => {
+                Self::new(Exit::Damage, "profile_unusable", &error, "name a folder, or one that is still to be made, with --profile")
+            }
+            profile::Error::FormatUnknown { .. } => Self::new(Exit::Damage, "profile_format", &error, UPDATE),
             profile::Error::Damaged { .. } => Self::new(
                 Exit::Damage,
                 "profile_damaged",
@@ -111,8 +117,10 @@ impl From<StoreError> for Failure {
                 &error,
                 "restore the profile's folder from a copy, or `cloudsync logout --discard` (edits that were not sent are lost) and log in again",
             ),
-            StoreError::FormatUnknown { .. } => Self::new(Exit::Damage, "replica_format", &error, "use the newer cloudsync that made it"),
-            StoreError::Busy { .. } => Self::new(Exit::Refused, "profile_busy", &error, "nothing was changed; then try again"),
+            StoreError::FormatUnknown { .. } => Self::new(Exit::Damage, "replica_format", &error, UPDATE),
+            StoreError::Busy { .. } => {
+                Self::new(Exit::Refused, "profile_busy", &error, "see to that process, then try again; what was queued before stays queued")
+            }
             StoreError::Closed => Self::new(Exit::NotSignedIn, "signed_out", &error, LOG_IN),
             StoreError::Unavailable(_) => {
                 Self::new(Exit::Damage, "replica_unavailable", &error, "is the disk full, or the folder read-only?")

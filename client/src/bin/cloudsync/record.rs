@@ -125,6 +125,23 @@ pub(crate) struct ConflictJson {
     pub(crate) current: Option<SideJson>,
 }
 
+/// An edit that was given up, with the version that it was made from.
+#[derive(Debug, Serialize)]
+pub(crate) struct DroppedJson {
+    #[serde(flatten)]
+    pub(crate) record: RecordJson,
+    /// What the record says; nothing when it never was committed.
+    pub(crate) current: Option<SideJson>,
+}
+
+impl DroppedJson {
+    pub(crate) fn new(conflict: &Conflict) -> Self {
+        let mine = &conflict.mine;
+        let current = conflict.current.as_ref().map(|record| side(record.version.0, &record.content));
+        Self { record: RecordJson::new(&mine.key, mine.base.0, &mine.content), current }
+    }
+}
+
 fn side(version: u64, content: &Content) -> SideJson {
     SideJson { version, deleted: *content == Content::Deleted, value: value::json(content) }
 }

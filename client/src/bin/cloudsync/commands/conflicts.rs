@@ -6,7 +6,7 @@ use crate::args;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{Style, to_json};
-use crate::record::{ConflictJson, RecordJson, key};
+use crate::record::{ConflictJson, DroppedJson, key};
 
 pub(crate) async fn list(context: &Context) -> Result<(), Failure> {
     let conflicts = context.client()?.conflicts().await?;
@@ -32,8 +32,7 @@ pub(crate) async fn drop_one(context: &Context, record: args::Record) -> Result<
     };
     let output = context.output;
     if output.is_json() {
-        let version = client.get(key.clone()).await?.map_or(0, |shown| shown.version.0);
-        output.json(&RecordJson::new(&key, version, &dropped))
+        output.json(&DroppedJson::new(&dropped))
     } else {
         output.say(&format!("{key}: your edit is dropped, the current version stays"));
         Ok(())

@@ -69,15 +69,18 @@ async fn held_version(context: &Context, key: &RecordKey) -> u64 {
 async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, onto: Onto) -> Result<Done, Failure> {
     let Reached { client, online } = context.reach().await?;
     let id = client.edit(key.clone(), content.clone(), onto).await?;
-    let fate = match online {
-        None => Fate::Waiting,
-        Some(mut online) => {
-            let settled = settle(context, &mut online, key, id).await;
-            online.close().await;
-            settled?
-        }
+    let sent = async {
+        let fate = match online {
+            None => Fate::Waiting,
+            Some(mut online) => {
+                let settled = settle(context, &mut online, key, id).await;
+                online.close().await;
+                settled?
+            }
+        };
+        Ok((fate, client.get(key.clone()).await?.map_or(0, |shown| shown.version.0)))
     };
-    let version = client.get(key.clone()).await?.map_or(0, |shown| shown.version.0);
+    let (fate, version) = sent.await.map_err(|failure| in_doubt(failure, key))?;
     match fate {
         Fate::Gone => Ok(Done::Acknowledged(version)),
         Fate::Waiting | Fate::Signed => Ok(Done::Queued(version)),
@@ -88,6 +91,18 @@ async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, o
             "see `cloudsync conflicts`; settle it by --onto current, or by `conflicts drop`",
         )),
         Fate::Parked(Reason::Refused(code)) => Err(parked(key, code)),
+    }
+}
+
+/// The edit was stored here, and sent perhaps, before this machine or the answer failed: nobody may be told that nothing came of it.
+fn in_doubt(failure: Failure, key: &RecordKey) -> Failure {
+    match failure.exit {
+        Exit::Damage | Exit::Unexpected => Failure {
+            message: format!("{}; your edit of {key} was queued before that and may be committed", failure.message),
+            help: format!("`cloudsync get` on another device, or a new log-in, says whether it is; for this profile: {}", failure.help),
+            ..failure
+        },
+        Exit::Usage | Exit::Unreachable | Exit::Refused | Exit::Conflict | Exit::NotSignedIn => failure,
     }
 }
 
