@@ -99,7 +99,7 @@ fn in_doubt(failure: Failure, key: &RecordKey) -> Failure {
     match failure.exit {
         Exit::Damage | Exit::Unexpected => Failure {
             message: format!("{}; your edit of {key} was queued before that and may be committed", failure.message),
-            help: format!("`cloudsync get` on another device, or a new log-in, says whether it is; for this profile: {}", failure.help),
+            help: format!("`get` on another device, or after a new log-in, says whether it is; for this profile: {}", failure.help),
             ..failure
         },
         Exit::Usage | Exit::Unreachable | Exit::Refused | Exit::Conflict | Exit::NotSignedIn => failure,
