@@ -130,7 +130,7 @@ fn damage_can_be_thrown_away_when_that_is_said() {
 #[test]
 fn a_profile_that_another_process_signs_in_on_is_refused() {
     let home = Home::signed_in();
-    let profile = cloudsync_client::profile::Profile::at(home.profile());
+    let profile = Profile::at(home.profile());
     // A child that another test is just starting may hold the lock that `signed_in` gave back, until it is started.
     let _held = loop {
         match profile.lock() {
