@@ -96,13 +96,13 @@ async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, o
 
 /// The edit was stored here, and sent perhaps, before this machine or the answer failed: nobody may be told that nothing came of it.
 fn in_doubt(failure: Failure, key: &RecordKey) -> Failure {
-    match failure.exit {
-        Exit::Damage | Exit::Unexpected => Failure {
-            message: format!("{}; your edit of {key} was queued before that and may be committed", failure.message),
-            help: format!("`get` on another device, or after a new log-in, says whether it is; for this profile: {}", failure.help),
-            ..failure
-        },
-        Exit::Usage | Exit::Unreachable | Exit::Refused | Exit::Conflict | Exit::NotSignedIn => failure,
+    if !matches!(failure.exit, Exit::Damage | Exit::Unexpected) && failure.code != "profile_busy" {
+        return failure;
+    }
+    Failure {
+        message: format!("{}; your edit of {key} was queued before that and may be committed", failure.message),
+        help: format!("`get` on another device, or after a new log-in, says whether it is; for this profile: {}", failure.help),
+        ..failure
     }
 }
 
@@ -125,4 +125,25 @@ fn parked(key: &RecordKey, code: ErrorCode) -> Failure {
         format!("{key} is refused ({code}); your edit is kept as a conflict"),
         "write a value that fits with --onto current, or `cloudsync conflicts drop` it",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use cloudsync_client::replica::StoreError;
+    use cloudsync_protocol::{CollectionName, RecordId};
+
+    use super::*;
+
+    #[test]
+    fn a_put_that_fails_on_this_machine_after_it_was_queued_is_in_doubt_and_a_refused_one_is_not() {
+        let key = RecordKey { collection: CollectionName::new("goal").unwrap(), record: RecordId::new("g1").unwrap() };
+        let damaged = StoreError::Damaged { place: "marks".into(), why: "not a database".into() };
+        let busy = StoreError::Busy { waited_s: 5, holder: "process 7".into() };
+        for error in [damaged, busy] {
+            let failure = in_doubt(error.into(), &key);
+            assert!(failure.message.contains("goal/g1 was queued") && failure.help.contains("another device"), "{failure:?}");
+        }
+        let refused = parked(&key, ErrorCode::BodyTooLarge);
+        assert_eq!(in_doubt(refused.clone(), &key), refused);
+    }
 }
