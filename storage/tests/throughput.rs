@@ -60,7 +60,7 @@ async fn acquire(store: &Arc<EmbeddedStore>) -> Vec<Writer> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement of some 20 seconds"]
+#[ignore = "a tool: measures, for some 20 seconds"]
 async fn commits_a_second_and_bytes_an_operation() {
     let folder = TempDir::new_in(std::env::var("CLOUDSYNC_BENCH_DIR").unwrap_or_else(|_| "/var/tmp".into())).unwrap();
     let store = Arc::new(open(folder.path()));

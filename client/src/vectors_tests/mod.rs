@@ -66,7 +66,7 @@ fn every_byte_is_as_it_was_frozen() {
 }
 
 #[test]
-#[ignore = "writes the vectors anew"]
+#[ignore = "a tool: writes the vectors anew"]
 fn freeze() {
     for (name, made) in reproducible() {
         write(name, &made);

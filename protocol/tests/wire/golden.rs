@@ -35,7 +35,7 @@ fn golden() -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-#[ignore = "writes the golden file: only when the protocol changes on purpose"]
+#[ignore = "a tool: writes the golden file anew, only when the protocol changes on purpose"]
 fn write_golden() {
     let mut text = String::from("# name hex: every frame, and every structure that is signed or hashed, as docs/wire.md describes them.\n");
     for (name, bytes) in lines() {
