@@ -157,10 +157,12 @@ impl Store {
                         drop(passage);
                         return Ok((gate, transaction));
                     }
-                    Err(error) => match StoreError::of(&error, &self.file.display().to_string()) {
-                        StoreError::Busy { .. } => {}
-                        other => return Err(other),
-                    },
+                    Err(error) => {
+                        let error = StoreError::of(&error, &self.file.display().to_string());
+                        if !matches!(error, StoreError::Busy { .. }) {
+                            return Err(error);
+                        }
+                    }
                 }
             } else {
                 drop(gate);
