@@ -94,6 +94,14 @@ impl fmt::Debug for Link {
 }
 
 impl Reader {
+    /// What tells a slow line from a dead one; nothing on QUIC, which sees to that itself.
+    pub(crate) fn heard(&self) -> Option<websocket::Heard> {
+        match self {
+            Self::Quic(_) => None,
+            Self::WebSocket(stream) => Some(stream.heard()),
+        }
+    }
+
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, LinkError> {
         match self {
             Self::Quic(stream) => quic::read(stream).await,

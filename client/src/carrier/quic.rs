@@ -15,8 +15,9 @@ use super::address::Address;
 use super::trust::{Trust, tls};
 use super::{ConnectError, LinkError, addresses, first_of};
 
-/// A connection is given up after so much silence, kept up by pings at a third of it.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection is given up after so much silence, kept up by pings at a third of it. A node that was started anew answers
+/// the first of them with a stateless reset.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The server opens one control stream.
 const SERVER_STREAMS_MAX: u32 = 1;
 const LENGTH_BYTES: usize = 4;

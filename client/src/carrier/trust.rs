@@ -13,7 +13,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// SHA-256 of a certificate's DER, written `sha256:HEX`.
+/// SHA-256 of a certificate's DER, written `sha256:HEX`; read without the prefix as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pin(pub Hash);
 
@@ -29,7 +29,7 @@ impl FromStr for Pin {
     type Err = PinError;
 
     fn from_str(text: &str) -> Result<Self, PinError> {
-        let hash = text.strip_prefix("sha256:").and_then(Hash::from_hex);
+        let hash = Hash::from_hex(text.strip_prefix("sha256:").unwrap_or(text));
         hash.map(Self).ok_or_else(|| PinError { text: text.to_owned() })
     }
 }
@@ -164,6 +164,7 @@ mod tests {
     fn a_pin_reads_and_prints_as_the_same_and_anything_else_is_named() {
         let text = format!("sha256:{}", "ab".repeat(32));
         assert_eq!(text.parse::<Pin>().unwrap().to_string(), text);
+        assert_eq!("ab".repeat(32).parse::<Pin>().unwrap().to_string(), text, "the bare hash will do");
         for text in ["ab", "sha256:ab", "sha1:abababab"] {
             assert_eq!(text.parse::<Pin>(), Err(PinError { text: text.to_owned() }));
         }

@@ -2,14 +2,18 @@
 //!
 //! Never: a text message, the compression extension, or a token in the URL.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cloudsync_protocol::limits::{FRAME_BYTES_MAX, WEBSOCKET_PATH};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
@@ -29,7 +33,58 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 type Socket = WebSocketStream<Box<dyn Io>>;
 pub(crate) type Sink = SplitSink<Socket, Message>;
-pub(crate) type Stream = SplitStream<Socket>;
+
+/// Messages from the server.
+pub(crate) struct Stream {
+    messages: SplitStream<Socket>,
+    heard: Heard,
+}
+
+/// How often anything came from the server: a frame that takes long on a slow line is no silence.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Heard(Arc<AtomicU64>);
+
+impl Heard {
+    pub(crate) fn reads(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Stream {
+    pub(crate) fn heard(&self) -> Heard {
+        self.heard.clone()
+    }
+}
+
+/// A socket that counts what it reads.
+struct Counted {
+    stream: TcpStream,
+    heard: Heard,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_ready() {
+            self.heard.0.fetch_add(1, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
 
 /// Connects and upgrades.
 pub(crate) async fn connect(address: &Address, trust: Trust) -> Result<(Sink, Stream), ConnectError> {
@@ -40,7 +95,8 @@ pub(crate) async fn connect(address: &Address, trust: Trust) -> Result<(Sink, St
         stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
         Ok(stream)
     };
-    let stream = first_of(addresses(address).await?, attempt).await?;
+    let heard = Heard::default();
+    let stream = Counted { stream: first_of(addresses(address).await?, attempt).await?, heard: heard.clone() };
     let io: Box<dyn Io> = match address.scheme {
         Scheme::Ws | Scheme::Quic => Box::new(stream),
         Scheme::Wss => {
@@ -59,7 +115,8 @@ pub(crate) async fn connect(address: &Address, trust: Trust) -> Result<(Sink, St
     let url = format!("ws://{}{WEBSOCKET_PATH}", address.authority());
     let upgraded = tokio_tungstenite::client_async_with_config(url, io, Some(config)).await;
     let (socket, _) = upgraded.map_err(|error| unreachable(error.to_string()))?;
-    Ok(socket.split())
+    let (sink, messages) = socket.split();
+    Ok((sink, Stream { messages, heard }))
 }
 
 /// One frame, one message.
@@ -73,7 +130,7 @@ pub(crate) async fn write(sink: &mut Sink, frame: Bytes) -> Result<(), LinkError
 /// The next frame; nothing once the server has closed.
 pub(crate) async fn read(stream: &mut Stream) -> Result<Option<Bytes>, LinkError> {
     loop {
-        match stream.next().await {
+        match stream.messages.next().await {
             None | Some(Ok(Message::Close(_))) => return Ok(None),
             Some(Ok(Message::Binary(frame))) => return Ok(Some(frame)),
             Some(Ok(Message::Text(_))) => return Err(LinkError::Text),

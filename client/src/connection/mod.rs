@@ -23,6 +23,7 @@ use cloudsync_protocol::{Frame, codec};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::carrier::websocket::Heard;
 use crate::carrier::{self, Address, CONNECT_TIMEOUT, ConnectError, Link, Reader, Trust, Writer, quic};
 use crate::keys::DeviceKeys;
 use crate::statement::hello_proof;
@@ -35,8 +36,9 @@ pub use session::{Events, HistoryRequest, Session};
 
 use shared::{OUTGOING_FRAMES_MAX, Shared};
 
-/// After so much silence the server is asked whether it is there; after as much again the connection is given up.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// After so much silence a server is asked over WebSocket whether it is there; after as much again the connection is
+/// given up.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// What *hello* says about this client, for the operator's logs.
 const CLIENT: &str = concat!("cloudsync-rust/", env!("CARGO_PKG_VERSION"));
 
@@ -185,18 +187,29 @@ async fn read(shared: Arc<Shared>, mut reader: Reader) {
     shared.end(&error);
 }
 
-/// The next frame. A frame under way is never abandoned for a ping.
+/// The next frame. A frame under way is never abandoned for a ping, nor a slow line for a dead one. QUIC has its own.
 async fn next_or_silence(shared: &Shared, reader: &mut Reader) -> Result<Bytes, Error> {
+    let heard = reader.heard();
     let next = reader.next();
     tokio::pin!(next);
-    for _ in 0..2 {
+    let (mut seen, mut asked) = (heard.as_ref().map(Heard::reads), false);
+    loop {
         tokio::select! {
             frame = &mut next => return frame?.ok_or_else(|| Error::Closed("by the server".to_owned())),
             ended = shared.ended() => return Err(ended),
-            () = tokio::time::sleep(SILENCE_MAX) => shared.ping().await?,
+            () = tokio::time::sleep(SILENCE_MAX), if heard.is_some() => {}
+        }
+        let now = heard.as_ref().map(Heard::reads);
+        if now != seen {
+            (seen, asked) = (now, false);
+        } else if asked {
+            return Err(Error::Closed(format!("no sign of life for {} s", SILENCE_MAX.as_secs() * 2)));
+        } else if shared.is_welcome() {
+            asked = true;
+            // Who can't even be written to is not waited for.
+            shared.try_ping();
         }
     }
-    Err(Error::Closed(format!("no sign of life for {} s", SILENCE_MAX.as_secs() * 2)))
 }
 
 /// On QUIC the server opens one stream for events once it has welcomed.

@@ -37,6 +37,7 @@ struct State {
     last_request: u32,
     answers: HashMap<u32, (oneshot::Sender<Result<Frame, Error>>, Credit)>,
     welcome: Option<oneshot::Sender<Result<Welcome, Error>>>,
+    welcomed: bool,
     pings: u64,
 }
 
@@ -108,14 +109,19 @@ impl Shared {
         self.outgoing.send(bytes).await.map_err(|_| self.broken())
     }
 
-    /// Asks whether the other side is there.
-    pub(crate) async fn ping(&self) -> Result<(), Error> {
+    /// Whether the session is open: before, the server takes no ping and keeps the time itself.
+    pub(crate) fn is_welcome(&self) -> bool {
+        self.state().welcomed
+    }
+
+    /// Asks whether the other side is there, unless so much waits to be written that it would not be asked in time.
+    pub(crate) fn try_ping(&self) {
         let number = {
             let mut state = self.state();
             state.pings += 1;
             state.pings
         };
-        self.send(codec::encode(&Frame::from(Ping { number })).into()).await
+        drop(self.outgoing.try_send(codec::encode(&Frame::from(Ping { number })).into()));
     }
 
     /// Takes one frame of the server in. An error ends the connection.
@@ -132,7 +138,11 @@ impl Shared {
                 Ok(())
             }
             Route::Welcome(welcome) => {
-                let waiting = self.state().welcome.take().ok_or_else(|| Error::Protocol("a welcome without a hello".to_owned()))?;
+                let waiting = {
+                    let mut state = self.state();
+                    state.welcomed = true;
+                    state.welcome.take().ok_or_else(|| Error::Protocol("a welcome without a hello".to_owned()))?
+                };
                 drop(waiting.send(Ok(welcome)));
                 Ok(())
             }

@@ -28,7 +28,7 @@ pub enum Error {
     OtherAccount(String),
     /// The connection, or a refusal.
     #[error(transparent)]
-    Connection(#[from] connection::Error),
+    Connection(connection::Error),
     /// An account call.
     #[error(transparent)]
     Account(#[from] account::Error),
@@ -99,6 +99,22 @@ impl Error {
             | connection::Error::Refused(_)
             | connection::Error::Protocol(_)
             | connection::Error::Sign(_) => Offline::No,
+        }
+    }
+}
+
+/// Whether a code says that this device is one no longer.
+pub(super) const fn is_device_over(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::DeviceRevoked | ErrorCode::DeviceUnknown | ErrorCode::AccountErased)
+}
+
+impl From<connection::Error> for Error {
+    fn from(error: connection::Error) -> Self {
+        match error.failure() {
+            Some(failure) if is_device_over(failure.code) => {
+                Self::NotAdmitted { code: failure.code, message: failure.message.clone() }
+            }
+            Some(_) | None => Self::Connection(error),
         }
     }
 }
@@ -178,5 +194,20 @@ impl From<ClaimError> for Error {
             ClaimError::Misplaced { .. } => Self::Unfit(error.to_string()),
             ClaimError::Tables(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloudsync_protocol::Failure;
+
+    use super::*;
+
+    #[test]
+    fn a_session_that_ends_because_its_device_was_revoked_is_not_admitted_like_one_that_never_began() {
+        let refused = |code| Error::from(connection::Error::from(Failure::new(0, code, "why")));
+        let expected = Error::NotAdmitted { code: ErrorCode::DeviceRevoked, message: "why".to_owned() };
+        assert_eq!(refused(ErrorCode::DeviceRevoked), expected);
+        assert!(matches!(refused(ErrorCode::StoreFull), Error::Connection(_)));
     }
 }

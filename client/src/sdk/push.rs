@@ -8,6 +8,7 @@ use cloudsync_engine::replica::{ClaimOutcome, Next, OutboxBatch, Replica};
 use cloudsync_protocol::{DeviceSeq, Failure, Hash};
 
 use super::keys::DeviceSeal;
+use super::error::is_device_over;
 use super::{Error, Online, time};
 use crate::connection;
 use crate::replica::{Begin, Sender};
@@ -154,6 +155,7 @@ impl Online {
             }
             Next::Retry { after_ms } => Ok(Pushing::Wait(time::jittered(Duration::from_millis(after_ms.into())))),
             Next::EnrolAnew => Err(self.rolled_back().await?),
+            Next::Stop { code, message } if is_device_over(code) => Err(Error::NotAdmitted { code, message }),
             Next::Stop { code, message } => Err(Error::Stopped { code, message }),
         }
     }

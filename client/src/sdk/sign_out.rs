@@ -6,6 +6,7 @@ use cloudsync_engine::replica::{EditCounts, Tables as _};
 use cloudsync_protocol::{DeviceSeq, ErrorCode};
 
 use super::client::{Client, Target};
+use super::error::is_device_over;
 use super::{Error, Offline};
 use crate::account;
 use crate::connection::Connection;
@@ -115,7 +116,7 @@ fn is_over(error: &Error) -> bool {
         | Error::Stopped { .. }
         | Error::Task => None,
     };
-    matches!(code, Some(ErrorCode::DeviceRevoked | ErrorCode::DeviceUnknown | ErrorCode::AccountErased))
+    code.is_some_and(is_device_over)
         // The revoke may have closed the session before its answer came; asking again would say that it is done.
         || (matches!(error, Error::Account(account::Error::Connection(_))) && error.offline() == Offline::Yes && code.is_none())
 }

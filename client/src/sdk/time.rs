@@ -19,7 +19,7 @@ pub(super) fn jittered(around: Duration) -> Duration {
     around / 2 + around.mul_f64(rand::random::<f64>())
 }
 
-/// Doubles from try to try, up to half a minute.
+/// Doubles from try to try, up to 1 to 3 s: a person watches.
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
@@ -27,7 +27,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(250);
-    const MAX: Duration = Duration::from_secs(30);
+    const MAX: Duration = Duration::from_secs(2);
 
     pub(super) const fn new() -> Self {
         Self { next: Self::FIRST }
@@ -54,7 +54,7 @@ mod tests {
     fn waits_grow_to_a_bound_and_start_over() {
         let mut backoff = Backoff::new();
         let waits: Vec<Duration> = (0..12).map(|_| backoff.wait()).collect();
-        assert!(waits[0] < Duration::from_millis(376) && waits[11] >= Duration::from_secs(15) && waits[11] <= Duration::from_secs(45));
+        assert!(waits[0] < Duration::from_millis(376) && waits[11] >= Duration::from_secs(1) && waits[11] <= Duration::from_secs(3));
         backoff.reset();
         assert!(backoff.wait() < Duration::from_millis(376));
     }

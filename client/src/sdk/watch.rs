@@ -12,7 +12,7 @@ use cloudsync_engine::batch::{self, VerifyError};
 use cloudsync_engine::replica::{self, Change, Outcome, Stretch, Untrusted, Why};
 use cloudsync_engine::roster::Roster;
 use cloudsync_protocol::frame::{Committed, Event, GoingAway, HeadAt};
-use cloudsync_protocol::{Cursor, Entry, Seq};
+use cloudsync_protocol::{Cursor, Entry, ErrorCode, Seq};
 use tokio::time::Instant;
 
 use super::client::Client;
@@ -37,8 +37,8 @@ pub enum WatchEvent {
     Live(Seq),
     /// Something was committed.
     Change(Change),
-    /// It can't go on now; it is tried again.
-    Offline(String),
+    /// It can't go on now, and why; it is tried again after that long.
+    Offline(String, Duration),
 }
 
 /// A watch, and where it is.
@@ -82,7 +82,7 @@ impl Watch {
             }
             let stepped = match self.online.take() {
                 None => self.go_online().await,
-                Some(mut online) => Box::pin(self.step(&mut online)).await.map(|()| online),
+                Some(mut online) => Box::pin(self.step(&mut online)).await.map(|()| online).map_err(expired),
             };
             match stepped {
                 Ok(online) => self.online = Some(online),
@@ -103,8 +103,9 @@ impl Watch {
         if !again {
             return Err(error);
         }
-        self.connect_at = self.connect_at.max(Instant::now() + self.backoff.wait());
-        self.ready.push_back(WatchEvent::Offline(error.to_string()));
+        let now = Instant::now();
+        self.connect_at = self.connect_at.max(now + self.backoff.wait());
+        self.ready.push_back(WatchEvent::Offline(error.to_string(), self.connect_at - now));
         Ok(())
     }
 
@@ -264,6 +265,20 @@ impl Watch {
         let Some(roster) = &self.roster else { return Ok(()) };
         let verified = batch::verify(self.client.shared.me.log, roster, batch);
         verified.map(drop).map_err(|error| untrusted(entry, error))
+    }
+}
+
+/// A session whose token ended while this process was stopped: the next one begins under a fresh one.
+#[allow(clippy::wildcard_enum_match_arm, reason = "only refusals have a code")]
+fn expired(error: Error) -> Error {
+    let code = match &error {
+        Error::Connection(error) => error.code(),
+        Error::NotAdmitted { code, .. } => Some(*code),
+        _ => None,
+    };
+    match code {
+        Some(ErrorCode::TokenExpired) => connection::Error::Closed(error.to_string()).into(),
+        Some(_) | None => error,
     }
 }
 

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
-  cloudsync --server quic://127.0.0.1:4433 --pin sha256:… --profile a register --email ada@example.com --device laptop
+  cloudsync --server quic://127.0.0.1:4400 --pin sha256:… --profile a register --email ada@example.com --device laptop
   cloudsync --profile b login --email ada@example.com --device phone
   cloudsync --profile b watch
   cloudsync --profile a put timer_session s1 '{\"task\":\"write\",\"minutes\":25}'
@@ -30,20 +30,20 @@ pub(crate) struct Cli {
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// A name, or the path of a folder when it holds a slash: the device's keys and its local replica
-    #[arg(long, global = true, value_name = "NAME|PATH", default_value = "default", env = "CLOUDSYNC_PROFILE")]
-    pub(crate) profile: String,
-    /// `quic://HOST:PORT`, `wss://HOST[:PORT]` or, on this machine only, `ws://HOST:PORT`; remembered by register and login
-    #[arg(long, global = true, value_name = "URL", env = "CLOUDSYNC_SERVER")]
+    /// A name, or the path of a folder when it holds a slash: the device's keys and its local replica [env: CLOUDSYNC_PROFILE] [default: default]
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "NAME|PATH")]
+    pub(crate) profile: Option<String>,
+    /// quic://HOST:PORT, wss://HOST[:PORT] or, on this machine only, ws://HOST:PORT; remembered by register and login [env: CLOUDSYNC_SERVER]
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "URL")]
     pub(crate) server: Option<String>,
-    /// Trust this certificate and no other: sha256:HEX; remembered by register and login
-    #[arg(long, global = true, value_name = "sha256:HEX", env = "CLOUDSYNC_PIN")]
+    /// Trust this certificate and no other: sha256:HEX; remembered by register and login [env: CLOUDSYNC_PIN]
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "sha256:HEX")]
     pub(crate) pin: Option<String>,
     /// One JSON object a line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Options of every command")]
     pub(crate) json: bool,
     /// Reach no server: read what is here, queue what is written
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Options of every command")]
     pub(crate) offline: bool,
 }
 
@@ -60,9 +60,9 @@ pub(crate) enum Command {
         after_help = "With edits that the server does not have it is refused, unless --discard.\n\nExample:\n  cloudsync --profile b logout"
     )]
     Logout(Logout),
-    /// Write a record
+    /// Write a record, whose value is JSON
     #[command(
-        after_help = "Examples:\n  cloudsync put timer_session s1 '{\"task\":\"write\",\"minutes\":25}'\n  cloudsync put timer_session s1 '{\"task\":\"rest\"}' --onto current   # settles a conflict"
+        after_help = "Examples:\n  cloudsync put timer_session s1 '{\"task\":\"write\",\"minutes\":25}'\n  cloudsync put timer_session s1 '{\"task\":\"rest\"}' --onto current   # settles a conflict\n  cloudsync put note n1 '\"a text has double quotes inside the single ones\"'\n  cloudsync put note n2 - < note.json"
     )]
     Put(Put),
     /// Delete a record
@@ -84,8 +84,8 @@ pub(crate) enum Command {
         after_help = "Importing the same file again, here or on another device, adds nothing.\n\nExample:\n  cloudsync import --format pomodoro sessions.csv"
     )]
     Import(Import),
-    /// Show who is signed in, what waits to be sent, and what is in conflict
-    #[command(after_help = "Example:\n  cloudsync status --json")]
+    /// Show who is signed in, whether the server lets this device in, what waits to be sent, and what is in conflict
+    #[command(after_help = "A `problem` is a stable code, with --json as well: unreachable, certificate_not_pinned, device_revoked, …\n\nExample:\n  cloudsync status --json")]
     Status,
     /// Read and send everything now
     #[command(after_help = "Example:\n  cloudsync sync")]
@@ -143,6 +143,7 @@ pub(crate) struct Put {
     #[command(flatten)]
     pub(crate) record: Record,
     /// JSON, or - to read it from standard input
+    #[arg(value_name = "JSON", allow_negative_numbers = true)]
     pub(crate) value: String,
     /// Make the edit from the current version, settling a conflict of the record
     #[arg(long, value_enum)]
@@ -230,5 +231,13 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_negative_number_and_a_dash_are_values() {
+        for value in ["-5", "-"] {
+            let cli = Cli::parse_from(["cloudsync", "put", "goal", "g1", value, "--json"]);
+            assert!(matches!(cli.command, Command::Put(put) if put.value == value));
+        }
     }
 }

@@ -3,25 +3,33 @@
 //! Never: an environment variable read elsewhere.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use cloudsync_client::carrier::{Address, Pin, Trust};
 use cloudsync_client::connection::Server;
-use cloudsync_client::profile::{Places, Profile, locate};
+use cloudsync_client::profile::{Card, Places, Profile, locate};
 use cloudsync_client::sdk::{self, Client, Offline, Online, Target};
 use zeroize::Zeroizing;
 
 use crate::args::Options;
-use crate::failure::Failure;
-use crate::output::Output;
+use crate::failure::{self, Failure, SETTLE};
+use crate::output::{Output, counted};
 use crate::password;
 
 pub(crate) struct Context {
     pub(crate) profile: Profile,
     pub(crate) output: Output,
     pub(crate) offline: bool,
+    /// The profile as it was typed, for hints that can be typed.
+    typed: Option<String>,
     server: Option<String>,
     pin: Option<String>,
 }
+
+/// The profile where none is named.
+const PROFILE: &str = "default";
+/// From here on it was a wait.
+const WAITED: Duration = Duration::from_millis(1500);
 
 /// A client, and its session where the server can be reached.
 pub(crate) struct Reached {
@@ -33,13 +41,18 @@ impl Context {
     pub(crate) fn new(options: Options, output: Output) -> Result<Self, Failure> {
         let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
         let places = Places { cloudsync_home: var("CLOUDSYNC_HOME"), data_home: var("XDG_DATA_HOME"), home: var("HOME") };
-        let profile = Profile::at(locate(&options.profile, &places)?);
+        let given = |text: Option<String>, name: &str| text.or_else(|| std::env::var(name).ok()).filter(|text| !text.is_empty());
+        let name = match &options.profile {
+            Some(name) => name.clone(),
+            None => given(None, "CLOUDSYNC_PROFILE").unwrap_or_else(|| PROFILE.to_owned()),
+        };
+        let profile = Profile::at(locate(&name, &places)?);
         let opened = profile.make_private();
         if !opened.is_empty() {
             output.say(&format!("others on this machine could read {} of this profile: closed to them now", opened.join(", ")));
         }
-        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-        Ok(Self { profile, output, offline: options.offline, server: given(options.server), pin: given(options.pin) })
+        let (server, pin) = (given(options.server, "CLOUDSYNC_SERVER"), given(options.pin, "CLOUDSYNC_PIN"));
+        Ok(Self { profile, output, offline: options.offline, typed: options.profile, server, pin })
     }
 
     /// The server that the command line names, as text and parsed, with its pin.
@@ -50,10 +63,25 @@ impl Context {
         Ok((text.clone(), self.pin.clone(), server(text, self.pin.as_deref())?))
     }
 
+    /// The address that is tried: as the command line names it, else as the profile remembers it.
+    pub(crate) fn address<'a>(&'a self, card: &'a Card) -> &'a str {
+        self.server.as_deref().unwrap_or(&card.server)
+    }
+
+    /// A failure whose hint's commands can be typed as they stand.
+    pub(crate) fn failure(&self, failure: Failure) -> Failure {
+        failure.of_profile(self.typed.as_deref())
+    }
+
+    /// A hint whose commands can be typed as they stand.
+    pub(crate) fn hint(&self, text: &str) -> String {
+        failure::with_profile(text, self.typed.as_deref())
+    }
+
     /// The server that the command line names, else the one that the profile remembers.
     pub(crate) fn target(&self) -> Result<Target, Failure> {
         let (card, _) = self.profile.signed_in()?;
-        let text = self.server.as_deref().unwrap_or(&card.server);
+        let text = self.address(&card);
         let pin = self.pin.as_deref().or(card.pin.as_deref());
         Ok(Target { server: server(text, pin)? })
     }
@@ -68,13 +96,32 @@ impl Context {
         if self.offline {
             return Ok(Reached { client, online: None });
         }
+        let begun = Instant::now();
         let reached = async {
             let mut online = client.connect().await?;
             online.catch_up().await?;
             Ok(online)
         };
         let online = self.or_offline(reached.await)?;
+        if online.is_none() && begun.elapsed() > WAITED {
+            self.output.aside("--offline skips the wait");
+        }
         Ok(Reached { client, online })
+    }
+
+    /// Says so where edits of this profile are in conflict.
+    pub(crate) async fn mention_conflicts(&self) {
+        let Ok(client) = self.client() else { return };
+        let Ok(status) = client.status().await else { return };
+        self.say_conflicts(status.edits.parked);
+    }
+
+    pub(crate) fn say_conflicts(&self, parked: u64) {
+        if parked > 0 {
+            let (edits, are) = (counted(parked, "edit"), if parked == 1 { "is" } else { "are" });
+            let how = self.hint(SETTLE);
+            self.output.say(&format!("{edits} of this device {are} in conflict with newer versions: {how}"));
+        }
     }
 
     /// Nothing, and a word about it, where the server just can't be reached.

@@ -60,12 +60,33 @@ impl Failure {
         Self::new(Exit::Usage, "usage", message, "see --help")
     }
 
+    /// With the profile that was typed in its hint.
+    #[must_use]
+    pub(crate) fn of_profile(self, typed: Option<&str>) -> Self {
+        Self { help: with_profile(&self.help, typed), ..self }
+    }
+
     pub(crate) fn json(&self) -> FailureJson<'_> {
         FailureJson { code: self.code, message: &self.message, help: &self.help, exit_code: self.exit as u8 }
     }
 }
 
-const LOG_IN: &str = "run `cloudsync login --email … --device …`, or `register` for a new account";
+/// How a conflict ends.
+pub(crate) const SETTLE: &str =
+    "see `cloudsync conflicts`; settle each by `cloudsync put … --onto current`, `cloudsync delete … --onto current` or `cloudsync conflicts drop …`";
+
+/// A hint with the profile that was typed in its commands.
+pub(crate) fn with_profile(text: &str, typed: Option<&str>) -> String {
+    match typed {
+        None => text.to_owned(),
+        Some(name) if name.chars().all(|c| c.is_alphanumeric() || "/._-+~".contains(c)) => {
+            text.replace("`cloudsync ", &format!("`cloudsync --profile {name} "))
+        }
+        Some(name) => text.replace("`cloudsync ", &format!("`cloudsync --profile '{}' ", name.replace('\'', "'\\''"))),
+    }
+}
+
+const LOG_IN: &str = "run `cloudsync login --email … --device …`, or `cloudsync register …` for a new account";
 
 const UPDATE: &str = "update cloudsync; the profile is whole, leave it as it is";
 
@@ -99,7 +120,7 @@ impl From<profile::Error> for Failure {
                 Exit::Damage,
                 "profile_damaged",
                 &error,
-                "restore the file, or `cloudsync logout --discard` on this profile (edits that were not sent are lost) and log in again",
+                "restore the file, or `cloudsync logout --discard` (edits that were not sent are lost) and log in again",
             ),
             profile::Error::Unusable { .. } => {
                 Self::new(Exit::Damage, "profile_unusable", &error, "make the folder and its files readable and writable for you")
@@ -233,7 +254,7 @@ impl From<sdk::Error> for Failure {
                 Exit::Conflict,
                 "conflict",
                 &error,
-                "see `cloudsync conflicts`; settle it by `put` or `delete` with --onto current, or by `conflicts drop`",
+                SETTLE,
             ),
             sdk::Error::RolledBack => Self::new(
                 Exit::NotSignedIn,
@@ -254,5 +275,17 @@ impl From<RevokeError> for Failure {
             RevokeError::Ambiguous { .. } => Self::new(Exit::Refused, "device_ambiguous", &error, "name it by its id"),
             RevokeError::Own(_) => Self::new(Exit::Refused, "device_own", &error, "use `cloudsync logout`"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_keeps_the_profile_that_was_typed() {
+        assert_eq!(with_profile("run `cloudsync sync`", None), "run `cloudsync sync`");
+        assert_eq!(with_profile("run `cloudsync sync`", Some("./a")), "run `cloudsync --profile ./a sync`");
+        assert_eq!(with_profile("run `cloudsync sync`", Some("it's mine")), "run `cloudsync --profile 'it'\\''s mine' sync`");
     }
 }

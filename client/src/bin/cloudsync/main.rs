@@ -27,8 +27,12 @@ const WORKERS: usize = 2;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     let output = Output::new(cli.options.json);
+    let typed = cli.options.profile.clone();
     // Where there is no such signal to take, Ctrl-Z works as ever.
     drop(cloudsync_client::replica::stop_between_transactions());
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build() {
@@ -43,10 +47,27 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            let failure = failure.of_profile(typed.as_deref());
             output.failure(&failure);
             ExitCode::from(failure.exit as u8)
         }
     }
+}
+
+/// Help and version as clap prints them; an error as a script asked for it.
+fn misused(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
+    if json && error.use_stderr() {
+        let text = error.to_string();
+        let (message, usage) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let message: Vec<&str> = message.trim_start_matches("error: ").split_whitespace().collect();
+        let usage = usage.lines().find(|line| line.starts_with("Usage: ")).unwrap_or("see --help");
+        Output::new(true).failure(&Failure::new(Exit::Usage, "usage", message.join(" "), usage));
+    } else {
+        // Whoever does not read it need not.
+        drop(error.print());
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8))
 }
 
 async fn run(cli: Cli, output: Output) -> Result<(), Failure> {

@@ -4,22 +4,28 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use console::{Term, measure_text_width, truncate_str};
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
 
 const DIM: &str = "\x1b[2m";
 const RED: &str = "\x1b[31m";
+const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
+
+/// Where a terminal does not say how wide it is.
+const WIDTH: usize = 80;
+/// Every column but the last is no wider.
+const COLUMN_WIDTH_MAX: usize = 32;
+const GAP: &str = "  ";
 
 /// How data is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
     /// One object a line.
     Json,
-    /// Tables.
+    /// Columns, cut to the terminal's width.
     Terminal,
     /// Fields with tabs between them.
     Plain,
@@ -66,16 +72,16 @@ impl Output {
         self.line(&to_json(object))
     }
 
-    /// Rows under names: a table on a terminal, else tab-separated without the names.
+    /// Rows under names: columns on a terminal, else tab-separated without the names.
     pub(crate) fn table(self, names: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
         match self.style {
             Style::Terminal if !rows.is_empty() => {
-                let mut table = Table::new();
-                table.load_style(UTF8_HORIZONTAL_ONLY).set_header(names.to_vec());
-                for row in rows {
-                    table.add_row(row.iter().map(|cell| visible(cell)).collect::<Vec<_>>());
+                let width = Term::stdout().size_checked().map_or(WIDTH, |(_, columns)| usize::from(columns));
+                let mut lines = columns(names, rows, width);
+                if let Some(header) = lines.first_mut() {
+                    *header = format!("{BOLD}{header}{PLAIN}");
                 }
-                self.line(&table.to_string())
+                self.lines(&lines)
             }
             Style::Terminal | Style::Plain | Style::Json => self.lines(&rows.iter().map(|row| fields(row)).collect::<Vec<_>>()),
         }
@@ -126,6 +132,42 @@ pub(crate) fn fields(row: &[String]) -> String {
     escaped.join("\t")
 }
 
+/// One line a row under a line of names, each cut to the width.
+fn columns(names: &[&str], rows: &[Vec<String>], width: usize) -> Vec<String> {
+    // A value may be long, a line is not: what can't be seen need not be measured.
+    let seen = |cell: &str| visible(&cell.chars().take(width + 1).collect::<String>());
+    let header: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let cells: Vec<Vec<String>> = std::iter::once(&header).chain(rows).map(|row| row.iter().map(|cell| seen(cell)).collect()).collect();
+    let mut widths = vec![0; names.len()];
+    for row in &cells {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = measure_text_width(cell).max(*widest).min(COLUMN_WIDTH_MAX);
+        }
+    }
+    cells.iter().map(|row| one_line(row, &widths, width)).collect()
+}
+
+fn one_line(row: &[String], widths: &[usize], width: usize) -> String {
+    let mut line = String::new();
+    for (place, (cell, widest)) in row.iter().zip(widths).enumerate() {
+        if place + 1 == row.len() {
+            line.push_str(cell);
+        } else {
+            let cell = truncate_str(cell, *widest, "…");
+            let padding = widest.saturating_sub(measure_text_width(&cell));
+            line.push_str(&cell);
+            line.extend(std::iter::repeat_n(' ', padding));
+            line.push_str(GAP);
+        }
+    }
+    truncate_str(line.trim_end(), width, "…").into_owned()
+}
+
+/// `1 edit`, `2 edits`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("{count} {what}") } else { format!("{count} {what}s") }
+}
+
 /// Control characters made visible: a record's id must not move the cursor of a terminal.
 pub(crate) fn visible(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
@@ -134,6 +176,18 @@ pub(crate) fn visible(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_shows_one_line_a_row_cut_to_its_width() {
+        let rows = [vec!["goal".to_owned(), "g1".to_owned(), "a value that is long".to_owned()], vec!["日本".to_owned(), String::new(), "2".to_owned()]];
+        let shown = columns(&["collection", "id", "value"], &rows, 24);
+        assert_eq!(shown, ["collection  id  value", "goal        g1  a value…", "日本            2"]);
+    }
+
+    #[test]
+    fn one_is_one_and_two_are_more() {
+        assert_eq!((counted(1, "edit"), counted(0, "edit")), ("1 edit".to_owned(), "0 edits".to_owned()));
+    }
 
     #[test]
     fn a_field_never_breaks_its_line_or_the_terminal() {

@@ -112,6 +112,13 @@ pub(crate) struct SideJson {
     pub(crate) value: Box<RawValue>,
 }
 
+impl SideJson {
+    /// The value, or that it is deleted: a text value has quotes around it.
+    fn words(&self) -> &str {
+        if self.deleted { "deleted" } else { self.value.get() }
+    }
+}
+
 /// A conflict.
 #[derive(Debug, Serialize)]
 pub(crate) struct ConflictJson {
@@ -164,8 +171,8 @@ impl ConflictJson {
     pub(crate) const NAMES: [&'static str; 5] = ["collection", "id", "reason", "mine", "current"];
 
     pub(crate) fn row(&self) -> Vec<String> {
-        let current = self.current.as_ref().map_or("-", |current| current.value.get());
-        vec![self.collection.clone(), self.id.clone(), self.reason.to_owned(), self.mine.value.get().to_owned(), current.to_owned()]
+        let current = self.current.as_ref().map_or("-", SideJson::words);
+        vec![self.collection.clone(), self.id.clone(), self.reason.to_owned(), self.mine.words().to_owned(), current.to_owned()]
     }
 }
 

@@ -297,3 +297,16 @@ async fn a_closed_session_tells_the_server() {
         assert_eq!(gone, None);
     }
 }
+
+#[tokio::test]
+async fn a_web_socket_on_which_nothing_comes_any_more_is_asked_after_5_s_and_given_up_after_10() {
+    let (connection, mut peer) = connected(Scheme::Ws).await;
+    let device = DeviceKeys::random();
+    let (opened, ()) = tokio::join!(connection.hello(&device, "token"), peer.welcome());
+    let (session, _events) = opened.unwrap();
+    let silent = tokio::time::Instant::now();
+    assert!(matches!(peer.receive().await, Some(Frame::Ping(_))));
+    assert!(silent.elapsed() >= SILENCE_MAX - Duration::from_millis(500));
+    assert!(matches!(session.closed().await, Error::Closed(why) if why.contains("no sign of life")));
+    assert!(silent.elapsed() < SILENCE_MAX * 2 + Duration::from_secs(2));
+}

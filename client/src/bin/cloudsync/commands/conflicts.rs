@@ -8,6 +8,8 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Style, to_json};
 use crate::record::{ConflictJson, DroppedJson, key};
 
+const HOW: &str = "keep yours by `cloudsync put COLLECTION ID JSON --onto current` (or `cloudsync delete … --onto current`), the current one by `cloudsync conflicts drop COLLECTION ID`";
+
 pub(crate) async fn list(context: &Context) -> Result<(), Failure> {
     let conflicts = context.client()?.conflicts().await?;
     let conflicts: Vec<ConflictJson> = conflicts.iter().map(ConflictJson::new).collect();
@@ -16,9 +18,7 @@ pub(crate) async fn list(context: &Context) -> Result<(), Failure> {
         Style::Json => output.lines(&conflicts.iter().map(to_json).collect::<Vec<_>>()),
         Style::Terminal | Style::Plain => {
             output.table(&ConflictJson::NAMES, &conflicts.iter().map(ConflictJson::row).collect::<Vec<_>>())?;
-            if conflicts.is_empty() {
-                output.aside("no conflicts");
-            }
+            output.aside(&if conflicts.is_empty() { "no conflicts".to_owned() } else { context.hint(HOW) });
             Ok(())
         }
     }

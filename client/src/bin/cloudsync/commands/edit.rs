@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use cloudsync_client::sdk::{Deadline, Offline, Online};
-use cloudsync_engine::replica::{Content, Fate, Onto, Reason};
+use cloudsync_client::sdk::{Client, Deadline, Offline, Online};
+use cloudsync_engine::replica::{Content, Fate, Onto, Pending, Reason};
 use cloudsync_protocol::{ErrorCode, RecordKey};
 
 use crate::args;
 use crate::context::{Context, Reached};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, SETTLE};
 use crate::record::{EditJson, RecordJson, key};
 use crate::value;
 
@@ -23,12 +23,19 @@ enum Done {
     Acknowledged(u64),
     /// Durable here.
     Queued(u64),
+    /// Nothing was there to delete: the version at which it was deleted, 0 where it never was.
+    Nothing(u64),
 }
 
 pub(crate) async fn put(context: &Context, asked: args::Put) -> Result<(), Failure> {
     let typed = if asked.value == "-" { std::io::read_to_string(std::io::stdin()).map_err(Failure::usage)? } else { asked.value };
-    let text = value::minified(&typed).map_err(|error| Failure::usage(format!("the value is not JSON: {error}")))?;
+    let text = value::minified(&typed).map_err(|error| not_json(&error))?;
     edit(context, key(&asked.record)?, Content::Value(text.into()), asked.onto).await
+}
+
+fn not_json(error: &serde_json::Error) -> Failure {
+    let help = "quote it for the shell: cloudsync put goal g1 '{\"done\":true}', and a text as '\"text\"'; - reads standard input";
+    Failure::new(Exit::Usage, "usage", format!("the value is not JSON: {error}"), help)
 }
 
 pub(crate) async fn delete(context: &Context, asked: args::Delete) -> Result<(), Failure> {
@@ -37,10 +44,10 @@ pub(crate) async fn delete(context: &Context, asked: args::Delete) -> Result<(),
 
 async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<args::Onto>) -> Result<(), Failure> {
     let onto = onto.map_or(Onto::Replica, |args::Onto::Current| Onto::Current);
-    let done = queue_and_send(context, &key, &content, onto).await;
+    let done = queue_and_send(context, &key, &content, onto).await.map_err(|failure| context.failure(failure));
     let output = context.output;
     let (version, acknowledged) = match &done {
-        Ok(Done::Acknowledged(version)) => (*version, true),
+        Ok(Done::Acknowledged(version) | Done::Nothing(version)) => (*version, true),
         Ok(Done::Queued(version)) => (*version, false),
         Err(_) => (held_version(context, &key).await, false),
     };
@@ -53,8 +60,16 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
         output.json(&EditJson { record, acknowledged, error: done.as_ref().err().map(Failure::json) })?;
     }
     match done? {
-        Done::Acknowledged(version) if !output.is_json() => output.aside(&format!("{key}: acknowledged as version {version}")),
-        Done::Queued(_) if !output.is_json() => output.say(&format!("{key}: queued, sent when the server can be reached")),
+        Done::Nothing(0) => output.say(&format!("nothing to delete: there is no record {key}")),
+        Done::Nothing(_) => output.say(&format!("nothing to delete: {key} is deleted already")),
+        Done::Acknowledged(version) if !output.is_json() => {
+            let what = if content == Content::Deleted { "deleted, " } else { "" };
+            output.aside(&format!("{key}: {what}acknowledged as version {version}"));
+        }
+        Done::Queued(_) if !output.is_json() => {
+            let what = if content == Content::Deleted { "deleted here, " } else { "" };
+            output.say(&format!("{key}: {what}queued, sent when the server can be reached"));
+        }
         Done::Acknowledged(_) | Done::Queued(_) => {}
     }
     Ok(())
@@ -68,6 +83,14 @@ async fn held_version(context: &Context, key: &RecordKey) -> u64 {
 
 async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, onto: Onto) -> Result<Done, Failure> {
     let Reached { client, online } = context.reach().await?;
+    if *content == Content::Deleted
+        && let Some(version) = nothing_there(&client, key).await?
+    {
+        if let Some(online) = online {
+            online.close().await;
+        }
+        return Ok(Done::Nothing(version));
+    }
     let id = client.edit(key.clone(), content.clone(), onto).await?;
     let sent = async {
         let fate = match online {
@@ -88,7 +111,7 @@ async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, o
             Exit::Conflict,
             "stale",
             format!("{key} was changed by another device meanwhile (it is at version {version}); your edit is kept as a conflict"),
-            "see `cloudsync conflicts`; settle it by --onto current, or by `conflicts drop`",
+            SETTLE,
         )),
         Fate::Parked(Reason::Refused(code)) => Err(parked(key, code)),
     }
@@ -104,6 +127,17 @@ fn in_doubt(failure: Failure, key: &RecordKey) -> Failure {
         help: format!("`get` on another device, or after a new log-in, says whether it is; for this profile: {}", failure.help),
         ..failure
     }
+}
+
+/// Whether a delete would change nothing: the version at which it was deleted, 0 where it never was.
+async fn nothing_there(client: &Client, key: &RecordKey) -> Result<Option<u64>, Failure> {
+    if client.conflicts().await?.iter().any(|conflict| conflict.mine.key == *key) {
+        return Ok(None);
+    }
+    Ok(match client.get(key.clone()).await? {
+        None => Some(0),
+        Some(shown) => (shown.content == Content::Deleted && shown.pending == Pending::Committed).then_some(shown.version.0),
+    })
 }
 
 async fn settle(context: &Context, online: &mut Online, key: &RecordKey, id: cloudsync_engine::replica::EditId) -> Result<Fate, Failure> {
@@ -123,7 +157,7 @@ fn parked(key: &RecordKey, code: ErrorCode) -> Failure {
         Exit::Refused,
         code.name(),
         format!("{key} is refused ({code}); your edit is kept as a conflict"),
-        "write a value that fits with --onto current, or `cloudsync conflicts drop` it",
+        "write a value that fits with --onto current, or `cloudsync conflicts drop …` it",
     )
 }
 

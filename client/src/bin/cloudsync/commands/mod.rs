@@ -13,9 +13,27 @@ mod watch;
 
 use crate::args::{Command, ConflictsCommand, DevicesCommand};
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
+
+/// Whether a command says itself which edits are in conflict.
+fn tells_conflicts(command: &Command) -> bool {
+    match command {
+        Command::Conflicts(_) | Command::Status | Command::Sync(_) | Command::Watch => true,
+        Command::Register(_) | Command::Login(_) | Command::Logout(_) | Command::Devices(_) => true,
+        Command::Put(_) | Command::Delete(_) | Command::Get(_) | Command::List(_) | Command::Import(_) => false,
+    }
+}
 
 pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    let told = tells_conflicts(&command);
+    let done = dispatch(context, command).await;
+    if !told && !matches!(&done, Err(failure) if failure.exit == Exit::Conflict) {
+        context.mention_conflicts().await;
+    }
+    done
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::Register(asked) => account::register(context, asked).await,
         Command::Login(asked) => account::log_in(context, asked).await,

@@ -18,23 +18,20 @@ pub(crate) async fn get(context: &Context, asked: args::Record) -> Result<(), Fa
     let client = reached(context).await?;
     let output = context.output;
     let Some(shown) = client.get(key.clone()).await? else {
-        return Err(Failure::new(Exit::Refused, "not_found", format!("there is no record {key}"), "see `cloudsync list`"));
+        return Err(Failure::new(Exit::Refused, "record_unknown", format!("there is no record {key}"), "see `cloudsync list`"));
     };
     let record = RecordJson::shown(&shown);
     match output.style {
         Style::Json => output.json(&record)?,
+        Style::Terminal | Style::Plain if record.deleted => {
+            let whose = if record.pending { " (your own edit, not committed yet)" } else { "" };
+            let message = format!("{key} is deleted{whose}");
+            return Err(Failure::new(Exit::Refused, "record_deleted", message, "see `cloudsync list --deleted`"));
+        }
         Style::Terminal | Style::Plain => output.line(record.value.get())?,
     }
-    if !output.is_json() {
-        for (holds, word) in [
-            (record.deleted, "it is deleted"),
-            (record.pending, "this is your own edit, not committed yet"),
-            (record.conflict, "it has a conflict: see `cloudsync conflicts`"),
-        ] {
-            if holds {
-                output.aside(word);
-            }
-        }
+    if !output.is_json() && record.pending {
+        output.aside("this is your own edit, not committed yet");
     }
     Ok(())
 }

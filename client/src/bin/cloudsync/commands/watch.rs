@@ -31,7 +31,7 @@ pub(crate) async fn watch(context: &Context) -> Result<(), Failure> {
         };
         match event {
             WatchEvent::Live(seq) => context.output.say(&format!("live at seq {seq}")),
-            WatchEvent::Offline(why) => context.output.aside(&format!("offline: {why}; trying again")),
+            WatchEvent::Offline(why, wait) => context.output.aside(&format!("offline: {why}; trying again in {:.1} s", wait.as_secs_f64())),
             WatchEvent::Change(change) => {
                 let shown = ChangeJson::new(&change, names.of(change.device).await?);
                 if context.output.is_json() {
