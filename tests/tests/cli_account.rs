@@ -20,7 +20,7 @@ async fn a_profile_keeps_its_queue_when_it_logs_in_again_and_refuses_another_acc
     assert_eq!((&again["pending"], again.get("recovery_code")), (&json!(1), None));
     let other = cli.sign_in("a", ("login", "bob@example.com", PASSWORD), &[])?.ended(4)?;
     assert_eq!(other.error_code()?, "other_account");
-    assert_eq!(cli.sign_in("a", ("register", "eve@example.com", PASSWORD), &[])?.ended(4)?.error_code()?, "email_taken");
+    assert_eq!(cli.sign_in("a", ("register", "eve@example.com", PASSWORD), &[])?.ended(4)?.error_code()?, "already_signed_in");
     let devices = cli.run("a", &["devices", "list", "--json"])?.ended(0)?.json()?;
     assert_eq!(devices.len(), 1, "it is the same device");
     assert_eq!(cli.run("a", &["logout", "--json"])?.ended(4)?.error_code()?, "edits_queued");
@@ -42,6 +42,8 @@ async fn wrong_passwords_taken_addresses_and_foreign_certificates_have_their_cod
     assert_eq!(cli.sign_in("b", ("login", "nobody@example.com", PASSWORD), &[])?.ended(4)?.error_code()?, "credentials_invalid");
     assert_eq!(cli.sign_in("b", ("register", ADA, PASSWORD), &[])?.ended(4)?.error_code()?, "email_taken");
     assert_eq!(cli.sign_in("b", ("login", ADA, ""), &[])?.code, Some(2));
+    assert_eq!(cli.sign_in("b", ("register", "eve@example.com", "1234567"), &[])?.ended(2)?.error_code()?, "password_short");
+    assert!(!cli.profile("b").exists(), "what failed leaves nothing");
     assert_eq!(cli.run("b", &["list", "--json"])?.ended(7)?.error_code()?, "not_signed_in");
     let pin = format!("sha256:{}", "00".repeat(32));
     for wire in [Wire::Quic, Wire::Wss] {
@@ -73,6 +75,9 @@ async fn a_revoked_device_is_out_at_once_and_keeps_its_edits_for_its_next_log_in
     assert_eq!((&revoked["device"], &revoked["revoked"]), (&json!("b"), &json!(true)));
     let put = cli.run("b", &["put", "goal", "g3", "3", "--json"])?.ended(7)?;
     assert_eq!(put.last()?["acknowledged"], json!(false));
+    let status = cli.status("b")?;
+    assert_eq!((&status["online"], &status["problem"]), (&json!(true), &json!("device_revoked")));
+    cli.run("b", &["watch"])?.ended(7)?;
     assert_eq!(cli.run("b", &["get", "goal", "g2", "--offline"])?.ended(0)?.stdout, "2\n");
     let back = cli.sign_in("b", ("login", ADA, PASSWORD), &[])?.ended(0)?.last()?;
     assert_eq!(back["pending"], json!(1));

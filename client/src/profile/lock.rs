@@ -4,12 +4,12 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use super::{Error, files};
 
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// Held until dropped.
 #[derive(Debug)]
@@ -32,6 +32,11 @@ impl Lock {
                 return Err(Error::Locked { folder: folder.to_owned(), pid });
             }
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        // Whoever held it before may have removed it with the folder: then it is a lock on nothing.
+        let same = std::fs::metadata(&path).ok().zip(file.metadata().ok()).is_some_and(|(there, held)| there.ino() == held.ino());
+        if !same {
+            return Err(Error::Locked { folder: folder.to_owned(), pid: None });
         }
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(unusable)?;
         Ok(Self { _file: file })

@@ -25,6 +25,8 @@ pub const KEYS: &str = "keys.json";
 pub const PENDING: &str = "pending.json";
 /// The replica.
 pub const REPLICA: &str = "replica.db";
+/// Held by whoever renews the tokens.
+pub(crate) const REFRESH_LOCK: &str = "refresh.lock";
 /// What SQLite keeps beside it.
 const REPLICA_BESIDE: [&str; 4] = ["replica.db-wal", "replica.db-shm", "replica.writer", "replica.turnstile"];
 
@@ -131,13 +133,32 @@ impl Profile {
         self.remove(KEYS)
     }
 
-    /// Removes keys, replica and whoever was signed in; the folder stays, with its lock.
-    pub fn clear(&self, _held: &Lock) -> Result<(), Error> {
+    /// Removes keys, replica and whoever was signed in, and the folder where nothing else is in it.
+    pub fn clear(&self, held: &Lock) -> Result<(), Error> {
         // The card before the keys: what an interrupted log-out leaves is a profile without anybody, not a damaged one.
         for name in [REPLICA].iter().chain(&REPLICA_BESIDE).chain(&[PENDING, CARD, KEYS]) {
             self.remove(name)?;
         }
-        files::sync_folder(&self.folder).map_err(|error| self.unusable("write", "", &error))
+        files::sync_folder(&self.folder).map_err(|error| self.unusable("write", "", &error))?;
+        self.leave(held);
+        Ok(())
+    }
+
+    /// Removes the folder of a profile on which nobody is signed in, and that holds nothing but locks.
+    pub fn leave(&self, _held: &Lock) {
+        if !matches!(self.state(), Ok(State::Fresh)) {
+            return;
+        }
+        let only_locks = std::fs::read_dir(&self.folder).is_ok_and(|mut entries| {
+            entries.all(|entry| entry.is_ok_and(|entry| [lock::LOCK, REFRESH_LOCK].iter().any(|name| entry.file_name() == *name)))
+        });
+        if only_locks {
+            // What stays harms nobody.
+            for name in [REFRESH_LOCK, lock::LOCK] {
+                drop(self.remove(name));
+            }
+            drop(std::fs::remove_dir(&self.folder));
+        }
     }
 
     fn read(&self, name: &str) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, Error> {

@@ -111,9 +111,7 @@ pub(super) const fn is_device_over(code: ErrorCode) -> bool {
 impl From<connection::Error> for Error {
     fn from(error: connection::Error) -> Self {
         match error.failure() {
-            Some(failure) if is_device_over(failure.code) => {
-                Self::NotAdmitted { code: failure.code, message: failure.message.clone() }
-            }
+            Some(failure) if is_device_over(failure.code) => Self::NotAdmitted { code: failure.code, message: failure.message.clone() },
             Some(_) | None => Self::Connection(error),
         }
     }

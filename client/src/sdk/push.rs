@@ -7,8 +7,8 @@ use std::time::Duration;
 use cloudsync_engine::replica::{ClaimOutcome, Next, OutboxBatch, Replica};
 use cloudsync_protocol::{DeviceSeq, Failure, Hash};
 
-use super::keys::DeviceSeal;
 use super::error::is_device_over;
+use super::keys::DeviceSeal;
 use super::{Error, Online, time};
 use crate::connection;
 use crate::replica::{Begin, Sender};

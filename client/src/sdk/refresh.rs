@@ -12,6 +12,7 @@ use super::client::Client;
 use super::{Error, time};
 use crate::account::{self, Tokens};
 use crate::connection::{self, Connection};
+use crate::profile::REFRESH_LOCK;
 use crate::replica::Begin;
 
 /// Renewed when they hold for less than this, by the server's clock.
@@ -19,7 +20,6 @@ pub(super) const RENEW_BEFORE: Duration = Duration::from_secs(90);
 /// A process that is stopped while it renews holds others up no longer than this; the server answers both.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_POLL: Duration = Duration::from_millis(20);
-const LOCK: &str = "refresh.lock";
 
 /// When to renew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Client {
 
     /// Waits a while for whoever renews; without the lock it goes on all the same.
     async fn refresh_lock(&self) -> Option<File> {
-        let path = self.shared.profile.folder().join(LOCK);
+        let path = self.shared.profile.folder().join(REFRESH_LOCK);
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(false).mode(0o600).open(path).ok()?;
         let locked = async {

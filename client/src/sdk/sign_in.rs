@@ -2,9 +2,11 @@
 //!
 //! Never: the account's keys of one profile over another account's, or a recovery code lost between two steps.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use cloudsync_engine::replica::{EditCounts, Replica, Tables as _};
+use cloudsync_engine::roster::Standing;
 use cloudsync_protocol::{DeviceId, ErrorCode, UserId};
 use zeroize::Zeroizing;
 
@@ -45,6 +47,15 @@ impl fmt::Debug for RecoveryText {
     }
 }
 
+/// Where a device's name is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    /// It was enrolled under it before.
+    Kept,
+    /// It was asked for; with a number after it where another enrolled device has it.
+    Given,
+}
+
 /// Somebody is signed in.
 #[derive(Debug)]
 pub struct SignedIn {
@@ -52,6 +63,8 @@ pub struct SignedIn {
     pub card: Card,
     /// This device.
     pub device: DeviceId,
+    /// Where its name is from.
+    pub name: Name,
     /// Edits that the profile had before.
     pub kept: EditCounts,
     /// To be shown once, then [`shown`](Self::shown).
@@ -78,6 +91,22 @@ fn taken(email: &str) -> Error {
 
 /// Makes a new account, and this device its first.
 pub async fn register(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error> {
+    let done = Box::pin(register_here(profile, asked)).await;
+    left_as_found(profile, done)
+}
+
+/// A sign-in that failed leaves no folder where nothing is.
+fn left_as_found(profile: &Profile, done: Result<SignedIn, Error>) -> Result<SignedIn, Error> {
+    if done.is_err()
+        && profile.folder().exists()
+        && let Ok(lock) = profile.lock()
+    {
+        profile.leave(&lock);
+    }
+    done
+}
+
+async fn register_here(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error> {
     let lock = profile.lock()?;
     let before = match profile.state()? {
         State::SignedIn(card, _) => return Err(taken(&card.email)),
@@ -136,6 +165,11 @@ fn give_back(profile: &Profile, before: Option<(Box<Pending>, Box<KeyFile>)>) ->
 
 /// Makes this profile a device of an account that is there; one that was a device of it keeps replica and queue.
 pub async fn log_in(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error> {
+    let done = Box::pin(log_in_here(profile, asked)).await;
+    left_as_found(profile, done)
+}
+
+async fn log_in_here(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error> {
     let lock = profile.lock()?;
     let state = profile.state()?;
     let (email, keys) = match &state {
@@ -176,16 +210,31 @@ async fn enrol(
     keys: &KeyFile,
     authorization: &Authorization,
 ) -> Result<SignedIn, Error> {
-    let enrolment = Enrolment { name: &asked.device, instead_of: asked.instead_of };
+    let (wanted, name) = match authorization.roster().standing(keys.device.id) {
+        Standing::Enrolled(_) => (asked.device.clone(), Name::Kept),
+        Standing::Unknown | Standing::Revoked(_) => (free_name(asked, authorization), Name::Given),
+    };
+    let enrolment = Enrolment { name: &wanted, instead_of: asked.instead_of };
     let tokens = authorization.enrol(connection, keys, enrolment).await.map_err(|error| with_devices(error, authorization))?;
     let kept = adopt(profile, keys, &tokens)?;
-    let name = authorization.device_name(keys.device.id).unwrap_or_else(|| asked.device.clone());
-    let card =
-        Card { server: asked.address.clone(), pin: asked.pin.clone(), email: normal(&asked.email), user: keys.secrets.user, device: name };
+    let device = authorization.device_name(keys.device.id).filter(|_| name == Name::Kept).unwrap_or(wanted);
+    let card = Card { server: asked.address.clone(), pin: asked.pin.clone(), email: normal(&asked.email), user: keys.secrets.user, device };
     profile.write_card(&card)?;
     let pending = profile.pending()?.filter(|pending| pending.user == card.user);
     let recovery = pending.map(|pending| RecoveryText(Zeroizing::new(pending.recovery_code.clone())));
-    Ok(SignedIn { device: keys.device.id, card, kept, recovery, profile: profile.clone(), _lock: lock })
+    Ok(SignedIn { device: keys.device.id, card, name, kept, recovery, profile: profile.clone(), _lock: lock })
+}
+
+/// The name that was asked for, with a number after it where another enrolled device has it.
+fn free_name(asked: &LogIn, authorization: &Authorization) -> String {
+    let enrolled = authorization.roster().devices().filter(|(id, device)| device.revoked.is_none() && Some(*id) != asked.instead_of);
+    let taken: BTreeSet<String> = enrolled.filter_map(|(id, _)| authorization.device_name(id)).collect();
+    unlike(&taken, &asked.device)
+}
+
+fn unlike(taken: &BTreeSet<String>, name: &str) -> String {
+    let numbered = (2..).map(|number: u32| format!("{name} {number}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or_else(|| name.to_owned())
 }
 
 /// Stores the tokens in a replica that is this device's.
@@ -207,4 +256,15 @@ fn with_devices(error: account::Error, authorization: &Authorization) -> Error {
     let named: Vec<String> =
         enrolled.map(|(id, _)| format!("{id} ({})", authorization.device_name(id).unwrap_or_else(|| "?".to_owned()))).collect();
     Error::Stopped { code: ErrorCode::DevicesFull, message: format!("the account has as many devices as it may: {}", named.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_another_device_has_is_numbered() {
+        let taken = ["phone", "laptop", "laptop 2"].map(str::to_owned).into();
+        assert_eq!(["tv", "phone", "laptop"].map(|name| unlike(&taken, name)), ["tv", "phone 2", "laptop 3"]);
+    }
 }

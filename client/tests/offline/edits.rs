@@ -89,6 +89,26 @@ fn what_is_there_and_what_is_not_have_their_exit_codes() {
 }
 
 #[test]
+fn deleting_what_is_not_there_queues_nothing_and_what_is_deleted_is_not_got() {
+    let home = Home::signed_in();
+    let nothing = home.run(&["delete", "goal", "g1", "--offline", "--json"]).done();
+    let record = json!({"collection": "goal", "id": "g1", "version": 0, "deleted": true, "value": null, "acknowledged": true});
+    assert_eq!(nothing.json(), [record]);
+    assert!(nothing.stderr.contains("nothing to delete"), "{}", nothing.stderr);
+    assert_eq!(home.status()["pending"], json!(0));
+    home.run(&["put", "goal", "g1", "-5", "--offline"]).done();
+    home.run(&["delete", "goal", "g1", "--offline"]).done();
+    assert_eq!(home.run(&["get", "goal", "g1", "--offline"]).code, Some(4));
+    assert_eq!(home.run(&["get", "goal", "g1", "--offline", "--json"]).done().json()[0]["deleted"], json!(true));
+}
+
+#[test]
+fn a_command_line_that_is_wrong_is_said_in_json_where_json_is_asked_for() {
+    let wrong = Home::empty().run(&["put", "goal", "--json"]);
+    assert_eq!((wrong.code, &wrong.error()["code"], &wrong.error()["exit_code"]), (Some(2), &json!("usage"), &json!(2)));
+}
+
+#[test]
 fn without_anybody_signed_in_every_command_says_so() {
     let home = Home::empty();
     for command in [
@@ -121,8 +141,7 @@ fn logging_out_keeps_what_was_not_sent_unless_it_may_go() {
     assert_eq!((refused.code, &refused.error()["code"]), (Some(4), &json!("edits_queued")));
     assert_eq!(home.status()["pending"], json!(1));
     home.run(&["logout", "--offline", "--discard"]).done();
-    let left: Vec<_> = std::fs::read_dir(home.profile()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["lock"], "keys and replica are gone");
+    assert!(!home.profile().exists(), "keys and replica are gone, and nothing is left");
     assert_eq!(home.run(&["list", "--offline"]).code, Some(7));
 }
 

@@ -85,7 +85,9 @@ pub(crate) enum Command {
     )]
     Import(Import),
     /// Show who is signed in, whether the server lets this device in, what waits to be sent, and what is in conflict
-    #[command(after_help = "A `problem` is a stable code, with --json as well: unreachable, certificate_not_pinned, device_revoked, …\n\nExample:\n  cloudsync status --json")]
+    #[command(
+        after_help = "A `problem` is a stable code, with --json as well: unreachable, certificate_not_pinned, device_revoked, …\n\nExample:\n  cloudsync status --json"
+    )]
     Status,
     /// Read and send everything now
     #[command(after_help = "Example:\n  cloudsync sync")]

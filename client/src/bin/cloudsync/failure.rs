@@ -72,8 +72,7 @@ impl Failure {
 }
 
 /// How a conflict ends.
-pub(crate) const SETTLE: &str =
-    "see `cloudsync conflicts`; settle each by `cloudsync put … --onto current`, `cloudsync delete … --onto current` or `cloudsync conflicts drop …`";
+pub(crate) const SETTLE: &str = "see `cloudsync conflicts`; settle each by `cloudsync put … --onto current`, `cloudsync delete … --onto current` or `cloudsync conflicts drop …`";
 
 /// A hint with the profile that was typed in its commands.
 pub(crate) fn with_profile(text: &str, typed: Option<&str>) -> String {
@@ -250,12 +249,7 @@ impl From<sdk::Error> for Failure {
             sdk::Error::Unsound(_) | sdk::Error::Task => {
                 Self::new(Exit::Unexpected, "unexpected", &error, "try again; if it stays, report it")
             }
-            sdk::Error::Edit(_) => Self::new(
-                Exit::Conflict,
-                "conflict",
-                &error,
-                SETTLE,
-            ),
+            sdk::Error::Edit(_) => Self::new(Exit::Conflict, "conflict", &error, SETTLE),
             sdk::Error::RolledBack => Self::new(
                 Exit::NotSignedIn,
                 "rolled_back",

@@ -179,7 +179,10 @@ mod tests {
 
     #[test]
     fn a_terminal_shows_one_line_a_row_cut_to_its_width() {
-        let rows = [vec!["goal".to_owned(), "g1".to_owned(), "a value that is long".to_owned()], vec!["日本".to_owned(), String::new(), "2".to_owned()]];
+        let rows = [
+            vec!["goal".to_owned(), "g1".to_owned(), "a value that is long".to_owned()],
+            vec!["日本".to_owned(), String::new(), "2".to_owned()],
+        ];
         let shown = columns(&["collection", "id", "value"], &rows, 24);
         assert_eq!(shown, ["collection  id  value", "goal        g1  a value…", "日本            2"]);
     }

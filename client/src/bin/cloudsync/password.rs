@@ -7,6 +7,10 @@ use std::io::BufRead as _;
 use zeroize::Zeroizing;
 
 use crate::failure::{Exit, Failure};
+use crate::output::counted;
+
+/// Of a new account's password.
+const PASSWORD_CHARACTERS_MIN: usize = 8;
 
 /// How often it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +30,24 @@ pub(crate) fn from_stdin() -> Result<Zeroizing<String>, Failure> {
     if line.is_empty() { Err(Failure::usage("there is no password on standard input")) } else { Ok(line) }
 }
 
+/// A new password is long enough.
+pub(crate) fn long_enough(password: &str) -> Result<(), Failure> {
+    let characters = password.chars().count();
+    if characters >= PASSWORD_CHARACTERS_MIN {
+        return Ok(());
+    }
+    let message =
+        format!("a password of {} is too short, it takes {PASSWORD_CHARACTERS_MIN} or more", counted(characters as u64, "character"));
+    Err(Failure::new(Exit::Usage, "password_short", message, "nothing was done: choose a longer one, of several words for example"))
+}
+
 pub(crate) fn from_terminal(repeat: Repeat) -> Result<Zeroizing<String>, Failure> {
     let password = ask("Password: ")?;
     if password.is_empty() {
         return Err(Failure::usage("the password is empty"));
+    }
+    if repeat == Repeat::Twice {
+        long_enough(&password)?;
     }
     if repeat == Repeat::Twice && ask("The same again: ")? != password {
         return Err(Failure::new(Exit::Usage, "password_differs", "the two passwords differ", "nothing was done: try again"));
@@ -40,4 +58,15 @@ pub(crate) fn from_terminal(repeat: Repeat) -> Result<Zeroizing<String>, Failure
 fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
     let asked = rpassword::prompt_password(prompt).map(Zeroizing::new);
     asked.map_err(|error| Failure::usage(format!("no terminal to ask for a password on ({error}); use --password-stdin")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_password_has_eight_characters_or_more_whatever_their_bytes() {
+        assert!(long_enough("12345678").is_ok() && long_enough("äöüäöüäö").is_ok());
+        assert_eq!(long_enough("äöüäöüä").unwrap_err().code, "password_short");
+    }
 }

@@ -3,18 +3,21 @@
 //! Never: a recovery code shown before the account is there, or forgotten before it was shown.
 
 use cloudsync_client::account::Password;
-use cloudsync_client::sdk::{self, Discard, LogIn, Reach, SignedIn};
+use cloudsync_client::profile::State;
+use cloudsync_client::sdk::{self, Discard, LogIn, Name, Reach, SignedIn};
 use cloudsync_protocol::DeviceId;
 use serde::Serialize;
 
 use crate::args;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::password::Repeat;
+use crate::output::counted;
+use crate::password::{Repeat, long_enough};
 
 const CODE: &str = "\
-Your recovery code is shown this one time. It opens your records when the password is forgotten,
-and nothing else does: write it down and keep it where you keep papers, not on this device.";
+Your recovery code is shown this one time. It is made to open your records when the password is forgotten,
+and nothing else will: write it down and keep it where you keep papers, not on this device.
+Using it comes with a later release: until then a forgotten password can't be replaced.";
 
 #[derive(Serialize)]
 struct SignedInJson<'a> {
@@ -47,6 +50,9 @@ fn asked_for(context: &Context, asked: args::SignIn, repeat: Repeat) -> Result<L
         .map(|text| DeviceId::from_hex(&text).ok_or_else(|| Failure::usage(format!("{text:?} is not a device id: 32 hexadecimal digits"))));
     let instead_of = instead_of.transpose()?;
     let password = context.password(asked.password_stdin, repeat)?;
+    if repeat == Repeat::Twice {
+        long_enough(&password)?;
+    }
     let password = Password::new(password.as_str()).ok_or_else(|| Failure::usage("the password is empty"))?;
     Ok(LogIn { server, address, pin, email: asked.email, password, device: asked.device.unwrap_or_else(machine), instead_of })
 }
@@ -59,13 +65,33 @@ fn machine() -> String {
 }
 
 pub(crate) async fn register(context: &Context, asked: args::SignIn) -> Result<(), Failure> {
+    // Said before a password is asked for.
+    if let State::SignedIn(card, _) = context.profile.state()? {
+        let message = format!("this profile is signed in as {} already", card.email);
+        let help = "for another account use another --profile; to leave this one, `cloudsync logout`";
+        return Err(Failure::new(Exit::Refused, "already_signed_in", message, help));
+    }
     let asked = asked_for(context, asked, Repeat::Twice)?;
     show(context, sdk::register(&context.profile, &asked).await?)
 }
 
 pub(crate) async fn log_in(context: &Context, asked: args::SignIn) -> Result<(), Failure> {
+    if let State::SignedIn(card, _) = context.profile.state()?
+        && card.email != asked.email.trim().to_ascii_lowercase()
+    {
+        return Err(sdk::Error::OtherAccount(format!("this profile is of {}", card.email)).into());
+    }
+    let named = asked.device.clone();
     let asked = asked_for(context, asked, Repeat::Once)?;
-    show(context, sdk::log_in(&context.profile, &asked).await?)
+    let signed_in = sdk::log_in(&context.profile, &asked).await?;
+    if let Some(named) = named.filter(|named| *named != signed_in.card.device) {
+        let device = &signed_in.card.device;
+        context.output.say(&match signed_in.name {
+            Name::Kept => format!("this profile is the device {device:?} already and keeps that name"),
+            Name::Given => format!("the account has a device {named:?}: this one is called {device:?}"),
+        });
+    }
+    show(context, signed_in)
 }
 
 fn show(context: &Context, signed_in: SignedIn) -> Result<(), Failure> {
@@ -86,7 +112,8 @@ fn show(context: &Context, signed_in: SignedIn) -> Result<(), Failure> {
     } else {
         output.say(&format!("signed in as {} on {}, device {}", card.email, card.server, card.device));
         if pending > 0 {
-            output.say(&format!("{pending} edits are queued: `cloudsync sync` sends them"));
+            let are = if pending == 1 { "is" } else { "are" };
+            output.say(&context.hint(&format!("{} {are} queued: `cloudsync sync` sends them", counted(pending, "edit"))));
         }
         if let Some(code) = code {
             output.say(CODE);

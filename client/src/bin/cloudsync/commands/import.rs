@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::args;
 use crate::context::{Context, Reached};
 use crate::failure::Failure;
+use crate::output::counted;
 
 /// Rows of one transaction.
 const ROWS: usize = 1000;
@@ -71,7 +72,8 @@ pub(crate) async fn import(context: &Context, asked: args::Import) -> Result<(),
     let mut sender = Sender { context, online };
     let ids = client.keys().secrets.record_ids.clone();
     let mut sessions = Sessions::new(&bytes, &ids).map_err(|error| Failure::usage(format!("{}: {error}", asked.file.display())))?;
-    let bar = progress(context, bytes.len());
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+    let bar = progress(context, lines.saturating_sub(1));
     let mut done = Imported::default();
     loop {
         let rows = next_rows(context, &mut sessions, &mut done, &bar);
@@ -83,7 +85,7 @@ pub(crate) async fn import(context: &Context, asked: args::Import) -> Result<(),
         done.imported += made;
         done.unchanged += count - made;
         sender.send().await?;
-        bar.set_position(sessions.bytes_read() as u64);
+        bar.set_position(done.rows);
     }
     bar.set_message("sending");
     sender.finish().await?;
@@ -113,12 +115,13 @@ fn next_rows(context: &Context, sessions: &mut Sessions<'_>, done: &mut Imported
     rows
 }
 
-fn progress(context: &Context, bytes: usize) -> ProgressBar {
+fn progress(context: &Context, rows: u64) -> ProgressBar {
     if !context.output.talk_is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(bytes as u64).with_style(style).with_message("importing")
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} rows, {eta} left {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(rows).with_style(style).with_message("importing")
 }
 
 async fn is_sent(client: &Client) -> Result<bool, Failure> {
@@ -132,7 +135,11 @@ fn report(context: &Context, done: &Imported) -> Result<(), Failure> {
         return output.json(done);
     }
     let Imported { rows, imported, unchanged, broken, acknowledged } = done;
-    let sent = if *acknowledged { "acknowledged" } else { "queued" };
-    output.say(&format!("{rows} rows: {imported} imported ({sent}), {unchanged} were there, {broken} broken"));
+    let sent = match (imported, acknowledged) {
+        (0, _) => "",
+        (_, true) => " (acknowledged)",
+        (_, false) => " (queued)",
+    };
+    output.say(&format!("{}: {imported} imported{sent}, {unchanged} already there, {broken} broken", counted(*rows, "row")));
     Ok(())
 }

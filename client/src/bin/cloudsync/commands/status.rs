@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use cloudsync_client::connection::Connection;
+use cloudsync_client::sdk::Client;
 use serde::Serialize;
 
 use crate::args;
 use crate::context::Context;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, SETTLE};
+use crate::output::{counted, fields};
 
 /// Sending goes on as long as it gets on; this only bounds it.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -23,6 +24,8 @@ struct StatusJson<'a> {
     server: &'a str,
     /// Whether the server answers; nothing when it was not asked.
     online: Option<bool>,
+    /// Why the server is not reached or lets this device in no longer: a stable code.
+    problem: Option<&'a str>,
     /// How far the log was read.
     seq: u64,
     /// Edits that are not committed yet.
@@ -34,16 +37,9 @@ struct StatusJson<'a> {
 
 pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     let client = context.client()?;
-    let online = if context.offline {
-        None
-    } else {
-        let opened = Connection::open(&context.target()?.server).await;
-        let online = opened.is_ok();
-        if let Ok(connection) = opened {
-            connection.close().await;
-        }
-        Some(online)
-    };
+    let problem = if context.offline { None } else { problem(&client).await };
+    // Whoever refuses answers.
+    let online = (!context.offline).then(|| problem.as_ref().is_none_or(|failure| failure.exit != Exit::Unreachable));
     let status = client.status().await?;
     let (card, output) = (client.card(), context.output);
     let (pending, conflicts) = (status.edits.waiting + status.edits.signed, status.edits.parked);
@@ -54,8 +50,9 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
             user: card.user.to_string(),
             device: &card.device,
             device_id,
-            server: &card.server,
+            server: context.address(card),
             online,
+            problem: problem.as_ref().map(|failure| failure.code),
             seq: status.cursor.seq.0,
             pending,
             conflicts,
@@ -70,13 +67,30 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     let rows = [
         ("account", card.email.clone()),
         ("device", format!("{} ({device_id})", card.device)),
-        ("server", format!("{} ({online})", card.server)),
+        ("server", format!("{} ({online})", context.address(card))),
         ("read to", status.cursor.seq.to_string()),
         ("pending", pending.to_string()),
         ("conflicts", conflicts.to_string()),
         ("damaged", status.damaged.to_string()),
     ];
-    output.lines(&rows.map(|(name, value)| format!("{name}\t{value}")))
+    output.lines(&rows.map(|(name, value)| format!("{name}\t{value}")))?;
+    if let Some(problem) = problem.map(|failure| context.failure(failure)) {
+        output.line(&fields(&["problem".to_owned(), problem.code.to_owned(), problem.message]))?;
+        output.say(&problem.help);
+    }
+    context.say_conflicts(conflicts);
+    Ok(())
+}
+
+/// Why no session is to be had.
+async fn problem(client: &Client) -> Option<Failure> {
+    match client.connect().await {
+        Ok(online) => {
+            online.close().await;
+            None
+        }
+        Err(error) => Some(error.into()),
+    }
 }
 
 #[derive(Serialize)]
@@ -109,15 +123,20 @@ pub(crate) async fn sync(context: &Context, asked: args::Sync) -> Result<(), Fai
     if output.is_json() {
         output.json(&SyncJson { seq: status.cursor.seq.0, pending, conflicts, conflicts_new })?;
     } else {
-        output.say(&format!("read to {}, {pending} edits pending, {conflicts} conflicts", status.cursor.seq));
+        let (edits, parked) = (counted(pending, "edit"), counted(conflicts, "conflict"));
+        output.say(&format!("read to {}, {edits} pending, {parked}", status.cursor.seq));
     }
     if conflicts_new > 0 {
         return Err(Failure::new(
             Exit::Conflict,
             "conflict",
-            format!("{conflicts_new} edits of this device conflict with newer versions; they are kept, everything else is in sync"),
-            "see `cloudsync conflicts`; settle each by `put` or `delete` with --onto current, or by `conflicts drop`",
+            match conflicts_new {
+                1 => "1 edit of this device conflicts with a newer version; it is kept, everything else is in sync".to_owned(),
+                more => format!("{more} edits of this device conflict with newer versions; they are kept, everything else is in sync"),
+            },
+            SETTLE,
         ));
     }
+    context.say_conflicts(conflicts);
     Ok(())
 }

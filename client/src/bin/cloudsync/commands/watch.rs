@@ -30,7 +30,10 @@ pub(crate) async fn watch(context: &Context) -> Result<(), Failure> {
             _ = interrupted.recv() => break,
         };
         match event {
-            WatchEvent::Live(seq) => context.output.say(&format!("live at seq {seq}")),
+            WatchEvent::Live(seq) => {
+                context.output.say(&format!("live at seq {seq}"));
+                context.mention_conflicts().await;
+            }
             WatchEvent::Offline(why, wait) => context.output.aside(&format!("offline: {why}; trying again in {:.1} s", wait.as_secs_f64())),
             WatchEvent::Change(change) => {
                 let shown = ChangeJson::new(&change, names.of(change.device).await?);
