@@ -75,7 +75,7 @@ async fn a_revoked_device_is_out_at_once_and_keeps_its_edits_for_its_next_log_in
     assert_eq!((&revoked["device"], &revoked["revoked"]), (&json!("b"), &json!(true)));
     let put = cli.run("b", &["put", "goal", "g3", "3", "--json"])?.ended(7)?;
     assert_eq!(put.last()?["acknowledged"], json!(false));
-    let status = cli.status("b")?;
+    let status = cli.run("b", &["status", "--json"])?.ended(0)?.last()?;
     assert_eq!((&status["online"], &status["problem"]), (&json!(true), &json!("device_revoked")));
     cli.run("b", &["watch"])?.ended(7)?;
     assert_eq!(cli.run("b", &["get", "goal", "g2", "--offline"])?.ended(0)?.stdout, "2\n");
