@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// A name, or the path of a folder when it holds a slash: the device's keys and its local replica [env: CLOUDSYNC_PROFILE] [default: default]
     #[arg(long, global = true, help_heading = "Options of every command", value_name = "NAME|PATH")]
     pub(crate) profile: Option<String>,
-    /// quic://HOST:PORT, wss://HOST[:PORT] or, on this machine only, ws://HOST:PORT; remembered by register and login [env: CLOUDSYNC_SERVER]
+    /// quic://HOST:PORT, wss://HOST:PORT or, on this machine only, ws://HOST:PORT; remembered by register and login [env: CLOUDSYNC_SERVER]
     #[arg(long, global = true, help_heading = "Options of every command", value_name = "URL")]
     pub(crate) server: Option<String>,
     /// Trust this certificate and no other: sha256:HEX; remembered by register and login [env: CLOUDSYNC_PIN]
