@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cloudsync_engine::verify;
 use cloudsync_protocol::frame::{
     Authorized, Done, Enrol, GetRoster, LoginFinish, LoginStart, LoginStarted, Logout, Refresh, RegisterFinish, RegisterStart,
     RegisterStarted, RosterPage, Tokens,
@@ -16,11 +17,11 @@ use cloudsync_storage::store::{Account, CreateAccountError, WriteError};
 use tracing::info;
 
 use crate::accounts::{Accounts, Inner, Registration};
+use crate::email;
 use crate::failures::{self, refuse};
 use crate::passwords::{LoginState, PasswordError, Passwords};
 use crate::refresh::{Bound, Presented};
 use crate::roster::{self, Page};
-use crate::{email, proofs};
 
 /// What the next frame may go on with.
 #[derive(Debug)]
@@ -228,7 +229,7 @@ impl Conversation {
             None => roster::enrolled_key(&inner.rosters.roster(user).await?, enrol.device)?,
         };
         let ticket: String = enrol.ticket.iter().map(|byte| format!("{byte:02x}")).collect();
-        if !proofs::holds(&signing, &self.nonce, &ticket, &enrol.proof) {
+        if verify::refresh(&signing, &self.nonce, &ticket, &enrol.proof).is_err() {
             return Err(refuse(ErrorCode::SignatureInvalid, "the proof is not by the key of the device that enrols"));
         }
         self.enrolled = Some(enrol.device);

@@ -8,7 +8,6 @@ mod conversation;
 mod email;
 mod failures;
 mod passwords;
-mod proofs;
 mod refresh;
 mod roster;
 mod rosters;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloudsync_engine::verify;
 use cloudsync_protocol::statement::{PublicKey, Signature};
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, FamilyId, Nonce, UserId};
 use cloudsync_storage::Store;
@@ -16,7 +17,7 @@ use cloudsync_storage::store::{Family, ReadError, WriteError};
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use crate::{failures, proofs};
+use crate::failures;
 
 /// How long a refresh token holds, from when it was first given.
 pub const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -153,7 +154,7 @@ impl Families {
     pub(crate) async fn prove(&self, presented: Presented<'_>) -> Result<Proven, RefreshError> {
         let (id, number) = self.parse(presented.token).ok_or(RefreshError::Invalid)?;
         let family = self.store.family(id).await?.ok_or(RefreshError::Invalid)?;
-        if !proofs::holds(&family.signing, presented.nonce, presented.token, presented.proof) {
+        if verify::refresh(&family.signing, presented.nonce, presented.token, presented.proof).is_err() {
             if !family.revoked {
                 warn!(user = %family.user, device = %family.device, "a refresh token came without its device's proof: family ended");
                 self.store.revoke_family(id).await?;
