@@ -182,6 +182,21 @@ fn a_refusal_of_the_whole_push_parks_all_of_it_and_blocks_nothing() {
 }
 
 #[test]
+fn a_full_store_holds_the_queue_for_a_long_while_and_nothing_of_it_is_given_up() {
+    let (mut log, mut a, _) = two();
+    let signed = put(&mut a, "s1", value("one"));
+    let batch = a.outgoing().unwrap();
+    let waiting = put(&mut a, "s2", value("two"));
+    let full = Failure::new(1, ErrorCode::StoreFull, "");
+    assert_eq!(a.fail(&batch, &full), Next::Retry { after_ms: 60_000 });
+    assert_eq!(a.fail(&batch, &Failure { retry_after_ms: Some(5), ..full }), Next::Retry { after_ms: 5 }, "what the answer says");
+    assert_eq!((fate(&mut a, "s1", signed), fate(&mut a, "s2", waiting)), (Fate::Signed, Fate::Waiting));
+    assert_eq!(a.outgoing(), Some(batch), "the same bytes again");
+    a.drain(&mut log);
+    assert_eq!((conflicts(&mut a), log.current.len()), (0, 2));
+}
+
+#[test]
 fn a_clock_that_is_ahead_holds_the_batch_until_its_time_has_come() {
     let (mut log, mut a, _) = two();
     let id = put(&mut a, "s1", value("one"));

@@ -57,6 +57,8 @@ pub enum AnswerError {
 const RETRY_AFTER_MS: u32 = 1000;
 /// For the server's clock to get on.
 const CLOCK_RETRY_AFTER_MS: u32 = 10_000;
+/// For somebody to make room on the server's disk.
+const STORE_FULL_RETRY_AFTER_MS: u32 = 60_000;
 
 impl<T: Tables> Replica<'_, T> {
     /// The push is durable: its rows are written and its edits end. The cursor stays.
@@ -75,7 +77,7 @@ impl<T: Tables> Replica<'_, T> {
 
     /// The push of that number and hash was refused. Whatever the answer says, it is of that batch alone, and only while that
     /// batch is unanswered.
-    #[allow(clippy::wildcard_enum_match_arm, reason = "codes are open: whatever is not known here stops the push and decides nothing")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "codes are open: whatever is not known here stops the push and decides nothing")]
     pub fn push_failed(&mut self, device_seq: DeviceSeq, hash: Hash, failure: &Failure) -> Result<Next, AnswerError> {
         if failure.code == ErrorCode::ClaimFirst {
             return Ok(Next::Claim);
@@ -106,6 +108,8 @@ impl<T: Tables> Replica<'_, T> {
             ErrorCode::Busy | ErrorCode::GoingAway | ErrorCode::StoreUnavailable => {
                 Ok(Next::Retry { after_ms: failure.retry_after_ms.unwrap_or(RETRY_AFTER_MS) })
             }
+            // Nobody is there to begin again what stopped, and reads go on meanwhile.
+            ErrorCode::StoreFull => Ok(Next::Retry { after_ms: failure.retry_after_ms.unwrap_or(STORE_FULL_RETRY_AFTER_MS) }),
             _ => Ok(stop(failure)),
         }
     }

@@ -18,6 +18,9 @@ use crate::invariants::{self, Violation};
 use crate::log::{Current, Head};
 use crate::session::SessionId;
 
+/// What a push is told when there is no room: somebody has to make some first.
+const FULL_RETRY_AFTER_MS: u32 = 60_000;
+
 impl User {
     /// Begins turns until one has to wait for the store.
     pub(super) fn next_turn(&mut self, effects: &mut Vec<Effect>) {
@@ -125,11 +128,11 @@ impl User {
             CommitOutcome::Unknown => self.acquire(1, Some(group), effects),
             CommitOutcome::Fenced => self.give_up(Stop::Fenced, Some(group), effects),
             CommitOutcome::Full => {
-                self.fail_held(
-                    group.held,
-                    |user, request| user.later(request, ErrorCode::StoreFull, "the store is full; reads go on"),
-                    effects,
-                );
+                let failure = |_: &Self, request| Failure {
+                    retry_after_ms: Some(FULL_RETRY_AFTER_MS),
+                    ..Failure::new(request, ErrorCode::StoreFull, "the store is full; reads go on")
+                };
+                self.fail_held(group.held, failure, effects);
                 self.end_bars(&group.revokes);
             }
             CommitOutcome::Unavailable => {

@@ -45,12 +45,13 @@ fn unknown_twice_is_resolved_twice() {
 }
 
 #[test]
-fn a_full_store_refuses_the_group_and_changes_nothing() {
-    for (fault, expected) in [(Fault::Full, ErrorCode::StoreFull), (Fault::Unavailable, ErrorCode::StoreUnavailable)] {
+fn a_full_store_refuses_the_group_for_a_long_while_and_changes_nothing() {
+    for (fault, expected, after_ms) in [(Fault::Full, ErrorCode::StoreFull, 60_000), (Fault::Unavailable, ErrorCode::StoreUnavailable, 500)]
+    {
         let mut desk = claimed();
         desk.faults.push_back(fault);
         let refused = failure(desk.push(peer(1, 1), push(1, 1, NONE, &[create("a")])));
-        assert_eq!((refused.code, refused.retry_after_ms), (expected, Some(500)));
+        assert_eq!((refused.code, refused.retry_after_ms), (expected, Some(after_ms)));
         assert!(matches!(desk.push(peer(1, 1), push(1, 1, NONE, &[create("a")])), Frame::Pushed(pushed) if pushed.to == Seq(4)));
     }
 }
