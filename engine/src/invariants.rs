@@ -4,6 +4,7 @@
 //! Never: a repair. A violation is our bug; whatever it concerns is not sent.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use cloudsync_protocol::{DeviceId, DeviceSeq, Entry, Epoch, Hash, OwnerId, Seq};
 
@@ -33,6 +34,8 @@ pub enum Invariant {
     L1,
     /// Figures = what a recount finds.
     Q1,
+    /// Snapshot + log = state, on every replica.
+    R1,
 }
 
 /// An invariant that did not hold.
@@ -109,9 +112,16 @@ impl Rising {
     }
 }
 
-/// S2, R1: two states, as whatever their owner compares them by.
-pub fn replica_equals_store<T: PartialEq + std::fmt::Debug>(replica: &T, store: &T) -> Holds {
+/// S2: two states, as whatever their owner compares them by.
+pub fn replica_equals_store<T: PartialEq + fmt::Debug>(replica: &T, store: &T) -> Holds {
     hold(Invariant::S2, replica == store, || format!("replica {replica:?}, store {store:?}"))
+}
+
+/// R1: what a replica came to that took a snapshot at some moment and read on from its start, against one that read the
+/// whole log, and against the server's state.
+pub fn snapshot_and_log_make_the_state<T: PartialEq + fmt::Debug>(by_snapshot: &T, by_log: &T, state: &T) -> Holds {
+    hold(Invariant::R1, by_log == state, || format!("by the log {by_log:?}, state {state:?}"))?;
+    hold(Invariant::R1, by_snapshot == state, || format!("by a snapshot {by_snapshot:?}, state {state:?}"))
 }
 
 /// D1: follows every committed push of a log.

@@ -1,5 +1,6 @@
 //! Replicas, a server and its store under loss, reordering, crashes and takeovers: whatever happens, all end with the same
-//! records, nothing acknowledged is lost, and every edit is committed, settled or parked.
+//! records, nothing acknowledged is lost, every edit is committed, settled or parked, and a snapshot of any moment with the
+//! log after it comes to the same as the whole log.
 //!
 //! A failure names its seed; `CLOUDSYNC_SIM_SEED=<seed> cargo test -p cloudsync-engine --test convergence` runs that one.
 //!
@@ -9,11 +10,13 @@
 
 mod support;
 
+use cloudsync_engine::invariants::Invariant;
 use proptest::prelude::*;
+use support::sim::reader::Snapshots;
 use support::sim::world::{Plan, World};
 
-const TWO: Plan = Plan { devices: 2, processes: 2, steps: 500, records: 3 };
-const THREE: Plan = Plan { devices: 3, processes: 1, steps: 600, records: 4 };
+const TWO: Plan = Plan { devices: 2, processes: 2, steps: 500, records: 3, snapshots: Snapshots::AsDesigned };
+const THREE: Plan = Plan { devices: 3, processes: 1, steps: 600, records: 4, snapshots: Snapshots::AsDesigned };
 
 /// 128 unless `CLOUDSYNC_SIM_CASES` says more.
 fn cases() -> u32 {
@@ -23,7 +26,7 @@ fn cases() -> u32 {
 fn run(seed: u64, plan: Plan) {
     let one: Option<u64> = std::env::var("CLOUDSYNC_SIM_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = one.unwrap_or(seed);
-    if let Err(panic) = std::panic::catch_unwind(|| World::new(seed, plan).run()) {
+    if let Err(panic) = std::panic::catch_unwind(|| World::new(seed, plan).run().unwrap()) {
         eprintln!("CLOUDSYNC_SIM_SEED={seed} with {plan:?}");
         std::panic::resume_unwind(panic);
     }
@@ -41,4 +44,20 @@ proptest! {
     fn three_devices_converge(seed: u64) {
         run(seed, THREE);
     }
+}
+
+/// The first violation that any of these runs meets.
+fn found(snapshots: Snapshots) -> Option<Invariant> {
+    (0..10).find_map(|seed| World::new(seed, Plan { snapshots, ..TWO }).run().err()).map(|violation| violation.invariant)
+}
+
+#[test]
+fn a_snapshot_without_what_was_deleted_is_found_out() {
+    assert_eq!(found(Snapshots::WithoutTombstones), Some(Invariant::R1));
+    assert_eq!(found(Snapshots::AsDesigned), None);
+}
+
+#[test]
+fn a_snapshot_of_before_its_start_is_found_out() {
+    assert_eq!(found(Snapshots::BehindTheirStart), Some(Invariant::R1));
 }

@@ -4,6 +4,7 @@
 
 pub mod device;
 pub mod network;
+pub mod reader;
 pub mod rng;
 pub mod server;
 pub mod store;

@@ -53,16 +53,8 @@ impl Store {
             if let Entry::Batch(batch) = entry {
                 let statement: BatchStatement = codec::decode(&batch.signed.statement).unwrap();
                 self.contents.committed(statement.device, statement.device_seq, batch.signed.hash(), batch.first).unwrap();
-                for (Operation::Put(put), number) in batch.operations.iter().zip(0..) {
-                    let header = put.envelope.check().unwrap();
-                    let held = self.current.get(&header.key()).map(|row| row.envelope.clone());
-                    let version = held.as_ref().map_or(0, |envelope| envelope.check().unwrap().version.0);
-                    assert_eq!(header.version.0, version + 1, "{} follows", header.key());
-                    assert_eq!(header.parent, held.map(|envelope| envelope.hash()).unwrap_or_default());
-                    let row = Row { seq: batch.first.plus(number), server_ts: batch.server_ts, envelope: put.envelope.clone() };
-                    self.current.insert(header.key(), row);
-                }
             }
+            follow(&mut self.current, entry);
             self.entries.push(entry.clone());
         }
         let currents: Vec<Current> = self.current.keys().filter_map(|key| self.look_up(key)).collect();
@@ -117,6 +109,18 @@ impl Store {
     }
 
     pub fn snapshot(&self, request: u32, resume: Option<&SnapshotToken>) -> SnapshotPage {
+        self.snapshot_of(&self.current, request, resume)
+    }
+
+    /// What the log had made before the entry that ends at `seq`, or contains it.
+    pub fn before(&self, seq: Seq) -> BTreeMap<RecordKey, Row> {
+        let mut current = BTreeMap::new();
+        self.entries.iter().filter(|entry| entry.last() < seq).for_each(|entry| follow(&mut current, entry));
+        current
+    }
+
+    /// A page of any state, as if it were the log's.
+    pub fn snapshot_of(&self, current: &BTreeMap<RecordKey, Row>, request: u32, resume: Option<&SnapshotToken>) -> SnapshotPage {
         let timeline = self.head.as_ref().map(|head| head.timeline).unwrap_or_default();
         let start = resume.map_or(self.head_seq(), |token| token.start);
         let given = resume.map_or(Some(Seq::ZERO), |token| token.roster_after);
@@ -130,10 +134,24 @@ impl Store {
             let resume = token(None, roster.last().map(|row| row.seq));
             return SnapshotPage { roster, resume: Some(resume), ..page };
         }
-        let rest: Vec<_> = self.current.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after)).collect();
+        let rest: Vec<_> = current.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after)).collect();
         let rows = rest.iter().take(SNAPSHOT_ROWS).map(|(_, row)| (*row).clone()).collect();
         let last = rest.iter().take(SNAPSHOT_ROWS).next_back().map(|(key, _)| (*key).clone());
         let resume = (rest.len() > SNAPSHOT_ROWS).then(|| token(last, None));
         SnapshotPage { rows, resume, ..page }
+    }
+}
+
+/// The state after one entry more, which must follow from the one before.
+fn follow(current: &mut BTreeMap<RecordKey, Row>, entry: &Entry) {
+    let Entry::Batch(batch) = entry else { return };
+    for (Operation::Put(put), number) in batch.operations.iter().zip(0..) {
+        let header = put.envelope.check().unwrap();
+        let held = current.get(&header.key()).map(|row| row.envelope.clone());
+        let version = held.as_ref().map_or(0, |envelope| envelope.check().unwrap().version.0);
+        assert_eq!(header.version.0, version + 1, "{} follows", header.key());
+        assert_eq!(header.parent, held.map(|envelope| envelope.hash()).unwrap_or_default());
+        let row = Row { seq: batch.first.plus(number), server_ts: batch.server_ts, envelope: put.envelope.clone() };
+        current.insert(header.key(), row);
     }
 }

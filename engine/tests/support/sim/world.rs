@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use cloudsync_engine::invariants;
+use cloudsync_engine::invariants::{self, Violation};
 use cloudsync_engine::replica::{Content, EditError, EditId, Fate, NewEdit, Onto, Opener, Record, Tables};
 use cloudsync_engine::session::SessionId;
 use cloudsync_protocol::{Entry, Hash, Operation, RecordKey, Seq, Version};
 
 use super::device::{Becoming, Client};
 use super::network::Network;
+use super::reader::{Readers, Snapshots};
 use super::rng::Rng;
 use super::server::{Server, Weather, lag};
 use crate::support::keys::{Keys, identify, key};
@@ -31,6 +32,7 @@ pub struct Plan {
     pub processes: usize,
     pub steps: u64,
     pub records: u64,
+    pub snapshots: Snapshots,
 }
 
 /// What the server takes at most, in milliseconds.
@@ -46,6 +48,7 @@ pub struct World {
     server: Server,
     network: Network,
     clients: Vec<Client>,
+    readers: Readers,
     values: u64,
     /// The newest device's; ids are never used again.
     numbers: u8,
@@ -61,6 +64,7 @@ impl World {
             server: Server::default(),
             network: Network::default(),
             clients,
+            readers: Readers::new(plan.snapshots),
             values: 0,
             numbers: plan.devices,
         };
@@ -75,16 +79,20 @@ impl World {
     }
 
     /// Random events with faults, then everything comes to rest.
-    pub fn run(&mut self) {
+    pub fn run(&mut self) -> Result<(), Violation> {
         for _ in 0..self.plan.steps {
             self.step();
         }
         self.drain();
-        self.check();
+        self.check()?;
+        self.readers.check(&self.server.store)
     }
 
     fn step(&mut self) {
         self.log_ins(Weather::Foul);
+        if self.rng.chance(10) {
+            self.readers.step(&self.server.store, &mut self.rng);
+        }
         match self.rng.below(100) {
             0..14 => self.edit(),
             14..34 => self.work(),
@@ -305,7 +313,7 @@ impl World {
 
     // --- what must be true ------------------------------------------------------------------------------------
 
-    fn check(&mut self) {
+    fn check(&mut self) -> Result<(), Violation> {
         let store: BTreeMap<RecordKey, (Version, Seq, Hash)> = self
             .server
             .store
@@ -321,7 +329,7 @@ impl World {
             }
             let replica: BTreeMap<_, _> =
                 records.into_iter().map(|record| (record.key, (record.version, record.seq, record.hash))).collect();
-            invariants::replica_equals_store(&replica, &store).unwrap();
+            invariants::replica_equals_store(&replica, &store)?;
             assert_eq!(client.device.tables.roster().unwrap(), self.server.store.roster());
             for pushed in &client.acknowledged {
                 let entry = self.server.store.entries.iter().find(|entry| entry.first() == pushed.from.next());
@@ -330,6 +338,7 @@ impl World {
             }
             check_edits(client, &history);
         }
+        Ok(())
     }
 
     /// Everything that was ever committed of each record.
