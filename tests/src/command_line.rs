@@ -77,9 +77,14 @@ impl Ran {
 impl CommandLine {
     /// For that node, over that wire.
     pub fn new(node: &NodeProcess, wire: Wire) -> anyhow::Result<Self> {
+        let (url, pin) = address(node, wire)?;
+        Self::at(url, pin)
+    }
+
+    /// For whatever listens at that URL.
+    pub fn at(url: String, pin: String) -> anyhow::Result<Self> {
         let binary = node_binary()?.with_file_name("cloudsync");
         ensure!(binary.is_file(), "no {}: build it with the node", binary.display());
-        let (url, pin) = address(node, wire)?;
         Ok(Self { binary, home: tempfile::tempdir()?, url, pin })
     }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for; everything else fails it, by name")]
 
 pub mod bench;
+pub mod canary;
 pub mod command_line;
 pub mod device;
 pub mod ledger;
@@ -13,6 +14,7 @@ pub mod node;
 pub mod person;
 pub mod process;
 pub mod raw;
+pub mod tee;
 
 pub use command_line::{CommandLine, Ran, Watching};
 pub use device::{Stop, SyncDevice};

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use cloudsync_client::carrier::trust::{Pin, Trust};
 use cloudsync_client::connection::Server;
-use serde::Deserialize;
+use cloudsync_node::Ready;
+use cloudsync_node::config::LOG_VARIABLE;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::node::Wire;
@@ -39,17 +42,6 @@ pub fn node_binary() -> anyhow::Result<PathBuf> {
     })
 }
 
-/// What the node writes once it serves.
-#[derive(Debug, Clone, Deserialize)]
-struct Ready {
-    pid: u32,
-    quic: String,
-    wss: String,
-    ws: String,
-    admin: String,
-    certificate_sha256: String,
-}
-
 /// A running node.
 #[derive(Debug)]
 pub struct NodeProcess {
@@ -61,7 +53,12 @@ pub struct NodeProcess {
 impl NodeProcess {
     /// Starts one on free ports, with everything it writes in `folder`.
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
-        Self::spawn(folder, &[]).await
+        Self::spawn(folder, &[], None).await
+    }
+
+    /// The same, logging by that filter instead of the usual one.
+    pub async fn start_logging(folder: &Path, filter: &str) -> anyhow::Result<Self> {
+        Self::spawn(folder, &[], Some(filter)).await
     }
 
     /// Starts one again, on the same ports and the same data, once the one before has ended.
@@ -69,11 +66,11 @@ impl NodeProcess {
         let ready = &ended.ready;
         let listen = [("--quic", &ready.quic), ("--https", &ready.wss), ("--ws", &ready.ws), ("--admin", &ready.admin)];
         let address = |url: &str| url.split_once("://").map_or_else(|| url.to_owned(), |(_, address)| address.to_owned());
-        let listen: Vec<String> = listen.into_iter().flat_map(|(flag, url)| [flag.to_owned(), address(url)]).collect();
-        Self::spawn(&ended.folder, &listen).await
+        let listen = listen.into_iter().filter_map(|(flag, url)| Some([flag.to_owned(), address(url.as_deref()?)]));
+        Self::spawn(&ended.folder, &listen.flatten().collect::<Vec<_>>(), None).await
     }
 
-    async fn spawn(folder: &Path, listen: &[String]) -> anyhow::Result<Self> {
+    async fn spawn(folder: &Path, listen: &[String], filter: Option<&str>) -> anyhow::Result<Self> {
         let ready_file = folder.join("ready.json");
         if let Err(error) = std::fs::remove_file(&ready_file)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -84,6 +81,9 @@ impl NodeProcess {
         let mut command = Command::new(node_binary()?);
         command.arg("dev").arg("--data").arg(folder.join("data")).arg("--ready-file").arg(&ready_file).args(listen);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        if let Some(filter) = filter {
+            command.env(LOG_VARIABLE, filter);
+        }
         let mut child = command.spawn().context("the node does not start")?;
         let began = Instant::now();
         loop {
@@ -112,8 +112,20 @@ impl NodeProcess {
             Wire::Wss => &self.ready.wss,
             Wire::Ws => &self.ready.ws,
         };
+        let url = url.as_ref().with_context(|| format!("this node does not serve {}", wire.scheme()))?;
         let pin: Pin = format!("sha256:{}", self.ready.certificate_sha256.trim_start_matches("sha256:")).parse()?;
         Ok(Server { address: url.parse()?, trust: Trust::Pinned(pin) })
+    }
+
+    /// What it says at `/metrics`.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let admin = self.ready.admin.as_ref().and_then(|url| url.strip_prefix("http://")).context("no admin address")?;
+        let mut stream = TcpStream::connect(admin).await?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        Ok(answer)
     }
 
     /// The process.
