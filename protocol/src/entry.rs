@@ -104,7 +104,15 @@ impl Entry {
             Self::Roster(row) => row.change.signed().hash(),
         }
     }
-    /// What a page or an event counts: bodies, headers, wraps, statements, signatures, and 32 B of framing each.
+    /// What counts against `EVENT_BODY_BYTES_MAX`: the bodies alone.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.operations.iter().map(|Operation::Put(put)| put.envelope.body.len()).sum(),
+            Self::Roster(_) => 0,
+        }
+    }
+    /// What a page counts: bodies, headers, wraps, statements, signatures, and 32 B of framing each.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {

@@ -625,7 +625,7 @@ crate::wire_struct! {
         pub record: RecordId,
         /// Only versions below this one; nothing for the newest.
         pub before: Option<Version>,
-        /// At most `HISTORY_ROWS_MAX`.
+        /// At least 1; a wish for more than `HISTORY_ROWS_MAX` is answered with so many.
         pub count: u32,
     }
 }
@@ -714,8 +714,18 @@ mod tests {
         let hello = Hello { version_min: 1, version_max: 1, token: token(), device: DeviceId([1; 16]), signature, client: String::new() };
         let tokens = Tokens { request, access_token: token(), access_expires_ts: 0, refresh_token: token(), refresh_expires_ts: 0 };
         let enrol = Enrol { request, ticket: ticket(), device: DeviceId([1; 16]), changes: Vec::new(), proof: signature };
-        let frames: [Frame; 7] = [
+        let authorized = Authorized {
+            request,
+            user: UserId([1; 16]),
+            ticket: ticket(),
+            keyring_version: 1,
+            keyring: Bytes::new(),
+            roster: Vec::new(),
+            more: false,
+        };
+        let frames: [Frame; 8] = [
             hello.into(),
+            authorized.into(),
             tokens.into(),
             enrol.into(),
             Refresh { request, refresh_token: token(), proof: signature }.into(),

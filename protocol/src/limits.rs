@@ -19,13 +19,11 @@ pub const DEPTH_MAX: usize = 16;
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// A tombstone's body.
 pub const TOMBSTONE_BODY_BYTES_MAX: usize = 256;
-/// A wrapped content key.
-pub const WRAP_BYTES_MAX: usize = 128;
-/// A wrap of suite 1: epoch, nonce, key and tag.
+/// A wrapped content key, exactly: epoch, nonce, key and tag of suite 1.
 pub const WRAP_BYTES: usize = 8 + 12 + 32 + 16;
 /// The shortest body: nonce, one padding step, tag.
 pub const BODY_BYTES_MIN: usize = 12 + 64 + 16;
-/// A record's header as encoded.
+/// A record's header as encoded. The longest that this release makes has 331 B; the rest is for fields that a newer one appends.
 pub const HEADER_BYTES_MAX: usize = 512;
 /// Operations of one push.
 pub const PUSH_OPERATIONS_MAX: usize = 1000;
@@ -33,9 +31,9 @@ pub const PUSH_OPERATIONS_MAX: usize = 1000;
 pub const PUSH_BYTES_MAX: usize = 512 * 1024;
 /// A page is whole batches until this many bytes are passed.
 pub const PAGE_BYTES: usize = 256 * 1024;
-/// Bodies of one event; beyond, it is announced as a head only.
+/// Bodies of one event, without what is round them; beyond, it is announced as a head only. The largest record still fits.
 pub const EVENT_BODY_BYTES_MAX: usize = 64 * 1024;
-/// One commit of a log.
+/// One commit of a log: the frames of its pushes together. What is over waits for the next.
 pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Unanswered requests of a session.
 pub const UNANSWERED_REQUESTS_MAX: usize = 32;
@@ -73,11 +71,12 @@ pub const KEYRING_BYTES_MAX: usize = 64 * 1024;
 pub const DEVICE_NAME_BYTES_MAX: usize = 256;
 /// A statement that is not a batch's.
 pub const STATEMENT_BYTES_MAX: usize = 4096;
-/// Versions that one history answer holds.
+/// Versions that one history answer holds; a larger wish is answered with so many.
 pub const HISTORY_ROWS_MAX: u32 = 100;
 
 const _: () = assert!(PUSH_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(PAGE_BYTES + PUSH_BYTES_MAX < FRAME_BYTES_MAX, "a page that a whole batch overshoots must fit a frame");
-const _: () = assert!(BODY_BYTES_MAX + HEADER_BYTES_MAX + WRAP_BYTES_MAX < PUSH_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX + HEADER_BYTES_MAX + WRAP_BYTES < PUSH_BYTES_MAX);
 const _: () = assert!(PUSH_BYTES_MAX <= UNANSWERED_BYTES_MAX && PUSH_BYTES_MAX <= COMMIT_BYTES_MAX);
-const _: () = assert!(EVENT_BODY_BYTES_MAX < DEVICE_QUEUE_BYTES_MAX);
+const _: () = assert!(EVENT_BODY_BYTES_MAX >= BODY_BYTES_MAX, "any one record fits an event");
+const _: () = assert!(PUSH_BYTES_MAX < DEVICE_QUEUE_BYTES_MAX, "an event holds no more than a push");

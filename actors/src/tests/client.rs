@@ -100,31 +100,48 @@ impl Client {
 
     /// The same of several records.
     pub(crate) fn batch_of(&mut self, records: &[&str], body_bytes: usize) -> Push {
+        let first = |record: &&str| (Version::NONE, self.envelope(record, body_bytes, (Version(1), Hash::default())));
+        self.push_of(records.iter().map(first).collect())
+    }
+
+    /// A push of a record's first `count` versions.
+    pub(crate) fn batch_of_versions(&mut self, record: &str, count: u32) -> Push {
+        let mut parent = Hash::default();
+        let mut next = |version: u64| {
+            let envelope = self.envelope(record, cloudsync_protocol::limits::BODY_BYTES_MIN, (Version(version), parent));
+            parent = envelope.hash();
+            (Version(version - 1), envelope)
+        };
+        let versions = (1..=u64::from(count)).map(&mut next).collect();
+        self.push_of(versions)
+    }
+
+    /// Envelopes, each with its base.
+    fn push_of(&mut self, made: Vec<(Version, Envelope)>) -> Push {
         let device_seq = self.last.device_seq.next();
-        let envelopes: Vec<Envelope> = records.iter().map(|record| self.envelope(record, body_bytes)).collect();
         let statement = BatchStatement {
             format: statement::FORMAT,
             log: self.log,
             device: self.phone.id,
             device_seq,
             prev_hash: self.last.hash,
-            envelopes: envelopes.iter().map(Envelope::hash).collect(),
+            envelopes: made.iter().map(|(_, envelope)| envelope.hash()).collect(),
             seen: Vec::new(),
         };
         let signed = signed(&self.phone.key, statement::CONTEXT_BATCH, &statement);
-        let operations = envelopes.into_iter().map(|envelope| Operation::Put(Put { base: Version(0), envelope })).collect();
+        let operations = made.into_iter().map(|(base, envelope)| Operation::Put(Put { base, envelope })).collect();
         Push { request: self.request(), log: OWN_LOG, signed, operations }
     }
 
-    fn envelope(&self, record: &str, body_bytes: usize) -> Envelope {
+    fn envelope(&self, record: &str, body_bytes: usize, (version, parent): (Version, Hash)) -> Envelope {
         let header = Header {
             format: envelope::FORMAT,
             suite: envelope::SUITE_AES_256_GCM,
             log: self.log,
             collection: CollectionName::new("timer_session").unwrap(),
             record: RecordId::new(record).unwrap(),
-            version: Version(1),
-            parent: Hash::default(),
+            version,
+            parent,
             device: self.phone.id,
             device_seq: self.last.device_seq.next(),
             hlc: Hlc::from_ms(START_MS),

@@ -95,11 +95,11 @@ async fn a_session_that_did_not_attach_gets_no_events() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_with_too_many_bytes_is_announced_as_a_head() {
+async fn an_event_with_too_many_bytes_of_bodies_is_announced_as_a_head() {
     let world = World::start(Options::default()).await;
     let (a, b) = (world.enrol(1).await, world.enrol(2).await);
     let (mut a, mut b) = (world.pusher(&a).await, world.attached(&b).await);
-    let push = a.batch("large", 64 * 1024);
+    let push = a.batch_of(&["one half", "the other"], 32 * 1024 + 1);
     let request = push.request;
     a.send(push);
     let answer = a.answer(request).await;

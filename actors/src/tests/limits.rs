@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use cloudsync_protocol::frame::{Challenge, GetKeyring, History, Ping, Pull, Snapshot, SnapshotToken};
+use cloudsync_protocol::frame::{Challenge, GetKeyring, Ping, Pull, Snapshot, SnapshotToken};
 use cloudsync_protocol::limits::{PAGE_BYTES, PUSH_BYTES_MAX, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
-use cloudsync_protocol::{CollectionName, Cursor, ErrorCode, Frame, Nonce, RecordId, Seq};
+use cloudsync_protocol::{Cursor, ErrorCode, Frame, Nonce, Seq};
 
 use super::client::decode;
 use super::gated::Gate;
@@ -230,7 +230,7 @@ async fn a_cursor_in_the_middle_of_a_batch_is_of_no_replica() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn snapshots_go_on_only_where_they_began_and_histories_are_bounded() {
+async fn snapshots_go_on_only_where_they_began() {
     let world = World::start(Options::default()).await;
     let a = world.enrol(1).await;
     let mut a = world.pusher(&a).await;
@@ -247,13 +247,6 @@ async fn snapshots_go_on_only_where_they_began_and_histories_are_bounded() {
             Frame::Failure(failure) => assert!(!is_read && failure.code == ErrorCode::SnapshotInvalid),
             other => panic!("{other:?}"),
         }
-    }
-    let (collection, record) = (CollectionName::new("timer_session").unwrap(), RecordId::new("one").unwrap());
-    let request = a.request();
-    a.send(History { request, log: 0, collection, record, before: None, count: u32::MAX });
-    match a.answer(request).await {
-        Frame::Versions(versions) => assert_eq!((versions.rows.len(), versions.more), (1, false)),
-        other => panic!("{other:?}"),
     }
 }
 

@@ -9,6 +9,7 @@ mod commits;
 mod endings;
 mod feeds;
 mod gated;
+mod histories;
 mod limits;
 mod measures;
 mod recorder;

@@ -40,7 +40,7 @@ pub struct HistoryRequest {
     pub key: RecordKey,
     /// Only versions below this one; nothing for the newest.
     pub before: Option<Version>,
-    /// At most `HISTORY_ROWS_MAX`.
+    /// The server gives no more than `HISTORY_ROWS_MAX`.
     pub count: u32,
 }
 

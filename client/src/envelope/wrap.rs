@@ -12,7 +12,7 @@ const EPOCH_BYTES: usize = 8;
 /// epoch ‖ nonce ‖ wrapped key ‖ tag.
 pub const WRAP_BYTES: usize = EPOCH_BYTES + NONCE_BYTES + 32 + TAG_BYTES;
 
-const _: () = assert!(WRAP_BYTES <= cloudsync_protocol::limits::WRAP_BYTES_MAX);
+const _: () = assert!(WRAP_BYTES == cloudsync_protocol::limits::WRAP_BYTES);
 
 /// What the header says of the content key: GCM commits to no key, so without it a wrap could be swapped for one whose
 /// key opens the body to something else.

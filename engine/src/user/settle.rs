@@ -197,7 +197,7 @@ impl User {
         if receivers.is_empty() && own.is_none() {
             return None;
         }
-        let frame = if entry.bytes() > EVENT_BODY_BYTES_MAX {
+        let frame = if entry.body_bytes() > EVENT_BODY_BYTES_MAX {
             Frame::HeadAt(HeadAt { log: OWN_LOG, timeline, head: to })
         } else {
             Frame::Event(EventFrame { log: OWN_LOG, timeline, from, to, entries: vec![entry] })

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use cloudsync_engine::session::{Peer, SessionId};
-use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Effect, Event, Options, ReadTrouble, Stop, User};
+use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Effect, Event, FanOut, Options, ReadTrouble, Stop, User};
 use cloudsync_protocol::frame::{Attach, ChangeRoster, Claim, OWN_LOG};
 use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{Cursor, ErrorCode, Failure, Frame, Hash, Seq, View, frame};
@@ -117,6 +117,22 @@ impl Desk {
             let event = self.carry_out(effect);
             self.tell(event);
         }
+    }
+
+    /// Everything that waits for the store; the entries of each commit.
+    pub(crate) fn run_commits(&mut self) -> Vec<usize> {
+        let mut commits = Vec::new();
+        while let Some(effect) = self.waiting.front() {
+            if let Effect::Persist(commit) = effect {
+                commits.push(commit.entries.len());
+            }
+            self.run_one();
+        }
+        commits
+    }
+
+    pub(crate) fn fan_outs(&self) -> Vec<&FanOut> {
+        self.out.iter().filter_map(|effect| if let Effect::FanOut(fan_out) = effect { Some(fan_out) } else { None }).collect()
     }
 
     /// An owner over a store whose head was made up: it is not compared with its rows any more.

@@ -9,6 +9,8 @@ mod batches;
 #[cfg(test)]
 mod desk;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod maker;
 #[cfg(test)]
 mod model;

@@ -2,6 +2,7 @@
 
 use cloudsync_protocol::codec::{DecodeError, decode, encode};
 use cloudsync_protocol::frame::{Hello, Ping};
+use cloudsync_protocol::limits::DEPTH_MAX;
 use cloudsync_protocol::{ErrorCode, Failure, Frame, Hash, Header};
 
 use crate::samples;
@@ -65,6 +66,17 @@ fn a_field_too_few_is_malformed() {
         let mut bytes = encode(&frame);
         bytes[0] -= 1;
         assert!(decode::<Frame>(&bytes).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn arrays_nest_to_their_limit_and_not_one_deeper() {
+    // The frame is one; the innermost is empty, or holds what is no array.
+    for innermost in [&[0x90][..], &[0x91, 0x07]] {
+        let nested = |depth: usize| [vec![0x91; depth - 2], innermost.to_vec()].concat();
+        let frame = Frame::from(Ping { number: 1 });
+        assert_eq!(decode::<Frame>(&with_one_more(encode(&frame), &nested(DEPTH_MAX))), Ok(frame.clone()));
+        assert!(is_malformed(&with_one_more(encode(&frame), &nested(DEPTH_MAX + 1))));
     }
 }
 
