@@ -29,9 +29,10 @@ pub const QUEUE_FRAMES: &str = "cloudsync_queue_frames";
 pub const REQUESTS_UNANSWERED: &str = "cloudsync_requests_unanswered";
 /// Sessions whose queue overflowed.
 pub const LAGGING: &str = "cloudsync_lagging_total";
-/// Records that a push found changed.
+/// Records that a push found changed (*stale*). What a device finds changed while it reads, before it pushes, no server knows of.
 pub const CONFLICTS: &str = "cloudsync_conflicts_total";
-/// Failures told to clients, by code: of requests, of limits that ended a session, of hellos and account calls.
+/// Failures told to clients, by code: of requests, of limits that ended a session, of hellos and account calls. A push that is
+/// *refused* for its records counts once more for each code that they have.
 pub const REQUESTS_REFUSED: &str = "cloudsync_requests_refused_total";
 /// Invariants of the design found broken, by number. Anything but 0 is a bug.
 pub const INVARIANT_VIOLATIONS: &str = "cloudsync_invariant_violations_total";
@@ -69,8 +70,16 @@ pub fn describe() {
     metrics::describe_gauge!(QUEUE_FRAMES, Unit::Count, "frames that wait for sockets");
     metrics::describe_gauge!(REQUESTS_UNANSWERED, Unit::Count, "requests that were admitted and are not answered");
     metrics::describe_counter!(LAGGING, Unit::Count, "sessions whose queue overflowed");
-    metrics::describe_counter!(CONFLICTS, Unit::Count, "records that a push found changed");
-    metrics::describe_counter!(REQUESTS_REFUSED, Unit::Count, "failures told to clients, by code");
+    metrics::describe_counter!(
+        CONFLICTS,
+        Unit::Count,
+        "records that a push found changed (stale); conflicts that a device finds while it reads are not among them"
+    );
+    metrics::describe_counter!(
+        REQUESTS_REFUSED,
+        Unit::Count,
+        "failures told to clients, by code; a refused push also by its records' codes, each once"
+    );
     metrics::describe_counter!(INVARIANT_VIOLATIONS, Unit::Count, "invariants of the design found broken, by number");
 }
 

@@ -208,7 +208,7 @@ impl Ticket {
 
     /// Refuses; the failure's `request` is this one.
     pub(crate) fn refuse(self, mut failure: Failure) {
-        self.session.meters.refused(failure.code);
+        failure.codes().into_iter().for_each(|code| self.session.meters.refused(code));
         failure.request = self.request;
         self.send(encode(&failure.into()), None);
     }

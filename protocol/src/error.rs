@@ -2,6 +2,7 @@
 //!
 //! Never: a code renamed or reused; clients match on the text.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::hash::Hash;
@@ -224,5 +225,11 @@ impl Failure {
     #[must_use]
     pub fn new(request: u32, code: ErrorCode, message: impl Into<String>) -> Self {
         Self { request, code, message: message.into(), retry_after_ms: None, records: Vec::new(), last: None }
+    }
+
+    /// Its code, and those that its records have, each once.
+    #[must_use]
+    pub fn codes(&self) -> BTreeSet<ErrorCode> {
+        self.records.iter().map(|issue| issue.code).chain([self.code]).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! What is measured says what happened.
 
 use cloudsync_protocol::frame::{GetKeyring, Ping, Push};
-use cloudsync_protocol::limits::{BODY_BYTES_MIN, DEVICE_QUEUE_FRAMES_MAX, UNANSWERED_REQUESTS_MAX};
+use cloudsync_protocol::limits::{BODY_BYTES_MAX, BODY_BYTES_MIN, DEVICE_QUEUE_FRAMES_MAX, UNANSWERED_REQUESTS_MAX};
 use cloudsync_protocol::{ErrorCode, Frame};
 use cloudsync_storage::memory::{Fault, Faults, MemoryStore, Target};
 
@@ -109,6 +109,30 @@ async fn every_refusal_is_counted_by_its_code() {
     (0..=UNANSWERED_REQUESTS_MAX as u64).for_each(|number| a.send(Ping { number }));
     assert_eq!(a.outbound.ending(), Some(ErrorCode::TooManyRequests));
     assert_eq!(refused(&numbers, ErrorCode::TooManyRequests), 2, "the session's end is one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_is_refused_for_its_records_is_counted_by_each_of_their_codes_once() {
+    let numbers = Numbers::default();
+    let _recording = metrics::set_default_local_recorder(&numbers);
+    let world = World::start(Options::default()).await;
+    let a = world.enrol(1).await;
+    let mut a = world.pusher(&a).await;
+    let push = a.batch_of(&["one", "two"], BODY_BYTES_MAX + 1);
+    let request = push.request;
+    a.send(push);
+    assert_eq!(a.refusal(request).await, ErrorCode::Refused);
+    let codes = [ErrorCode::Refused, ErrorCode::BodyTooLarge, ErrorCode::Stale];
+    assert_eq!(codes.map(|code| refused(&numbers, code)), [1, 1, 0]);
+    assert_eq!((outcome(&numbers, "refused"), outcome(&numbers, "body_too_large")), (1, 0), "one push, one outcome");
+    a.push("one").await;
+    a.push("two").await;
+    let push = a.batch_of(&["one", "two"], BODY_BYTES_MIN);
+    let request = push.request;
+    a.send(push);
+    assert_eq!(a.refusal(request).await, ErrorCode::Stale);
+    assert_eq!(codes.map(|code| refused(&numbers, code)), [1, 1, 1]);
+    assert_eq!(numbers.count("cloudsync_conflicts_total"), 2, "both records");
 }
 
 #[tokio::test(start_paused = true)]
