@@ -7,9 +7,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cloudsync_client::account::Password;
 use cloudsync_client::profile::Profile;
+use cloudsync_client::replica::{Begin, Store, StoreError};
 use cloudsync_client::sdk::{Client, LogIn, Target, Watch, WatchEvent, register};
-use cloudsync_engine::replica::{Content, Onto};
-use cloudsync_protocol::{CollectionName, RecordId, RecordKey};
+use cloudsync_engine::replica::{Content, Onto, SnapshotProgress, Tables as _};
+use cloudsync_protocol::frame::SnapshotToken;
+use cloudsync_protocol::{CollectionName, RecordId, RecordKey, TimelineId};
 use cloudsync_tests::{TestNode, Wire};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -111,5 +113,42 @@ async fn a_watch_tells_its_own_pushes_others_and_what_another_process_read_first
     assert_eq!(ids, ["g1", "g2", "g3", "g4"]);
     watch.close().await;
     node.shutdown().await;
+    Ok(())
+}
+
+/// Begins a snapshot in the profile that the server will not go on with: it is of a timeline that the log never had.
+fn begin_a_snapshot_of_another_timeline(folder: &tempfile::TempDir) -> anyhow::Result<()> {
+    let store = Store::open(&Profile::at(folder.path().join("profile")).replica())?;
+    store.transact(Begin::Writing, |tables| {
+        let mut marks = tables.marks()?;
+        let timeline = TimelineId([9; 16]);
+        let start = cloudsync_protocol::Cursor { timeline, ..marks.cursor };
+        let resume = SnapshotToken { timeline, start: start.seq, last: None, roster_after: None };
+        marks.snapshot = Some(SnapshotProgress { start, resume });
+        tables.set_marks(&marks).map_err(StoreError::from)
+    })?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_the_server_does_not_go_on_with_is_given_up_and_the_log_is_read() -> anyhow::Result<()> {
+    for wire in Wire::ALL {
+        let (node, folder) = (TestNode::start().await?, tempfile::tempdir()?);
+        let client = client(&node, wire, &folder).await?;
+        let mut online = client.connect().await?;
+        client.edit(key("g1")?, Content::Value("1".into()), Onto::Replica).await?;
+        online.push_all(Duration::from_secs(20)).await?;
+        let head = online.catch_up().await?;
+        online.close().await;
+        begin_a_snapshot_of_another_timeline(&folder)?;
+
+        let mut online = client.connect().await?;
+        assert_eq!(online.catch_up().await?, head, "{wire:?}");
+        begin_a_snapshot_of_another_timeline(&folder)?;
+        assert_eq!(online.from_snapshot().await?, head, "{wire:?}: asked for by a person");
+        online.close().await;
+        assert!(client.get(key("g1")?).await?.is_some(), "{wire:?}");
+        node.shutdown().await;
+    }
     Ok(())
 }

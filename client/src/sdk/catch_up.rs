@@ -140,7 +140,11 @@ impl Online {
         let mut asked = resume.clone();
         let mut pages = self.session.snapshot_pages(resume);
         while let Some(page) = pages.next().await {
-            let page = page?;
+            let page = match page {
+                Ok(page) => page,
+                Err(error) if error.code() == Some(ErrorCode::SnapshotInvalid) && asked.is_some() => return self.abandon(asked).await,
+                Err(error) => return Err(error.into()),
+            };
             let before = asked;
             asked = page.resume.clone();
             let take = move |replica: &mut Replica<'_, SqliteTables<'_>>, seal: DeviceSeal<'_>| {
@@ -156,6 +160,16 @@ impl Online {
                 SnapshotOutcome::Old { .. } => return Ok(Read::Again),
             }
         }
+        Ok(Read::Again)
+    }
+
+    /// The server goes on with that snapshot no longer: attaching says what to do instead.
+    async fn abandon(&self, asked: Option<SnapshotToken>) -> Result<Read, Error> {
+        let give_up = move |replica: &mut Replica<'_, SqliteTables<'_>>| {
+            // Another process of the profile may have begun one anew.
+            if replica.snapshot_resume()? == asked { replica.snapshot_abandoned() } else { Ok(()) }
+        };
+        self.client.replica(Begin::Writing, move |replica, _| give_up(replica)).await?;
         Ok(Read::Again)
     }
 }
