@@ -24,6 +24,14 @@ pub enum StoreError {
         /// The newest known.
         known: i64,
     },
+    /// An older release made it, and this one does not read it.
+    #[error("the local replica was written by an older release: it has format {found}, this one knows {known} only")]
+    FormatOutdated {
+        /// As it says.
+        found: i64,
+        /// The only one known.
+        known: i64,
+    },
     /// What is stored is not what was written.
     #[error("the local replica is damaged: {place}: {why}")]
     Damaged {
@@ -71,6 +79,7 @@ impl From<StoreError> for TablesError {
             StoreError::Damaged { place, why } => Self::Damaged { place, why },
             StoreError::Missing { .. }
             | StoreError::FormatUnknown { .. }
+            | StoreError::FormatOutdated { .. }
             | StoreError::Busy { .. }
             | StoreError::Closed
             | StoreError::Unavailable(_) => Self::Unavailable(error.to_string()),

@@ -62,7 +62,7 @@ impl Store {
         match store.format()? {
             FORMAT => Ok(store),
             0 => Err(StoreError::Damaged { place: file.display().to_string(), why: "it has no tables".to_owned() }),
-            found => Err(StoreError::FormatUnknown { found, known: FORMAT }),
+            found => Err(of_another_release(found)),
         }
     }
 
@@ -76,7 +76,7 @@ impl Store {
         match store.format()? {
             FORMAT => Ok(store),
             0 => store.create().map(|()| store),
-            found => Err(StoreError::FormatUnknown { found, known: FORMAT }),
+            found => Err(of_another_release(found)),
         }
     }
 
@@ -118,6 +118,7 @@ impl Store {
             StoreError::Busy { waited_s, .. } => StoreError::Busy { waited_s, holder: named(self.writer.holder()) },
             StoreError::Missing { .. }
             | StoreError::FormatUnknown { .. }
+            | StoreError::FormatOutdated { .. }
             | StoreError::Damaged { .. }
             | StoreError::Closed
             | StoreError::Unavailable(_) => error,
@@ -186,11 +187,10 @@ impl Store {
         }
         Err(StoreError::Busy { waited_s: waited.as_secs(), holder: named(stopped.or(writer)) })
     }
+}
 
-    /// Changes whenever another process commits.
-    pub fn version(&self) -> Result<i64, StoreError> {
-        self.on(|connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
-    }
+const fn of_another_release(found: i64) -> StoreError {
+    if found < FORMAT { StoreError::FormatOutdated { found, known: FORMAT } } else { StoreError::FormatUnknown { found, known: FORMAT } }
 }
 
 fn named(holder: Option<Process>) -> String {

@@ -103,7 +103,7 @@ fn the_replica_and_what_lies_beside_it_is_its_owners_alone() {
 }
 
 #[test]
-fn a_missing_an_empty_a_foreign_and_a_newer_file_are_each_named() {
+fn a_missing_an_empty_a_foreign_a_newer_and_an_older_file_are_each_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("replica.db");
     assert_eq!(Store::open(&file).unwrap_err(), StoreError::Missing { file: file.clone() });
@@ -114,7 +114,10 @@ fn a_missing_an_empty_a_foreign_and_a_newer_file_are_each_named() {
     std::fs::remove_file(&file).unwrap();
     drop(Store::open_or_create(&file).unwrap());
     rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 9).unwrap();
-    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatUnknown { found: 9, known: 1 });
+    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatUnknown { found: 9, known: 2 });
+    rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatOutdated { found: 1, known: 2 });
+    assert_eq!(Store::open_or_create(&file).unwrap_err(), StoreError::FormatOutdated { found: 1, known: 2 });
 }
 
 #[test]

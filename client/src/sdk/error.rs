@@ -5,7 +5,7 @@
 use cloudsync_engine::replica::{
     AnswerError, ApplyError, AttachError, ClaimError, EditError, OpenReplicaError, OutgoingError, SnapshotError, TablesError, Untrusted,
 };
-use cloudsync_protocol::ErrorCode;
+use cloudsync_protocol::{ErrorCode, RecordKey};
 
 use crate::carrier::ConnectError;
 use crate::replica::StoreError;
@@ -47,9 +47,9 @@ pub enum Error {
     /// This machine is faulty.
     #[error("{0}")]
     Unsound(String),
-    /// The record has a parked conflict.
-    #[error(transparent)]
-    Edit(#[from] EditError),
+    /// The record has a parked conflict: edit onto current, or drop it.
+    #[error("{key} has a parked conflict")]
+    Conflicted { key: RecordKey },
     /// The profile was restored from an older copy, or copied.
     #[error("this profile was restored from an older copy or is used twice: the server has newer pushes of its device")]
     RolledBack,
@@ -86,7 +86,7 @@ impl Error {
             | Self::Untrusted(_)
             | Self::Unfit(_)
             | Self::Unsound(_)
-            | Self::Edit(_)
+            | Self::Conflicted { .. }
             | Self::RolledBack
             | Self::Stopped { .. }
             | Self::Task => return Offline::No,
@@ -132,6 +132,15 @@ impl From<OpenReplicaError> for Error {
 impl From<TablesError> for Error {
     fn from(error: TablesError) -> Self {
         Self::Store(error.into())
+    }
+}
+
+impl From<EditError> for Error {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::Conflicted { key } => Self::Conflicted { key },
+            EditError::Tables(error) => error.into(),
+        }
     }
 }
 

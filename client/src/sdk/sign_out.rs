@@ -56,9 +56,10 @@ pub async fn log_out(profile: &Profile, target: Option<Target>, discard: Discard
         Ok(client) => client,
         // An earlier log-out ended in between: it goes on.
         Err(Error::Store(StoreError::Closed)) => return Ok(profile.clear(&lock)?),
-        Err(Error::Store(StoreError::Damaged { .. } | StoreError::Missing { .. }) | Error::Unfinished(_)) if discard == Discard::Yes => {
-            return Ok(profile.clear(&lock)?);
-        }
+        Err(
+            Error::Store(StoreError::Damaged { .. } | StoreError::Missing { .. } | StoreError::FormatOutdated { .. })
+            | Error::Unfinished(_),
+        ) if discard == Discard::Yes => return Ok(profile.clear(&lock)?),
         Err(error) => return Err(error),
     };
     let online = match reach {
@@ -111,7 +112,7 @@ fn is_over(error: &Error) -> bool {
         | Error::Untrusted(_)
         | Error::Unfit(_)
         | Error::Unsound(_)
-        | Error::Edit(_)
+        | Error::Conflicted { .. }
         | Error::RolledBack
         | Error::Stopped { .. }
         | Error::Task => None,

@@ -109,6 +109,36 @@ fn a_replica_that_is_none_and_one_of_a_newer_release_are_damage() {
 }
 
 #[test]
+fn a_replica_of_an_older_release_is_refused_left_alone_and_given_up_only_when_that_is_said() {
+    let home = Home::signed_in();
+    rusqlite::Connection::open(home.profile().join("replica.db")).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    is_damage(&home, "format 1");
+    let error = home.run(&["list", "--offline", "--json"]).error();
+    assert_eq!(error["code"], json!("replica_outdated"));
+    let help = error["help"].as_str().unwrap();
+    assert!(help.contains("`cloudsync --profile a sync` of that release") && help.contains("--discard"), "{help}");
+    assert_eq!(home.run(&["logout", "--offline", "--json"]).error()["code"], json!("replica_outdated"));
+    home.run(&["logout", "--offline", "--discard"]).done();
+    assert_eq!(home.run(&["list", "--offline"]).code, Some(7));
+}
+
+#[test]
+fn a_put_on_a_damaged_replica_is_damage_and_no_conflict() {
+    let home = Home::signed_in();
+    home.run(&["put", "goal", "g1", "1", "--offline"]).done();
+    rusqlite::Connection::open(home.profile().join("replica.db")).unwrap().execute("UPDATE edits SET content = 7", []).unwrap();
+    for command in [["put", "goal", "g1", "2"].as_slice(), &["put", "goal", "g1", "2", "--onto", "current"], &["delete", "goal", "g1"]] {
+        let ran = home.run(&[command, &["--offline", "--json"]].concat());
+        let error = ran.error();
+        assert_eq!((ran.code, &error["code"]), (Some(6), &json!("replica_damaged")), "{command:?}: {error}");
+        assert_eq!(ran.json()[0]["conflict"], json!(null), "{command:?}");
+        assert_eq!(ran.json()[0]["error"], error, "{command:?}: the same on both streams");
+        let help = error["help"].as_str().unwrap();
+        assert_eq!(help.matches("--profile").count(), help.matches("`cloudsync ").count(), "{help}");
+    }
+}
+
+#[test]
 fn keys_of_another_account_are_not_used() {
     let (home, other) = (Home::signed_in(), Home::signed_in());
     let keys = std::fs::read_to_string(other.profile().join("keys.json")).unwrap();

@@ -89,6 +89,8 @@ const LOG_IN: &str = "run `cloudsync login --email … --device …`, or `clouds
 
 const UPDATE: &str = "update cloudsync; the profile is whole, leave it as it is";
 
+const OUTDATED: &str = "send its edits by `cloudsync sync` of that release, then `cloudsync logout --discard` and log in again; what was not sent is lost then";
+
 impl From<LocateError> for Failure {
     fn from(error: LocateError) -> Self {
         Self::new(Exit::Usage, "profile_name", &error, "name a profile by letters and digits, or by a path that holds a slash")
@@ -138,6 +140,7 @@ impl From<StoreError> for Failure {
                 "restore the profile's folder from a copy, or `cloudsync logout --discard` (edits that were not sent are lost) and log in again",
             ),
             StoreError::FormatUnknown { .. } => Self::new(Exit::Damage, "replica_format", &error, UPDATE),
+            StoreError::FormatOutdated { .. } => Self::new(Exit::Damage, "replica_outdated", &error, OUTDATED),
             StoreError::Busy { .. } => {
                 Self::new(Exit::Refused, "profile_busy", &error, "see to that process, then try again; what was queued before stays queued")
             }
@@ -249,7 +252,7 @@ impl From<sdk::Error> for Failure {
             sdk::Error::Unsound(_) | sdk::Error::Task => {
                 Self::new(Exit::Unexpected, "unexpected", &error, "try again; if it stays, report it")
             }
-            sdk::Error::Edit(_) => Self::new(Exit::Conflict, "conflict", &error, SETTLE),
+            sdk::Error::Conflicted { .. } => Self::new(Exit::Conflict, "conflict", &error, SETTLE),
             sdk::Error::RolledBack => Self::new(
                 Exit::NotSignedIn,
                 "rolled_back",

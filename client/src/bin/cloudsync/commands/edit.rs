@@ -44,7 +44,7 @@ pub(crate) async fn delete(context: &Context, asked: args::Delete) -> Result<(),
 
 async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<args::Onto>) -> Result<(), Failure> {
     let onto = onto.map_or(Onto::Replica, |args::Onto::Current| Onto::Current);
-    let done = queue_and_send(context, &key, &content, onto).await.map_err(|failure| context.failure(failure));
+    let done = queue_and_send(context, &key, &content, onto).await;
     let output = context.output;
     let (version, acknowledged) = match &done {
         Ok(Done::Acknowledged(version) | Done::Nothing(version)) => (*version, true),
@@ -57,7 +57,8 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
             conflict: done.as_ref().is_err_and(|failure| failure.exit == Exit::Conflict),
             ..RecordJson::new(&key, version, &content)
         };
-        output.json(&EditJson { record, acknowledged, error: done.as_ref().err().map(Failure::json) })?;
+        let failure = done.as_ref().err().map(|failure| context.failure(failure.clone()));
+        output.json(&EditJson { record, acknowledged, error: failure.as_ref().map(Failure::json) })?;
     }
     match done? {
         Done::Nothing(0) => output.say(&format!("nothing to delete: there is no record {key}")),
