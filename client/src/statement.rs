@@ -99,7 +99,7 @@ fn sign<T: serde::Serialize>(pair: &SigningPair, context: &[u8], statement: &T) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::device::verifies;
+    use cloudsync_engine::verify;
 
     const LOG: LogId = LogId([1; 16]);
 
@@ -108,7 +108,7 @@ mod tests {
         let device = DeviceKeys::random();
         let facts = BatchFacts { log: LOG, device_seq: DeviceSeq(3), prev_hash: Hash([2; 32]), envelopes: vec![Hash([4; 32])] };
         let signed = batch(&device, facts.clone()).unwrap();
-        assert!(verifies(&device.signing.public(), CONTEXT_BATCH, &signed.statement, &signed.signature));
+        assert!(verify::statement(&device.signing.public(), CONTEXT_BATCH, &signed).is_ok());
         let statement: BatchStatement = codec::decode(&signed.statement).unwrap();
         assert_eq!((statement.device, statement.envelopes, statement.seen), (device.id, facts.envelopes, vec![]));
     }
@@ -123,8 +123,7 @@ mod tests {
             revoke(&identity_keys, LOG, revoked).unwrap(),
         ];
         for change in &changes {
-            let signed = change.signed();
-            assert!(verifies(&identity_keys.signing.public(), change.context(), &signed.statement, &signed.signature));
+            assert!(verify::statement(&identity_keys.signing.public(), change.context(), change.signed()).is_ok());
         }
     }
 
@@ -133,7 +132,7 @@ mod tests {
         let device = DeviceKeys::random();
         let nonce = Nonce([9; 32]);
         let proof = hello_proof(&device, &nonce, Carrier::Quic, "token").unwrap();
-        let holds = |message: Vec<u8>| verifies(&device.signing.public(), &[], &message, &proof);
+        let holds = |message: Vec<u8>| verify::message(&device.signing.public(), &message, &proof).is_ok();
         assert!(holds(hello_message(&nonce, Carrier::Quic, "token")));
         assert!(!holds(hello_message(&nonce, Carrier::WebSocket, "token")));
         assert!(!holds(hello_message(&Nonce([8; 32]), Carrier::Quic, "token")));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cloudsync_client::account::Password;
 use cloudsync_client::profile::Profile;
-use cloudsync_client::replica::{Begin, Store, StoreError};
+use cloudsync_client::replica::{Access, Store, StoreError};
 use cloudsync_client::sdk::{Client, LogIn, Target, Watch, WatchEvent, register};
 use cloudsync_engine::replica::{Content, Onto, SnapshotProgress, Tables as _};
 use cloudsync_protocol::frame::SnapshotToken;
@@ -119,7 +119,7 @@ async fn a_watch_tells_its_own_pushes_others_and_what_another_process_read_first
 /// Begins a snapshot in the profile that the server will not go on with: it is of a timeline that the log never had.
 fn begin_a_snapshot_of_another_timeline(folder: &tempfile::TempDir) -> anyhow::Result<()> {
     let store = Store::open(&Profile::at(folder.path().join("profile")).replica())?;
-    store.transact(Begin::Writing, |tables| {
+    store.transact(Access::Write, |tables| {
         let mut marks = tables.marks()?;
         let timeline = TimelineId([9; 16]);
         let start = cloudsync_protocol::Cursor { timeline, ..marks.cursor };

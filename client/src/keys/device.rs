@@ -4,9 +4,10 @@
 
 use std::fmt;
 
+use cloudsync_engine::verify;
 use cloudsync_protocol::statement::{PublicKey, Signature};
 use cloudsync_protocol::{DeviceId, UserId};
-use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer as _, SigningKey};
 use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
@@ -40,9 +41,9 @@ impl SigningPair {
     /// Signs context ‖ statement, and checks what it made.
     pub fn sign(&self, context: &[u8], statement: &[u8]) -> Result<Signature, SignError> {
         let message = [context, statement].concat();
-        let signature = self.0.sign(&message);
-        self.0.verifying_key().verify_strict(&message, &signature).map_err(|_| SignError)?;
-        Ok(Signature(signature.to_bytes()))
+        let signature = Signature(self.0.sign(&message).to_bytes());
+        verify::message(&self.public(), &message, &signature).map_err(|_| SignError)?;
+        Ok(signature)
     }
     pub(crate) fn seed(&self) -> Secret<32> {
         Secret::new(self.0.to_bytes())
@@ -130,14 +131,6 @@ pub fn random_user() -> UserId {
     UserId(random())
 }
 
-/// Checks a signature over context ‖ statement, refusing weak keys and malleable signatures.
-#[must_use]
-pub fn verifies(public: &PublicKey, context: &[u8], statement: &[u8], signature: &Signature) -> bool {
-    let message = [context, statement].concat();
-    VerifyingKey::from_bytes(public.as_bytes())
-        .is_ok_and(|key| key.verify_strict(&message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,10 +139,10 @@ mod tests {
     fn a_signature_holds_for_its_own_context_and_statement_only() {
         let pair = SigningPair::from_seed(&Secret::new([3; 32]));
         let signature = pair.sign(b"cs1/batch", b"statement").unwrap();
-        assert!(verifies(&pair.public(), b"cs1/batch", b"statement", &signature));
-        assert!(!verifies(&pair.public(), b"cs1/enrol", b"statement", &signature));
-        assert!(!verifies(&pair.public(), b"cs1/batch", b"statemenT", &signature));
-        assert!(!verifies(&SigningPair::random().public(), b"cs1/batch", b"statement", &signature));
+        assert!(verify::message(&pair.public(), b"cs1/batchstatement", &signature).is_ok());
+        assert!(verify::message(&pair.public(), b"cs1/enrolstatement", &signature).is_err());
+        assert!(verify::message(&pair.public(), b"cs1/batchstatemenT", &signature).is_err());
+        assert!(verify::message(&SigningPair::random().public(), b"cs1/batchstatement", &signature).is_err());
     }
 
     #[test]

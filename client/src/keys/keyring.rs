@@ -6,6 +6,7 @@
 //! the identity, and the identity signs the blob.
 
 use bytes::Bytes;
+use cloudsync_engine::verify;
 use cloudsync_protocol::codec::{self, DecodeError};
 use cloudsync_protocol::limits::KEYRING_BYTES_MAX;
 use cloudsync_protocol::statement::{PublicKey, Signed};
@@ -16,7 +17,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::account::{AccountKey, AccountKeys, KeyEpoch, RecordIdKey};
-use super::device::{AgreementPair, Identity, SignError, SigningPair, verifies};
+use super::device::{AgreementPair, Identity, SignError, SigningPair};
 use super::recovery::RecoveryCode;
 use super::sealing::{open, open_with, seal, seal_to};
 use super::secret::{Secret, derive, random};
@@ -229,9 +230,7 @@ pub fn open_keyring(blob: &[u8], user: UserId, opener: Opener<'_>) -> Result<Acc
     if !bool::from(anchor.as_bytes().ct_eq(half.anchor.as_bytes())) {
         return Err(OpenError::Anchor);
     }
-    if !verifies(&statement.identity, CONTEXT, &signed.statement, &signed.signature) {
-        return Err(OpenError::Signature);
-    }
+    verify::statement(&statement.identity, CONTEXT, &signed).map_err(|_| OpenError::Signature)?;
     let epoch = KeyEpoch(statement.epoch);
     let key = open_with(&pair, &half_info(log, epoch, opener.kind()), &half.sealed).ok_or(OpenError::Damaged("account key"))?;
     let key = Secret::from_slice(&key).ok_or(OpenError::Damaged("account key"))?;

@@ -5,20 +5,21 @@
 
 mod codec;
 mod error;
+mod login;
 mod pause;
 mod process;
 mod schema;
-mod session;
 mod store;
 mod tables;
+mod turn;
 mod turnstile;
 mod writer;
 
 pub use error::StoreError;
 pub use pause::stop_between_transactions;
-pub use session::Sender;
-pub use store::{Begin, Store};
+pub use store::{Access, Store};
 pub use tables::SqliteTables;
+pub use turn::Turn;
 
 #[cfg(test)]
 mod tests;

@@ -48,14 +48,18 @@ CREATE TABLE made (
     operation BLOB NOT NULL, content INTEGER NOT NULL, value BLOB,
     PRIMARY KEY (device, device_seq, number)
 ) STRICT;
-CREATE TABLE session (
+CREATE TABLE login (
     id INTEGER PRIMARY KEY CHECK (id = 0),
     closed INTEGER NOT NULL DEFAULT 0,
     access_token TEXT, access_expires_ts INTEGER,
     refresh_token TEXT, refresh_expires_ts INTEGER,
     clock_offset_ms INTEGER NOT NULL DEFAULT 0,
-    rolled_back INTEGER NOT NULL DEFAULT 0,
+    rolled_back INTEGER NOT NULL DEFAULT 0
+) STRICT;
+INSERT INTO login (id) VALUES (0);
+CREATE TABLE turn (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
     sender TEXT, sender_pid INTEGER, sender_until_ms INTEGER
 ) STRICT;
-INSERT INTO session (id) VALUES (0);
+INSERT INTO turn (id) VALUES (0);
 ";

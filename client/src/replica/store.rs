@@ -34,13 +34,13 @@ fn wait_on(attempts: i32) -> bool {
 
 /// What a transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begin {
-    /// Read only: waits for nobody.
-    Reading,
-    /// Write; refused when the profile was signed out.
-    Writing,
-    /// Write, signed out or not.
-    WritingClosed,
+pub enum Access {
+    /// Read: waits for nobody. Refused when the profile was signed out.
+    Read,
+    /// Read and write: waits for its turn. Refused when the profile was signed out.
+    Write,
+    /// Read and write, even when the profile was signed out: for signing in and out.
+    WriteSignedOut,
 }
 
 /// An open replica.
@@ -126,18 +126,22 @@ impl Store {
     }
 
     /// Runs one transaction: committed when `work` succeeds, else rolled back.
-    pub fn transact<T, E: From<StoreError>>(&self, begin: Begin, work: impl FnOnce(&mut SqliteTables<'_>) -> Result<T, E>) -> Result<T, E> {
+    pub fn transact<T, E: From<StoreError>>(
+        &self,
+        access: Access,
+        work: impl FnOnce(&mut SqliteTables<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let place = self.file.display().to_string();
         let failed = |error: rusqlite::Error| self.named(StoreError::of(&error, &place));
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let (gate, transaction) = match begin {
-            Begin::Reading => (pause::enter(), Transaction::new_unchecked(&connection, TransactionBehavior::Deferred).map_err(failed)?),
-            Begin::Writing | Begin::WritingClosed => self.begin_writing(&connection)?,
+        let (gate, transaction) = match access {
+            Access::Read => (pause::enter(), Transaction::new_unchecked(&connection, TransactionBehavior::Deferred).map_err(failed)?),
+            Access::Write | Access::WriteSignedOut => self.begin_writing(&connection)?,
         };
         let mut tables = SqliteTables::new(&transaction);
-        match begin {
-            Begin::Reading | Begin::Writing => tables.check_open()?,
-            Begin::WritingClosed => {}
+        match access {
+            Access::Read | Access::Write => tables.check_open()?,
+            Access::WriteSignedOut => {}
         }
         let done = work(&mut tables)?;
         transaction.commit().map_err(failed)?;

@@ -49,7 +49,7 @@ proptest! {
     fn edits_are_kept_and_listed_as_in_memory(edits in prop::collection::vec(any_edit(), 1..16), gone in 1_u64..12, count in 1_usize..9) {
         let (_folder, store) = store();
         let mut memory = MemoryTables::new();
-        let same = store.transact(Begin::Writing, |tables| {
+        let same = store.transact(Access::Write, |tables| {
             for edit in &edits {
                 tables.put_edit(edit)?;
                 memory.put_edit(edit)?;
@@ -78,12 +78,12 @@ proptest! {
 #[test]
 fn what_failed_left_nothing_behind() {
     let (_folder, store) = store();
-    let failed: Result<(), StoreError> = store.transact(Begin::Writing, |tables| {
+    let failed: Result<(), StoreError> = store.transact(Access::Write, |tables| {
         tables.put_edit(&edit(1, key("a", "b"), Content::Deleted, EditState::Waiting))?;
         Err(StoreError::Unavailable("on purpose".into()))
     });
     assert!(failed.is_err());
-    let edits = store.transact(Begin::Reading, |tables| Ok::<_, StoreError>(tables.edits(None, None, 9)?)).unwrap();
+    let edits = store.transact(Access::Read, |tables| Ok::<_, StoreError>(tables.edits(None, None, 9)?)).unwrap();
     assert_eq!(edits, vec![]);
 }
 
@@ -91,7 +91,7 @@ fn what_failed_left_nothing_behind() {
 fn the_replica_and_what_lies_beside_it_is_its_owners_alone() {
     let (folder, store) = store();
     let put = |tables: &mut SqliteTables<'_>| tables.put_edit(&edit(1, key("a", "b"), Content::Value(Bytes::new()), EditState::Waiting));
-    store.transact(Begin::Writing, |tables| put(tables).map_err(StoreError::from)).unwrap();
+    store.transact(Access::Write, |tables| put(tables).map_err(StoreError::from)).unwrap();
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let entry = entry.unwrap();
@@ -124,8 +124,8 @@ fn a_missing_an_empty_a_foreign_a_newer_and_an_older_file_are_each_named() {
 fn whoever_is_kept_waiting_is_told_by_whom() {
     let (folder, store) = store();
     let other = Store::open(&folder.path().join("replica.db")).unwrap();
-    let error = store.transact(Begin::Writing, |_| {
-        let waited: Result<(), StoreError> = other.transact(Begin::Writing, |_| Ok(()));
+    let error = store.transact(Access::Write, |_| {
+        let waited: Result<(), StoreError> = other.transact(Access::Write, |_| Ok(()));
         Ok::<_, StoreError>(waited.unwrap_err())
     });
     let StoreError::Busy { holder, .. } = error.unwrap() else { panic!("nobody was kept waiting") };
@@ -136,11 +136,11 @@ fn whoever_is_kept_waiting_is_told_by_whom() {
 fn once_signed_out_no_other_process_writes_or_reads() {
     let (folder, store) = store();
     let other = Store::open(&folder.path().join("replica.db")).unwrap();
-    store.transact(Begin::Writing, |tables| tables.close().map_err(StoreError::from)).unwrap();
-    let put: Result<(), StoreError> = other.transact(Begin::Writing, |_| Ok(()));
+    store.transact(Access::Write, |tables| tables.close().map_err(StoreError::from)).unwrap();
+    let put: Result<(), StoreError> = other.transact(Access::Write, |_| Ok(()));
     assert_eq!(put, Err(StoreError::Closed));
-    store.transact(Begin::WritingClosed, |tables| tables.reopen().map_err(StoreError::from)).unwrap();
-    let put: Result<(), StoreError> = other.transact(Begin::Writing, |_| Ok(()));
+    store.transact(Access::WriteSignedOut, |tables| tables.reopen().map_err(StoreError::from)).unwrap();
+    let put: Result<(), StoreError> = other.transact(Access::Write, |_| Ok(()));
     assert_eq!(put, Ok(()));
 }
 
@@ -153,7 +153,7 @@ fn an_older_token_never_replaces_a_newer_one() {
         refresh_token: URL_SAFE_NO_PAD.encode([[7; 16].as_slice(), &number.to_be_bytes(), &[0; 32]].concat()),
         refresh_expires_ts: number,
     };
-    let renew = |number| store.transact(Begin::Writing, |tables| tables.renew_tokens(&tokens(number)).map_err(StoreError::from)).unwrap();
+    let renew = |number| store.transact(Access::Write, |tables| tables.renew_tokens(&tokens(number)).map_err(StoreError::from)).unwrap();
     assert_eq!(renew(2), tokens(2));
     assert_eq!(renew(1), tokens(2));
     assert_eq!(renew(3), tokens(3));
@@ -163,14 +163,14 @@ fn an_older_token_never_replaces_a_newer_one() {
 fn the_turn_to_send_is_one_processs_until_it_ends_or_is_given_back() {
     let (_folder, store) = store();
     let turn =
-        |who: &str, now_ms| store.transact(Begin::Writing, |t| t.take_turn(who, now_ms, now_ms + 10).map_err(StoreError::from)).unwrap();
-    assert_eq!(turn("a", 0), Sender::Mine);
-    assert_eq!(turn("b", 5), Sender::Other { until_ms: 10 });
-    assert_eq!(turn("a", 8), Sender::Mine, "it goes on");
-    assert_eq!(turn("b", 18), Sender::Mine, "it ended");
-    let ended: Result<(), TablesError> = store.transact(Begin::Writing, |t| t.end_turn("b").map_err(StoreError::from)).map_err(Into::into);
+        |who: &str, now_ms| store.transact(Access::Write, |t| t.take_turn(who, now_ms, now_ms + 10).map_err(StoreError::from)).unwrap();
+    assert_eq!(turn("a", 0), Turn::Mine);
+    assert_eq!(turn("b", 5), Turn::Other { until_ms: 10 });
+    assert_eq!(turn("a", 8), Turn::Mine, "it goes on");
+    assert_eq!(turn("b", 18), Turn::Mine, "it ended");
+    let ended: Result<(), TablesError> = store.transact(Access::Write, |t| t.end_turn("b").map_err(StoreError::from)).map_err(Into::into);
     assert_eq!(ended, Ok(()));
-    assert_eq!(turn("a", 19), Sender::Mine, "it was given back");
+    assert_eq!(turn("a", 19), Turn::Mine, "it was given back");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn an_edit_gets_through_while_another_process_writes_back_to_back() {
     let other = Store::open(&folder.path().join("replica.db")).unwrap();
     let done = std::sync::atomic::AtomicBool::new(false);
     let put = |store: &Store, id: u64, hold: Duration| {
-        let written = store.transact(Begin::Writing, |tables| {
+        let written = store.transact(Access::Write, |tables| {
             tables.put_edit(&edit(id, key("a", "b"), Content::Deleted, EditState::Waiting))?;
             std::thread::sleep(hold);
             Ok::<_, StoreError>(())

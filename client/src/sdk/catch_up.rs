@@ -9,7 +9,7 @@ use cloudsync_protocol::{Cursor, ErrorCode, Seq};
 use super::keys::DeviceSeal;
 use super::{Error, Online};
 use crate::connection;
-use crate::replica::{Begin, SqliteTables};
+use crate::replica::{Access, SqliteTables};
 
 /// How often in a row an attempt may end where it began. Other processes of the profile may read on at the same time;
 /// an attempt that found the replica further than the one before does not count.
@@ -64,15 +64,15 @@ impl Online {
             attempts.check(&place)?;
             let cursor = place.0;
             let start = match self.session.attach(cursor).await {
-                Ok(attached) => self.client.replica(Begin::Writing, move |replica, _| replica.attached(&attached)).await?,
+                Ok(attached) => self.client.replica(Access::Write, move |replica, _| replica.attached(&attached)).await?,
                 Err(error) => match unreadable(error)? {
                     Read::BelowFloor | Read::Whole | Read::Again => Start::Snapshot { resume: None },
                 },
             };
             match start {
-                Start::UpToDate => return self.client.replica(Begin::Reading, |replica, _| replica.cursor()).await,
+                Start::UpToDate => return self.client.replica(Access::Read, |replica, _| replica.cursor()).await,
                 Start::Pull { from, to } => match self.read_pages(from, to).await? {
-                    Read::Whole => return self.client.replica(Begin::Reading, |replica, _| replica.cursor()).await,
+                    Read::Whole => return self.client.replica(Access::Read, |replica, _| replica.cursor()).await,
                     Read::Again => {}
                     Read::BelowFloor => drop(self.snapshot(None, cursor).await?),
                 },
@@ -82,7 +82,7 @@ impl Online {
     }
 
     async fn place(&self) -> Result<Place, Error> {
-        self.client.replica(Begin::Reading, |replica, _| Ok::<_, Error>((replica.cursor()?, replica.snapshot_resume()?))).await
+        self.client.replica(Access::Read, |replica, _| Ok::<_, Error>((replica.cursor()?, replica.snapshot_resume()?))).await
     }
 
     /// Reads to `to` at least, from wherever the replica is.
@@ -108,7 +108,7 @@ impl Online {
                 Ok(page) => page,
                 Err(error) => return unreadable(error),
             };
-            let outcome = self.client.replica(Begin::Writing, move |replica, seal| replica.apply(Stretch::from(&page), &seal)).await?;
+            let outcome = self.client.replica(Access::Write, move |replica, seal| replica.apply(Stretch::from(&page), &seal)).await?;
             match outcome {
                 Outcome::Applied(applied) => {
                     if let Some(untrusted) = applied.stopped {
@@ -153,7 +153,7 @@ impl Online {
                 }
                 replica.snapshot_page(before.as_ref(), &page, &seal).map_err(Error::from)
             };
-            match self.client.replica(Begin::Writing, take).await? {
+            match self.client.replica(Access::Write, take).await? {
                 SnapshotOutcome::Next { .. } => {}
                 SnapshotOutcome::Complete { .. } => return Ok(Read::Whole),
                 // Another process is further: attaching says what is left.
@@ -169,7 +169,7 @@ impl Online {
             // Another process of the profile may have begun one anew.
             if replica.snapshot_resume()? == asked { replica.snapshot_abandoned() } else { Ok(()) }
         };
-        self.client.replica(Begin::Writing, move |replica, _| give_up(replica)).await?;
+        self.client.replica(Access::Write, move |replica, _| give_up(replica)).await?;
         Ok(Read::Again)
     }
 }

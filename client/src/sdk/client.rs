@@ -11,7 +11,7 @@ use super::keys::DeviceSeal;
 use crate::connection::Server;
 use crate::keys::KeyFile;
 use crate::profile::{Card, Profile};
-use crate::replica::{Begin, SqliteTables, Store};
+use crate::replica::{Access, SqliteTables, Store};
 
 /// Where to connect: as the profile remembers, or otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Client {
         let (me, name) = (me(&keys), format!("{:032x}", rand::random::<u128>()));
         let shared = Shared { profile, card, keys, me, store, server: target.server, name };
         // Whose tables they are is checked before anything is asked of them.
-        shared.store.transact(Begin::Reading, |tables| Replica::open(tables, &shared.me).map(|_| ()).map_err(Error::from))?;
+        shared.store.transact(Access::Read, |tables| Replica::open(tables, &shared.me).map(|_| ()).map_err(Error::from))?;
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -68,7 +68,7 @@ impl Client {
     }
 
     /// One transaction on the replica, on a thread that may wait.
-    pub(super) async fn replica<T, E, F>(&self, begin: Begin, work: F) -> Result<T, Error>
+    pub(super) async fn replica<T, E, F>(&self, access: Access, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         E: Into<Error>,
@@ -76,7 +76,7 @@ impl Client {
     {
         let shared = Arc::clone(&self.shared);
         let done = tokio::task::spawn_blocking(move || {
-            shared.store.transact(begin, |tables| {
+            shared.store.transact(access, |tables| {
                 let mut replica = Replica::open(tables, &shared.me)?;
                 work(&mut replica, DeviceSeal(&shared.keys)).map_err(Into::into)
             })
@@ -85,14 +85,14 @@ impl Client {
     }
 
     /// One transaction on what lies beside it.
-    pub(super) async fn tables<T, E, F>(&self, begin: Begin, work: F) -> Result<T, Error>
+    pub(super) async fn tables<T, E, F>(&self, access: Access, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         E: Into<Error>,
         F: FnOnce(&mut SqliteTables<'_>) -> Result<T, E> + Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        let done = tokio::task::spawn_blocking(move || shared.store.transact(begin, |tables| work(tables).map_err(Into::into)));
+        let done = tokio::task::spawn_blocking(move || shared.store.transact(access, |tables| work(tables).map_err(Into::into)));
         done.await.unwrap_or(Err(Error::Task))
     }
 }

@@ -10,7 +10,7 @@ use super::client::Client;
 use super::{Error, Online};
 use crate::account;
 use crate::keys::open_name;
-use crate::replica::{Begin, StoreError};
+use crate::replica::{Access, StoreError};
 
 /// One device of the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub enum RevokeError {
 impl Client {
     pub(super) async fn roster(&self) -> Result<Roster, Error> {
         let log = self.shared.me.log;
-        self.tables(Begin::Reading, move |tables| {
+        self.tables(Access::Read, move |tables| {
             Roster::restore(log, &tables.roster()?)
                 .map_err(|error| Error::Store(StoreError::Damaged { place: "the roster".into(), why: error.to_string() }))
         })
@@ -103,7 +103,7 @@ impl Online {
             return Err(RevokeError::Own(device.name));
         }
         let id = device.id;
-        let last = self.client.tables(Begin::Reading, move |tables| tables.last_batch(id)).await?;
+        let last = self.client.tables(Access::Read, move |tables| tables.last_batch(id)).await?;
         let last = last.map_or(DeviceSeq::default(), |last| last.device_seq);
         let changed = account::revoke(&self.session, &self.client.shared.keys, id, last).await.map_err(Error::from)?;
         self.read_to(changed.seq).await?;

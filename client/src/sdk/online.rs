@@ -10,7 +10,7 @@ use super::client::Client;
 use super::refresh::{RENEW_BEFORE, Renew, admission, offset_ms};
 use super::{Error, time};
 use crate::connection::{Connection, Events, Session};
-use crate::replica::Begin;
+use crate::replica::Access;
 
 /// A clock that is off by less is not noted anew at each connection.
 const OFFSET_NOTED_MS: u64 = 1000;
@@ -52,9 +52,9 @@ impl Client {
     }
 
     async fn note_offset(&self, offset_ms: i64) -> Result<(), Error> {
-        let noted = self.tables(Begin::Reading, |tables| tables.clock_offset_ms()).await?;
+        let noted = self.tables(Access::Read, |tables| tables.clock_offset_ms()).await?;
         if noted.abs_diff(offset_ms) >= OFFSET_NOTED_MS {
-            self.tables(Begin::Writing, move |tables| tables.set_clock_offset_ms(offset_ms)).await?;
+            self.tables(Access::Write, move |tables| tables.set_clock_offset_ms(offset_ms)).await?;
         }
         Ok(())
     }

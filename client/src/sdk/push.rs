@@ -11,7 +11,7 @@ use super::error::is_device_over;
 use super::keys::DeviceSeal;
 use super::{Error, Online, time};
 use crate::connection;
-use crate::replica::{Begin, Sender};
+use crate::replica::{Access, Turn};
 
 /// How long a turn lasts without going on: longer than a push takes, short enough to wait for.
 const TURN: Duration = Duration::from_secs(3);
@@ -60,7 +60,7 @@ impl Online {
                 let stored = self.client.clone();
                 let me = stored.shared.me;
                 stored
-                    .tables(Begin::Writing, move |tables| {
+                    .tables(Access::Write, move |tables| {
                         let next = Replica::open(tables, &me)?.pushed(&pushed)?;
                         if is_idle(tables)? {
                             tables.end_turn(&name)?;
@@ -92,18 +92,18 @@ impl Online {
     }
 
     async fn outgoing(&self) -> Result<Outgoing, Error> {
-        let idle = self.client.tables(Begin::Reading, |tables| is_idle(tables)).await?;
+        let idle = self.client.tables(Access::Read, |tables| is_idle(tables)).await?;
         if idle {
             return Ok(Outgoing::Nothing);
         }
         let shared = std::sync::Arc::clone(&self.client.shared);
         self.client
-            .tables(Begin::Writing, move |tables| {
+            .tables(Access::Write, move |tables| {
                 let now_ms = time::now_ms();
                 let until_ms = now_ms + u64::try_from(TURN.as_millis()).unwrap_or(u64::MAX);
                 match tables.take_turn(&shared.name, now_ms, until_ms)? {
-                    Sender::Other { .. } => Ok(Outgoing::NotOurTurn(time::jittered(TURN_POLL))),
-                    Sender::Mine => {
+                    Turn::Other { .. } => Ok(Outgoing::NotOurTurn(time::jittered(TURN_POLL))),
+                    Turn::Mine => {
                         let batch = Replica::open(tables, &shared.me)?.outgoing(&DeviceSeal(&shared.keys))?;
                         Ok::<_, Error>(batch.map_or(Outgoing::Nothing, |batch| Outgoing::Batch(Box::new(batch))))
                     }
@@ -114,7 +114,7 @@ impl Online {
 
     async fn claim(&mut self) -> Result<(), Error> {
         let claimed = self.session.claim().await?;
-        let outcome = self.client.replica(Begin::Writing, move |replica, _| replica.claimed(claimed.last)).await?;
+        let outcome = self.client.replica(Access::Write, move |replica, _| replica.claimed(claimed.last)).await?;
         match outcome {
             ClaimOutcome::Push => {
                 self.claimed = true;
@@ -125,7 +125,7 @@ impl Online {
     }
 
     async fn rolled_back(&self) -> Result<Error, Error> {
-        self.client.tables(Begin::Writing, |tables| tables.note_rolled_back()).await?;
+        self.client.tables(Access::Write, |tables| tables.note_rolled_back()).await?;
         Ok(Error::RolledBack)
     }
 
@@ -133,7 +133,7 @@ impl Online {
     async fn refused(&mut self, (device_seq, hash): (DeviceSeq, Hash), failure: Failure) -> Result<Next, Error> {
         for _ in 0..CATCH_UPS_MAX {
             let told = failure.clone();
-            let next = self.client.replica(Begin::Writing, move |replica, _| replica.push_failed(device_seq, hash, &told)).await?;
+            let next = self.client.replica(Access::Write, move |replica, _| replica.push_failed(device_seq, hash, &told)).await?;
             match next {
                 Next::CatchUp { to } => self.read_to(to).await?,
                 Next::Push | Next::Claim | Next::ClaimLater | Next::Retry { .. } | Next::EnrolAnew | Next::Stop { .. } => return Ok(next),

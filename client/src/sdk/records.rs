@@ -9,7 +9,7 @@ use cloudsync_protocol::{CollectionName, RecordKey};
 
 use super::client::Client;
 use super::{Error, Online, Pushing, time};
-use crate::replica::{Begin, SqliteTables};
+use crate::replica::{Access, SqliteTables};
 
 /// How long to wait for an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Client {
     /// Queues edits in one transaction.
     pub async fn edit_all(&self, edits: Vec<(RecordKey, Content)>, onto: Onto) -> Result<Vec<EditId>, Error> {
         let me = self.shared.me;
-        self.tables(Begin::Writing, move |tables| {
+        self.tables(Access::Write, move |tables| {
             let now_ms = time::server_ms(tables.clock_offset_ms()?);
             let mut replica = Replica::open(tables, &me)?;
             let edit = |(key, content)| replica.edit(NewEdit { key, content, onto, now_ms });
@@ -40,7 +40,7 @@ impl Client {
     /// Queues those edits whose record is not there yet, or was deleted, in one transaction. Says how many.
     pub async fn edit_missing(&self, edits: Vec<(RecordKey, Content)>) -> Result<usize, Error> {
         let me = self.shared.me;
-        self.tables(Begin::Writing, move |tables| {
+        self.tables(Access::Write, move |tables| {
             let now_ms = time::server_ms(tables.clock_offset_ms()?);
             let mut replica = Replica::open(tables, &me)?;
             let parked: std::collections::BTreeSet<RecordKey> =
@@ -60,22 +60,22 @@ impl Client {
 
     /// What has become of an edit.
     pub async fn fate(&self, key: RecordKey, id: EditId) -> Result<Fate, Error> {
-        self.replica(Begin::Reading, move |replica, _| replica.fate(&key, id)).await
+        self.replica(Access::Read, move |replica, _| replica.fate(&key, id)).await
     }
 
     /// One record.
     pub async fn get(&self, key: RecordKey) -> Result<Option<Shown>, Error> {
-        self.replica(Begin::Reading, move |replica, _| replica.get(&key)).await
+        self.replica(Access::Read, move |replica, _| replica.get(&key)).await
     }
 
     /// At most `count` records with a key after `after`, of one collection or all.
     pub async fn list(&self, collection: Option<CollectionName>, after: Option<RecordKey>, count: usize) -> Result<Listing, Error> {
-        self.replica(Begin::Reading, move |replica, _| replica.list(collection.as_ref(), after.as_ref(), count)).await
+        self.replica(Access::Read, move |replica, _| replica.list(collection.as_ref(), after.as_ref(), count)).await
     }
 
     /// Every parked conflict.
     pub async fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
-        self.replica(Begin::Reading, |replica, _| replica.conflicts()).await
+        self.replica(Access::Read, |replica, _| replica.conflicts()).await
     }
 
     /// Settles a conflict for the current version. Says which it was; nothing when there was none.
@@ -84,12 +84,12 @@ impl Client {
             let conflict = replica.conflicts()?.into_iter().find(|conflict| conflict.mine.key == key);
             replica.drop_conflict(&key).map(|_| conflict)
         };
-        self.replica(Begin::Writing, move |replica, _| dropped(replica)).await
+        self.replica(Access::Write, move |replica, _| dropped(replica)).await
     }
 
     /// How things stand here.
     pub async fn status(&self) -> Result<Status, Error> {
-        self.replica(Begin::Reading, |replica, _| replica.status()).await
+        self.replica(Access::Read, |replica, _| replica.status()).await
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Error, time};
 use crate::account::{self, Tokens};
 use crate::connection::{self, Connection};
 use crate::profile::REFRESH_LOCK;
-use crate::replica::Begin;
+use crate::replica::Access;
 
 /// Renewed when they hold for less than this, by the server's clock.
 pub(super) const RENEW_BEFORE: Duration = Duration::from_secs(90);
@@ -56,7 +56,7 @@ pub(super) fn admission(error: connection::Error) -> Error {
 
 impl Client {
     async fn stored_tokens(&self) -> Result<Tokens, Error> {
-        let tokens = self.tables(Begin::Reading, |tables| tables.tokens()).await?;
+        let tokens = self.tables(Access::Read, |tables| tables.tokens()).await?;
         tokens.ok_or_else(|| Error::Unfinished("there are no tokens".to_owned()))
     }
 
@@ -75,7 +75,7 @@ impl Client {
             }
             match account::refresh(connection, &self.shared.keys.device, &held.refresh_token).await {
                 Ok(tokens) => {
-                    held = self.tables(Begin::Writing, move |tables| tables.renew_tokens(&tokens)).await?;
+                    held = self.tables(Access::Write, move |tables| tables.renew_tokens(&tokens)).await?;
                     break;
                 }
                 Err(account::Error::Connection(error)) if error.code() == Some(ErrorCode::RefreshSuperseded) => {

@@ -16,7 +16,7 @@ use crate::account::{self, Authorization, Enrolment, Password, Registration, Tok
 use crate::connection::{self, Connection, Server};
 use crate::keys::KeyFile;
 use crate::profile::{Card, Lock, Pending, Profile, State};
-use crate::replica::{Begin, Store};
+use crate::replica::{Access, Store};
 
 /// What a person says to register or log in.
 #[derive(Debug, Clone)]
@@ -199,7 +199,7 @@ fn is_rolled_back(profile: &Profile) -> Result<bool, Error> {
     if !profile.replica().exists() {
         return Ok(false);
     }
-    Store::open_or_create(&profile.replica())?.transact(Begin::Reading, |tables| tables.is_rolled_back().map_err(Error::from))
+    Store::open_or_create(&profile.replica())?.transact(Access::Read, |tables| tables.is_rolled_back().map_err(Error::from))
 }
 
 /// Enrols the device, whose keys are stored, and makes the replica its own.
@@ -240,7 +240,7 @@ fn unlike(taken: &BTreeSet<String>, name: &str) -> String {
 /// Stores the tokens in a replica that is this device's.
 fn adopt(profile: &Profile, keys: &KeyFile, tokens: &Tokens) -> Result<EditCounts, Error> {
     let store = Store::open_or_create(&profile.replica())?;
-    store.transact(Begin::WritingClosed, |tables| {
+    store.transact(Access::WriteSignedOut, |tables| {
         Replica::enrolled_anew(tables, &me(keys))?;
         tables.sign_in(tokens)?;
         Ok::<_, Error>(tables.edit_counts()?)

@@ -11,7 +11,7 @@ use super::{Error, Offline};
 use crate::account;
 use crate::connection::Connection;
 use crate::profile::{self, Profile, State};
-use crate::replica::{Begin, StoreError};
+use crate::replica::{Access, StoreError};
 
 /// What becomes of edits that the server does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub async fn log_out(profile: &Profile, target: Option<Target>, discard: Discard
         },
     };
     // From here on no process of this profile can add an edit that would be lost.
-    client.tables(Begin::Writing, move |tables| close(tables.edit_counts()?, discard, tables)).await?;
+    client.tables(Access::Write, move |tables| close(tables.edit_counts()?, discard, tables)).await?;
     if let Some(online) = online {
         let keys = &client.shared.keys;
         let revoked = account::revoke(&online.session, keys, keys.device.id, DeviceSeq::default()).await.map_err(Error::from);
@@ -80,7 +80,7 @@ pub async fn log_out(profile: &Profile, target: Option<Target>, discard: Discard
         if let Err(error) = revoked
             && !is_over(&error)
         {
-            client.tables(Begin::WritingClosed, |tables| tables.reopen()).await?;
+            client.tables(Access::WriteSignedOut, |tables| tables.reopen()).await?;
             return Err(error);
         }
         end_family(&client).await;
@@ -124,7 +124,7 @@ fn is_over(error: &Error) -> bool {
 
 /// Ends the log-in as well. The revoke did, so that a failure here leaves nothing open.
 async fn end_family(client: &Client) {
-    let Ok(Some(tokens)) = client.tables(Begin::WritingClosed, |tables| tables.tokens()).await else { return };
+    let Ok(Some(tokens)) = client.tables(Access::WriteSignedOut, |tables| tables.tokens()).await else { return };
     if let Ok(connection) = Connection::open(&client.shared.server).await {
         drop(account::logout(&connection, &client.shared.keys.device, &tokens.refresh_token).await);
         connection.close().await;

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use cloudsync_engine::batch::{self, VerifyError};
-use cloudsync_engine::replica::{self, Change, Outcome, Stretch, Untrusted, Why};
+use cloudsync_engine::replica::{self, Applied, Change, Outcome, Stretch, Untrusted, Why};
 use cloudsync_engine::roster::Roster;
 use cloudsync_protocol::frame::{Committed, Event, GoingAway, HeadAt};
 use cloudsync_protocol::{Cursor, Entry, ErrorCode, Seq};
@@ -20,7 +20,7 @@ use super::keys::DeviceSeal;
 use super::time::Backoff;
 use super::{Error, Offline, Online, Pushing, time};
 use crate::connection::{self, SessionEvent};
-use crate::replica::{Begin, StoreError};
+use crate::replica::{Access, StoreError};
 
 /// How soon it is noticed that another process queued an edit.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -186,7 +186,7 @@ impl Watch {
     async fn committed(&mut self, online: &mut Online, committed: Committed) -> Result<(), Error> {
         let (from, to) = (committed.from, committed.to);
         let cursor = Cursor { timeline: committed.timeline, seq: to, row: committed.row };
-        let outcome = self.client.replica(Begin::Writing, move |replica, _| replica.committed(&committed)).await?;
+        let outcome = self.client.replica(Access::Write, move |replica, _| replica.committed(&committed)).await?;
         match outcome {
             Outcome::Applied(applied) if from == self.told_seq() => {
                 self.ready.extend(applied.changes.into_iter().map(WatchEvent::Change));
@@ -200,7 +200,7 @@ impl Watch {
     async fn head_at(&mut self, online: &mut Online, head: HeadAt) -> Result<(), Error> {
         let to = head.head;
         // Only says whether it is still the same log.
-        self.client.replica(Begin::Reading, move |replica, _| replica.head_at(&head)).await?;
+        self.client.replica(Access::Read, move |replica, _| replica.head_at(&head)).await?;
         self.tell_to(online, to).await
     }
 
@@ -228,28 +228,39 @@ impl Watch {
     ) -> Result<(), Error> {
         let (outcome, entries) = self
             .client
-            .replica(Begin::Writing, move |replica, seal| {
+            .replica(Access::Write, move |replica, seal| {
                 let outcome = replica.apply(Stretch { timeline, from, to, entries: &entries }, &seal)?;
                 Ok::<_, Error>((outcome, entries))
             })
             .await?;
         match outcome {
+            Outcome::Applied(Applied { stopped: Some(untrusted), .. }) => return Err(Box::new(untrusted).into()),
             Outcome::Applied(applied) => {
-                if let Some(untrusted) = applied.stopped {
-                    return Err(Box::new(untrusted).into());
+                if entries.iter().any(|entry| matches!(entry, Entry::Roster(_))) {
+                    self.roster = None;
                 }
+                let told = self.told_seq();
+                let untold = applied.changes.into_iter().filter(|change| change.seq > told);
+                self.ready.extend(untold.map(WatchEvent::Change));
             }
-            Outcome::Old => {}
-            Outcome::Gap { .. } => online.read_to(to).await?,
+            Outcome::Old => self.tell_what_others_read(&entries).await?,
+            Outcome::Gap { .. } => {
+                online.read_to(to).await?;
+                self.tell_what_others_read(&entries).await?;
+            }
         }
+        let row = entries.last().map(|entry| entry.last_hash().short()).unwrap_or_default();
+        self.told = Some(Cursor { timeline, seq: to, row });
+        Ok(())
+    }
+
+    async fn tell_what_others_read(&mut self, entries: &[Entry]) -> Result<(), Error> {
         let told = self.told_seq();
         for entry in entries.iter().filter(|entry| entry.last() > told) {
             self.verify(entry).await?;
             let changes = replica::changes(std::slice::from_ref(entry), &DeviceSeal(&self.client.shared.keys));
             self.ready.extend(changes.into_iter().map(WatchEvent::Change));
         }
-        let row = entries.last().map(|entry| entry.last_hash().short()).unwrap_or_default();
-        self.told = Some(Cursor { timeline, seq: to, row });
         Ok(())
     }
 
@@ -269,7 +280,7 @@ impl Watch {
 }
 
 /// A session whose token ended while this process was stopped: the next one begins under a fresh one.
-#[allow(clippy::wildcard_enum_match_arm, reason = "only refusals have a code")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "only refusals have a code")]
 fn expired(error: Error) -> Error {
     let code = match &error {
         Error::Connection(error) => error.code(),

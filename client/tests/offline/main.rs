@@ -2,7 +2,7 @@
 //!
 //! Never: a server; what needs one is tested in `tests/`.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that finds something else fails there")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that finds something else fails there")]
 
 mod damage;
 mod edits;

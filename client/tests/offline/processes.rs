@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use cloudsync_client::replica::{Begin, Store, StoreError};
+use cloudsync_client::replica::{Access, Store, StoreError};
 use serde_json::json;
 
 use crate::support::{Home, Ran, signal, state};
@@ -32,12 +32,12 @@ fn many_processes_queue_at_once_and_nothing_is_lost() {
 fn a_process_that_holds_the_profile_for_long_is_named_to_those_who_wait() {
     let home = Home::signed_in();
     let store = Store::open(&home.profile().join("replica.db")).unwrap();
-    let put = store.transact(Begin::Writing, |_| Ok::<_, StoreError>(home.run(&["put", "goal", "g1", "1", "--offline", "--json"])));
+    let put = store.transact(Access::Write, |_| Ok::<_, StoreError>(home.run(&["put", "goal", "g1", "1", "--offline", "--json"])));
     let put = put.unwrap();
     assert_eq!((put.code, &put.error()["code"]), (Some(4), &json!("profile_busy")));
     let message = put.error()["message"].as_str().unwrap().to_owned();
     assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
-    let read = store.transact(Begin::Writing, |_| Ok::<_, StoreError>(home.run(&["list", "--offline"])));
+    let read = store.transact(Access::Write, |_| Ok::<_, StoreError>(home.run(&["list", "--offline"])));
     read.unwrap().done();
 }
 
@@ -118,6 +118,6 @@ fn a_log_out_shuts_out_a_process_that_had_the_profile_open() {
     let home = Home::signed_in();
     let store = Store::open(&home.profile().join("replica.db")).unwrap();
     home.run(&["logout", "--offline"]).done();
-    let late: Result<(), StoreError> = store.transact(Begin::Writing, |_| Ok(()));
+    let late: Result<(), StoreError> = store.transact(Access::Write, |_| Ok(()));
     assert_eq!(late, Err(StoreError::Closed), "an edit put there would be lost");
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use cloudsync_client::account::Tokens;
 use cloudsync_client::keys::{AccountSecrets, DeviceKeys, KeyFile};
 use cloudsync_client::profile::{Card, Profile};
-use cloudsync_client::replica::{Begin, Store, StoreError};
+use cloudsync_client::replica::{Access, Store, StoreError};
 use cloudsync_engine::replica::{Me, Replica};
 use cloudsync_protocol::UserId;
 use serde_json::Value;
@@ -83,7 +83,7 @@ impl Home {
         };
         let store = Store::open_or_create(&profile.replica()).unwrap();
         store
-            .transact(Begin::WritingClosed, |tables| {
+            .transact(Access::WriteSignedOut, |tables| {
                 Replica::enrolled_anew(tables, &me).map_err(|error| StoreError::Unavailable(error.to_string()))?;
                 tables.sign_in(&tokens).map_err(StoreError::from)
             })

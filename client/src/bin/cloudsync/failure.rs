@@ -180,7 +180,7 @@ impl From<connection::Error> for Failure {
     }
 }
 
-#[allow(clippy::wildcard_enum_match_arm, reason = "codes are open: what is not named here has the server's own words")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "codes are open: what is not named here has the server's own words")]
 fn refused_help(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::CredentialsInvalid => "check e-mail address and password",
