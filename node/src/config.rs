@@ -82,7 +82,8 @@ pub enum LogFormat {
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Log {
-    /// As `tracing-subscriber`'s filters: `info`, `cloudsync_node=debug,warn`, …; `None`: `info`.
+    /// As `tracing-subscriber`'s filters: `info`, `cloudsync_node=debug,warn`, …; `None`: `info`. Libraries of others say
+    /// *info* and above at most, whatever the filter asks for: below that some write tokens.
     pub filter: Option<String>,
     /// The lines' form.
     pub format: LogFormat,

@@ -9,7 +9,10 @@ use cloudsync_protocol::ErrorCode;
 use cloudsync_protocol::statement::Carrier;
 use metrics::Unit;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::{Log, LogFormat};
 
@@ -53,18 +56,26 @@ pub enum TelemetryError {
     Metrics(String),
 }
 
-/// Sends this process's logs to stderr.
+/// How much a library of others may say, whatever the filter asks for: below this the WebSocket writes whole frames, tokens
+/// and addresses among them, and no library promises what it writes there.
+const LIBRARIES: LevelFilter = LevelFilter::INFO;
+/// What the targets of our own crates begin with.
+const OURS: &str = "cloudsync";
+
+/// Sends this process's logs to stderr. A filter holds in full for our own crates; others say *info* and above at most.
 ///
 /// # Errors
 /// The filter is wrong, or logs go elsewhere already.
 pub fn log_to_stderr(log: &Log) -> Result<(), TelemetryError> {
     let text = log.filter.as_deref().unwrap_or("info");
     let filter = EnvFilter::try_new(text).map_err(|error| TelemetryError::Filter { filter: text.to_owned(), why: error.to_string() })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let set = match log.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).try_init(),
+    let capped = Targets::new().with_default(LIBRARIES).with_target(OURS, LevelFilter::TRACE);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = match log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
     };
+    let set = tracing_subscriber::registry().with(filter).with(capped).with(lines).try_init();
     set.map_err(|error| TelemetryError::Logs(error.to_string()))
 }
 

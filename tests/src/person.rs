@@ -10,7 +10,8 @@ use anyhow::Context as _;
 
 use crate::node::{TestNode, Wire};
 
-const PASSWORD: &str = "correct horse battery staple";
+/// What everybody's password is.
+pub const PASSWORD: &str = "correct horse battery staple";
 
 /// A signed-in device.
 #[derive(Debug)]

@@ -175,10 +175,16 @@ impl EndedNode {
     }
 }
 
+/// What a node logged in `folder`.
+#[must_use]
+pub fn log(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("node.log")).unwrap_or_default()
+}
+
 /// The end of what a node logged in `folder`.
 #[must_use]
 pub fn last_words(folder: &Path) -> String {
-    let log = std::fs::read_to_string(folder.join("node.log")).unwrap_or_default();
+    let log = log(folder);
     let lines: Vec<&str> = log.lines().collect();
     let from = lines.len().saturating_sub(30);
     lines.get(from..).unwrap_or_default().join("\n")
