@@ -1,14 +1,16 @@
-//! The TLS configurations of the two carriers, from one certificate and one provider (aws-lc-rs).
+//! The TLS configurations of the two carriers, from one certificate and one provider (aws-lc-rs): TLS 1.3 on both.
 //!
-//! Never: 0-RTT; a request that is replayed must not be taken before something replayable needs it.
+//! Never: an older version; clients are ours, and each knows 1.3. Never 0-RTT: a request that is replayed must not be
+//! taken before something replayable needs it.
 
 use std::sync::Arc;
 
 use cloudsync_protocol::limits::ALPN;
 use quinn::crypto::rustls::QuicServerConfig;
+use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::version::TLS13;
 
 use crate::certificate::Certificate;
 
@@ -27,27 +29,24 @@ impl ResolvesServerCert for OneCertificate {
     }
 }
 
-fn server_config(certificate: &Certificate, versions: &[&'static SupportedProtocolVersion]) -> Result<ServerConfig, rustls::Error> {
+fn server_config(certificate: &Certificate, alpn: &[u8]) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)?
+        .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(OneCertificate(Arc::clone(&certificate.key))));
     config.max_early_data_size = 0;
     config.send_tls13_tickets = TICKETS;
+    config.alpn_protocols = vec![alpn.to_vec()];
     Ok(config)
 }
 
 /// For HTTPS and WebSocket.
 pub(crate) fn https(certificate: &Certificate) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut config = server_config(certificate, &[&rustls::version::TLS13, &rustls::version::TLS12])?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Arc::new(server_config(certificate, b"http/1.1")?))
 }
 
-/// For QUIC, which knows TLS 1.3 only (RFC 9001, 4.2).
+/// For QUIC.
 pub(crate) fn quic(certificate: &Certificate) -> Result<QuicServerConfig, rustls::Error> {
-    let mut config = server_config(certificate, &[&rustls::version::TLS13])?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    QuicServerConfig::try_from(config).map_err(|error| rustls::Error::General(error.to_string()))
+    QuicServerConfig::try_from(server_config(certificate, ALPN)?).map_err(|error| rustls::Error::General(error.to_string()))
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// What the issue promises of `SIGTERM`.
+/// A node that is asked to end, by `SIGTERM` or `SIGINT`, is gone within that, whoever is connected.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn until<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -220,6 +220,37 @@ fn an_address_that_is_taken_or_not_allowed_is_named() {
     let (code, message) = refused(&["dev", "--data", data.to_str().unwrap(), "--ws", "0.0.0.0:0"]);
     assert_eq!(code, Some(1));
     assert!(message.contains("loopback"), "{message}");
+}
+
+/// What a client says that knows TLS 1.2 and nothing newer (RFC 5246, 7.4.1.2), as one record.
+fn tls12_client_hello() -> Vec<u8> {
+    let extensions: &[&[u8]] = &[
+        &[0, 10, 0, 4, 0, 2, 0, 23],      // supported groups: secp256r1
+        &[0, 11, 0, 2, 1, 0],             // points: uncompressed
+        &[0, 13, 0, 6, 0, 4, 4, 3, 8, 4], // signatures: ECDSA with P-256, RSA-PSS
+        &[0, 23, 0, 0],                   // extended master secret
+    ];
+    let extensions = extensions.concat();
+    let long = |bytes: usize| u16::try_from(bytes).unwrap().to_be_bytes();
+    let suites = [0, 4, 0xC0, 0x2B, 0xC0, 0x2F]; // ECDHE with AES-128-GCM
+    let body = [&[3, 3][..], &[7; 32], &[0], &suites, &[1, 0], &long(extensions.len()), &extensions].concat();
+    let handshake = [&[1, 0][..], &long(body.len()), &body].concat();
+    [&[22, 3, 1][..], &long(handshake.len()), &handshake].concat()
+}
+
+#[test]
+fn a_client_that_knows_only_tls_1_2_is_refused() {
+    const ALERT: u8 = 21;
+    const FATAL: u8 = 2;
+    const PROTOCOL_VERSION: u8 = 70;
+    let folder = TempDir::new().unwrap();
+    let node = Running::start(&folder, &[]);
+    let mut stream = TcpStream::connect(node.address("wss")).unwrap();
+    stream.set_read_timeout(Some(STOP_TIMEOUT)).unwrap();
+    stream.write_all(&tls12_client_hello()).unwrap();
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!((answer[0], &answer[5..]), (ALERT, &[FATAL, PROTOCOL_VERSION][..]), "{answer:?}");
 }
 
 fn configured(folder: &Path, text: &str) -> String {
