@@ -4,7 +4,6 @@
 
 use cloudsync_protocol::Frame;
 use cloudsync_protocol::frame::{Attach, Authenticate, ChangeRoster, Claim, OWN_LOG, Ping, Push};
-use cloudsync_protocol::limits::PUSH_BYTES_MAX;
 
 use crate::reads::Read;
 
@@ -28,7 +27,7 @@ pub(crate) enum Ask {
     Claim(Claim),
     Push {
         push: Push,
-        /// What counts against `PUSH_BYTES_MAX`.
+        /// How long it came.
         frame_bytes: usize,
     },
     ChangeRoster(ChangeRoster),
@@ -52,11 +51,7 @@ pub(crate) fn sort(frame: Frame, bytes: usize) -> Option<Sorted> {
         Frame::Authenticate(frame) => sorted(frame.request, OWN_LOG, Request::Authenticate(frame)),
         Frame::Attach(frame) => sorted(frame.request, frame.log, Request::Ask(Ask::Attach(frame))),
         Frame::Claim(frame) => sorted(frame.request, frame.log, Request::Ask(Ask::Claim(frame))),
-        Frame::Push(push) => {
-            // Counting exactly takes an encoding, so only for a frame near the limit.
-            let frame_bytes = if bytes <= PUSH_BYTES_MAX { bytes } else { push.counted_bytes() };
-            sorted(push.request, push.log, Request::Ask(Ask::Push { push, frame_bytes }))
-        }
+        Frame::Push(push) => sorted(push.request, push.log, Request::Ask(Ask::Push { push, frame_bytes: bytes })),
         Frame::ChangeRoster(frame) => sorted(frame.request, frame.log, Request::Ask(Ask::ChangeRoster(frame))),
         Frame::Pull(frame) => sorted(frame.request, frame.log, Request::Read(Read::Pull(frame))),
         Frame::Snapshot(frame) => sorted(frame.request, frame.log, Request::Read(Read::Snapshot(frame))),

@@ -26,13 +26,12 @@ pub(crate) enum Call {
 impl Call {
     /// What is to be said if the call is never heard of again.
     fn lost(&self) -> Event {
-        let trouble = || ReadTrouble::Unavailable("the store's call failed".to_owned());
         match self {
             Self::Acquire(acquire) => Event::Acquired { owner: acquire.owner, outcome: AcquireOutcome::InDoubt },
-            Self::Roster { read } => Event::RosterRead { read: *read, outcome: Err(trouble()) },
-            Self::Head { read } => Event::HeadRead { read: *read, outcome: Err(trouble()) },
-            Self::Row { read, .. } => Event::RowRead { read: *read, outcome: Err(trouble()) },
-            Self::LookUp { read, .. } => Event::Found { read: *read, outcome: Err(trouble()) },
+            Self::Roster { read } => Event::RosterRead { read: *read, outcome: Err(ReadTrouble::Unavailable) },
+            Self::Head { read } => Event::HeadRead { read: *read, outcome: Err(ReadTrouble::Unavailable) },
+            Self::Row { read, .. } => Event::RowRead { read: *read, outcome: Err(ReadTrouble::Unavailable) },
+            Self::LookUp { read, .. } => Event::Found { read: *read, outcome: Err(ReadTrouble::Unavailable) },
             Self::Commit(commit) => Event::Persisted { commit: commit.head.commit, outcome: CommitOutcome::Unknown },
         }
     }
@@ -72,9 +71,12 @@ fn trouble(error: ReadError) -> ReadTrouble {
     match error {
         ReadError::Damaged { place, why } => {
             tracing::error!(place, why, "store damaged");
-            ReadTrouble::Damaged(place)
+            ReadTrouble::Damaged
         }
-        ReadError::Unavailable(why) => ReadTrouble::Unavailable(why),
+        ReadError::Unavailable(why) => {
+            tracing::warn!(why, "store unavailable");
+            ReadTrouble::Unavailable
+        }
     }
 }
 

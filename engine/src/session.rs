@@ -89,12 +89,6 @@ impl Credit {
     pub fn unanswered(&self) -> usize {
         self.unanswered.len()
     }
-
-    /// How large they are together.
-    #[must_use]
-    pub const fn unanswered_bytes(&self) -> usize {
-        self.bytes
-    }
 }
 
 /// Whether a session gets events.

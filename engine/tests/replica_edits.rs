@@ -251,7 +251,7 @@ fn a_conflict_is_settled_for_mine_or_dropped_for_current() {
     }
     b.drain(&mut log);
     a.pull(&log);
-    assert!(a.transact(|replica, _| replica.keep_mine(&key("keep"), 2_000)).unwrap().is_some());
+    edit(&mut a, "keep", value("mine"), Onto::Current).unwrap();
     assert_eq!(a.transact(|replica, _| replica.drop_conflict(&key("drop"))).unwrap(), Some(value("mine")));
     assert_eq!(a.transact(|replica, _| replica.drop_conflict(&key("none"))).unwrap(), None);
     a.drain(&mut log);

@@ -2,7 +2,7 @@
 //!
 //! Never: settling one by itself, unless both say the same.
 
-use super::{Content, Edit, EditError, EditId, EditState, NewEdit, Onto, Reason, Record, Replica, Tables, TablesError};
+use super::{Content, Edit, EditState, Reason, Record, Replica, Tables, TablesError};
 use cloudsync_protocol::RecordKey;
 
 /// A parked edit beside what the record says.
@@ -28,21 +28,11 @@ impl<T: Tables> Replica<'_, T> {
         Ok(conflicts)
     }
 
-    /// Settles a conflict for this device: its edit is made anew on the current version. Nothing when there is none.
-    pub fn keep_mine(&mut self, key: &RecordKey, now_ms: u64) -> Result<Option<EditId>, EditError> {
-        let Some(mine) = self.parked_edit(key)? else { return Ok(None) };
-        self.edit(NewEdit { key: mine.key, content: mine.content, onto: Onto::Current, now_ms }).map(Some)
-    }
-
-    /// Settles a conflict for the current version: the parked edit goes. Says what it said; nothing when there is none.
+    /// Settles a conflict for the current version (an edit onto it settles one for this device): the parked edit goes. Says what it said; nothing when there is none.
     pub fn drop_conflict(&mut self, key: &RecordKey) -> Result<Option<Content>, TablesError> {
-        let Some(mine) = self.parked_edit(key)? else { return Ok(None) };
+        let edits = self.tables.edits_of(key)?;
+        let Some(mine) = edits.into_iter().find(|edit| matches!(edit.state, EditState::Parked(_))) else { return Ok(None) };
         self.tables.remove_edit(mine.id)?;
         Ok(Some(mine.content))
-    }
-
-    fn parked_edit(&self, key: &RecordKey) -> Result<Option<Edit>, TablesError> {
-        let edits = self.tables.edits_of(key)?;
-        Ok(edits.into_iter().find(|edit| matches!(edit.state, EditState::Parked(_))))
     }
 }

@@ -1,13 +1,17 @@
-//! What needs no turn in the queue: hellos and attaching. Answered from the stable head and roster.
+//! What comes in. Hellos and attaching need no turn: they are answered from the stable head and roster. Claims, pushes and
+//! changes of the roster are looked at and queued.
 //!
 //! Never: *rewound* on the word of an owner that may have been replaced; that is said after a serial read of the head.
 
-use cloudsync_protocol::frame::{Attach, Attached, OWN_LOG};
+use cloudsync_protocol::frame::{self, Attach, Attached, OWN_LOG};
+use cloudsync_protocol::limits::PUSH_BYTES_MAX;
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, ShortHash};
 
 use super::effect::{Admission, Effect, Stop};
 use super::event::{ReadId, ReadTrouble};
+use super::inbox::{ClaimItem, Item, Origin, PushItem, RosterItem};
 use super::{Owned, User, refusal};
+use crate::batch;
 use crate::cursor::{self, Extent, Refusal, RowCheck, Verdict};
 use crate::log::Head;
 use crate::roster::Standing;
@@ -113,7 +117,7 @@ impl User {
                 Err(refusal) => refusal.failure(request),
             },
             (Ok(_), Confirm::Refusal(refusal)) => refusal.failure(request),
-            (Err(trouble), _) => self.trouble_failure(request, &trouble),
+            (Err(trouble), _) => self.trouble_failure(request, trouble),
         };
         self.answer(peer.session, request, Frame::Failure(failure), effects);
     }
@@ -142,7 +146,7 @@ impl User {
                 self.stop(Stop::Fenced, effects);
                 return true;
             }
-            (Err(trouble), _) => self.trouble_failure(request, trouble),
+            (Err(trouble), _) => self.trouble_failure(request, *trouble),
         };
         self.answer(peer.session, request, Frame::Failure(failure), effects);
         true
@@ -167,6 +171,68 @@ impl User {
         };
         self.attached.insert(peer.session, peer.device);
         self.answer(peer.session, request, Frame::Attached(attached), effects);
+    }
+
+    pub(super) fn on_closed(&mut self, session: SessionId) {
+        self.attached.remove(&session);
+        self.bars.session_closed(session);
+        self.inbox.drop_claims(session);
+        self.early.retain(|early| early.session() != session);
+        self.attaching.retain(|_, attaching| attaching.peer.session != session);
+    }
+
+    pub(super) fn on_claim(&mut self, peer: Peer, claim: &frame::Claim, effects: &mut Vec<Effect>) {
+        let request = claim.request;
+        if claim.log != OWN_LOG {
+            return self.answer(peer.session, request, Frame::Failure(refusal::log_unknown(request)), effects);
+        }
+        self.enqueue(Item::Claim(ClaimItem { peer, request }), effects);
+    }
+
+    pub(super) fn on_push(&mut self, peer: Peer, push: frame::Push, frame_bytes: usize, effects: &mut Vec<Effect>) {
+        // What counts is a little less than the frame: only a push near the limit is encoded again to be counted.
+        let counted_bytes = if frame_bytes > PUSH_BYTES_MAX { push.counted_bytes() } else { frame_bytes };
+        let frame::Push { request, log, signed, operations } = push;
+        let failed = |code, message: String| Frame::Failure(Failure::new(request, code, message));
+        if log != OWN_LOG {
+            return self.answer(peer.session, request, Frame::Failure(refusal::log_unknown(request)), effects);
+        }
+        if counted_bytes > PUSH_BYTES_MAX {
+            let message = format!("a push of {counted_bytes} B, allowed are {PUSH_BYTES_MAX}");
+            return self.answer(peer.session, request, failed(ErrorCode::PushTooLarge, message), effects);
+        }
+        let statement = batch::statement(self.options.log, &signed).and_then(|statement| {
+            if statement.device == peer.device { Ok(statement) } else { Err(batch::StatementError::Device(statement.device)) }
+        });
+        match statement {
+            Ok(statement) => {
+                let shape = batch::check_operations(statement.clone(), &signed, &operations);
+                let hash = signed.hash();
+                let item = PushItem { peer, request, signed, hash, statement, operations, shape, frame_bytes };
+                self.enqueue(Item::Push(Box::new(item)), effects);
+            }
+            Err(error) => self.answer(peer.session, request, failed(ErrorCode::StatementInvalid, error.to_string()), effects),
+        }
+    }
+
+    pub(super) fn on_change_roster(&mut self, peer: Peer, change: frame::ChangeRoster, effects: &mut Vec<Effect>) {
+        let frame::ChangeRoster { request, log, change } = change;
+        if log != OWN_LOG {
+            return self.answer(peer.session, request, Frame::Failure(refusal::log_unknown(request)), effects);
+        }
+        self.enqueue(Item::Roster(RosterItem::new(Origin::Session { peer, request }, vec![change])), effects);
+    }
+
+    pub(super) fn enqueue(&mut self, item: Item, effects: &mut Vec<Effect>) {
+        match self.stopped() {
+            Some(stop) => self.refuse(item.origin(), stop, effects),
+            None => {
+                if let Item::Roster(roster) = &item {
+                    roster.revokes.iter().for_each(|device| self.bars.begin(*device, roster.origin));
+                }
+                self.inbox.push(item);
+            }
+        }
     }
 
     /// Refuses everything that waits for the activation or a read.

@@ -34,7 +34,7 @@ pub enum Event {
     Attach { peer: Peer, attach: frame::Attach },
     /// A session wants to push.
     Claim { peer: Peer, claim: frame::Claim },
-    /// A signed batch; `frame_bytes` as it was encoded.
+    /// A signed batch; `frame_bytes` is how long the frame was that it came in.
     Push { peer: Peer, push: frame::Push, frame_bytes: usize },
     /// A session revokes a device.
     ChangeRoster { peer: Peer, change: frame::ChangeRoster },
@@ -55,13 +55,13 @@ pub enum Event {
     Persisted { commit: CommitId, outcome: CommitOutcome },
 }
 
-/// Why the store could not read. The text is for the operator.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why the store could not read. Where and why is for the operator's log: the shell has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadTrouble {
     /// What was stored is not what was written.
-    Damaged(String),
+    Damaged,
     /// It can't be reached, or did not answer in time.
-    Unavailable(String),
+    Unavailable,
 }
 
 /// What became of an attempt to become the owner.

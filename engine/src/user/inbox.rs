@@ -10,7 +10,6 @@ use cloudsync_protocol::limits::COMMIT_BYTES_MAX;
 use cloudsync_protocol::statement::{BatchStatement, RevokeStatement, RosterChange, Signed};
 use cloudsync_protocol::{DeviceId, Hash, Operation};
 
-use super::Queued;
 use super::event::CallId;
 use crate::batch::{BatchError, Checked};
 use crate::session::{Peer, SessionId};
@@ -84,21 +83,13 @@ impl Item {
         }
     }
 
-    fn weight(&self) -> Queued {
+    /// What counts against `COMMIT_BYTES_MAX`.
+    fn bytes(&self) -> usize {
         match self {
-            Self::Push(push) => Queued { requests: 1, operations: push.operations.len(), bytes: push.frame_bytes },
-            Self::Roster(roster) => {
-                let bytes = roster.changes.iter().map(|change| change.signed().statement.len()).sum();
-                Queued { requests: 1, operations: roster.changes.len(), bytes }
-            }
-            Self::Claim(_) => Queued { requests: 1, operations: 0, bytes: 0 },
+            Self::Push(push) => push.frame_bytes,
+            Self::Roster(roster) => roster.changes.iter().map(|change| change.signed().statement.len()).sum(),
+            Self::Claim(_) => 0,
         }
-    }
-}
-
-impl Queued {
-    fn plus(self, other: Self) -> Self {
-        Self { requests: self.requests + other.requests, operations: self.operations + other.operations, bytes: self.bytes + other.bytes }
     }
 }
 
@@ -116,7 +107,8 @@ pub(super) struct Inbox {
     waiting: VecDeque<Item>,
     /// This many are taken one at a time: one of them met damage, and the others shall not suffer from it.
     alone: usize,
-    in_flight: Queued,
+    /// So many were taken and are not decided.
+    in_flight: usize,
 }
 
 impl Inbox {
@@ -126,38 +118,39 @@ impl Inbox {
 
     /// Takes as many from the front as fit one commit; a claim has a turn of its own.
     pub(super) fn take_turn(&mut self) -> Turn {
-        self.in_flight = Queued::default();
+        self.in_flight = 0;
         let mut group = Vec::new();
+        let mut bytes = 0_usize;
         while let Some(front) = self.waiting.front() {
-            let together = self.in_flight.plus(front.weight());
-            let fits = group.is_empty() || (together.bytes <= COMMIT_BYTES_MAX && self.alone == 0);
+            bytes = bytes.saturating_add(front.bytes());
+            let fits = group.is_empty() || (bytes <= COMMIT_BYTES_MAX && self.alone == 0);
             if !fits || (matches!(front, Item::Claim(_)) && !group.is_empty()) {
                 break;
             }
             match self.waiting.pop_front() {
                 Some(Item::Claim(claim)) => {
-                    self.in_flight = together;
+                    self.in_flight = 1;
                     return Turn::Claim(claim);
                 }
                 Some(item @ (Item::Push(_) | Item::Roster(_))) => group.push(item),
                 None => break,
             }
-            self.in_flight = together;
         }
+        self.in_flight = group.len();
         self.alone = self.alone.saturating_sub(1);
         if group.is_empty() { Turn::Nothing } else { Turn::Group(group) }
     }
 
     /// What was taken is decided.
     pub(super) fn settled(&mut self) {
-        self.in_flight = Queued::default();
+        self.in_flight = 0;
     }
 
     /// Puts a group back, to be decided one by one.
     pub(super) fn put_back_alone(&mut self, group: Vec<Item>) {
         self.alone = group.len();
         group.into_iter().rev().for_each(|item| self.waiting.push_front(item));
-        self.in_flight = Queued::default();
+        self.in_flight = 0;
     }
 
     /// A closed session can't push any more: its claims would only stand in the way of others.
@@ -170,16 +163,12 @@ impl Inbox {
 
     /// Everything that waits, for an owner that stops.
     pub(super) fn drain(&mut self) -> Vec<Item> {
-        self.in_flight = Queued::default();
+        self.in_flight = 0;
         self.waiting.drain(..).collect()
     }
 
-    pub(super) fn queued(&self) -> Queued {
-        self.waiting.iter().fold(self.in_flight, |sum, item| sum.plus(item.weight()))
-    }
-
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.in_flight == Queued::default()
+        self.waiting.is_empty() && self.in_flight == 0
     }
 }
 

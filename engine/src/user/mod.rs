@@ -4,6 +4,7 @@
 //! Never: an answer that cites what is not stable, two groups in flight, or a decision taken from a head that may not be
 //! mine any more.
 
+mod answers;
 mod arrivals;
 mod bars;
 mod effect;
@@ -22,17 +23,14 @@ pub use ownership::{ACQUIRE_ATTEMPTS_MAX, ACQUIRE_BACKOFF_MAX_MS, ACQUIRE_BACKOF
 
 use std::collections::BTreeMap;
 
-use cloudsync_protocol::frame::{self, HeadAt, OWN_LOG};
-use cloudsync_protocol::limits::PUSH_BYTES_MAX;
-use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, LogId, OwnerId, RecordKey, Seq, View};
+use cloudsync_protocol::frame::{HeadAt, OWN_LOG};
+use cloudsync_protocol::{DeviceId, LogId, OwnerId, RecordKey, View};
 
 use self::arrivals::{Attaching, Early};
 use self::bars::Bars;
 use self::entropy::Entropy;
 use self::group::Decided;
-use self::inbox::{ClaimItem, Inbox, Item, Origin, PushItem, Pushers, RosterItem};
-use crate::batch;
-use crate::invariants;
+use self::inbox::{ClaimItem, Inbox, Item, Origin, Pushers, RosterItem};
 use crate::log::Head;
 use crate::roster::{Roster, Standing};
 use crate::session::{Peer, SessionId};
@@ -48,26 +46,6 @@ pub struct Options {
     pub seed: [u8; 32],
     /// What *busy* and *unavailable* say.
     pub retry_after_ms: u32,
-}
-
-/// What waits to be decided or is in flight, so that the shell can bound it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Queued {
-    /// Pushes, claims and changes of the roster.
-    pub requests: usize,
-    /// Operations in them.
-    pub operations: usize,
-    /// Their frames' bytes.
-    pub bytes: usize,
-}
-
-/// What a stopped or passivated owner gives back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Passivated {
-    /// Still attached: hand them to the next [`User`].
-    pub attached: Vec<Peer>,
-    /// What keep-alives go on saying meanwhile.
-    pub head: Option<HeadAt>,
 }
 
 /// What is known for certain once the log is owned: the stable head and the roster at it.
@@ -186,12 +164,6 @@ impl User {
         rests && self.inbox.is_empty() && self.early.is_empty() && self.attaching.is_empty()
     }
 
-    /// What waits to be decided or is in flight.
-    #[must_use]
-    pub fn queued(&self) -> Queued {
-        self.inbox.queued()
-    }
-
     /// Why it stopped, if it did.
     #[must_use]
     pub const fn stopped(&self) -> Option<Stop> {
@@ -226,95 +198,9 @@ impl User {
         self.head().map(|head| HeadAt { log: OWN_LOG, timeline: head.timeline, head: head.seq })
     }
 
-    /// The sessions on the fan-out list.
+    /// The sessions on the fan-out list: of one that stopped, the next [`User`]'s to begin with.
     pub fn attached(&self) -> impl Iterator<Item = Peer> {
         self.attached.iter().map(|(session, device)| Peer { session: *session, device: *device })
-    }
-
-    /// Gives the attached sessions back.
-    #[must_use]
-    pub fn into_attached(self) -> Passivated {
-        let head = self.head_at();
-        Passivated { attached: self.attached().collect(), head }
-    }
-
-    // --- arrivals ---------------------------------------------------------------------------------------------
-
-    fn on_closed(&mut self, session: SessionId) {
-        self.attached.remove(&session);
-        self.bars.session_closed(session);
-        self.inbox.drop_claims(session);
-        self.early.retain(|early| early.session() != session);
-        self.attaching.retain(|_, attaching| attaching.peer.session != session);
-    }
-
-    fn on_claim(&mut self, peer: Peer, claim: &frame::Claim, effects: &mut Vec<Effect>) {
-        let request = claim.request;
-        if claim.log != OWN_LOG {
-            return self.answer(peer.session, request, Frame::Failure(refusal::log_unknown(request)), effects);
-        }
-        self.enqueue(Item::Claim(ClaimItem { peer, request }), effects);
-    }
-
-    fn on_push(&mut self, peer: Peer, push: frame::Push, frame_bytes: usize, effects: &mut Vec<Effect>) {
-        // The frame is longer than what counts: most pushes need not be encoded again to be counted.
-        let counted_bytes = if frame_bytes > PUSH_BYTES_MAX { push.counted_bytes() } else { frame_bytes };
-        let frame::Push { request, log, signed, operations } = push;
-        let failed = |code, message: String| Frame::Failure(Failure::new(request, code, message));
-        if log != OWN_LOG {
-            return self.answer(peer.session, request, Frame::Failure(refusal::log_unknown(request)), effects);
-        }
-        if counted_bytes > PUSH_BYTES_MAX {
-            let message = format!("a push of {counted_bytes} B, allowed are {PUSH_BYTES_MAX}");
-            return self.answer(peer.session, request, failed(ErrorCode::PushTooLarge, message), effects);
-        }
-        let statement = batch::statement(self.options.log, &signed).and_then(|statement| {
-            if statement.device == peer.device { Ok(statement) } else { Err(batch::StatementError::Device(statement.device)) }
-        });
-        match statement {
-            Ok(statement) => {
-                let shape = batch::check_operations(statement.clone(), &signed, &operations);
-                let hash = signed.hash();
-                let item = PushItem { peer, request, signed, hash, statement, operations, shape, frame_bytes };
-                self.enqueue(Item::Push(Box::new(item)), effects);
-            }
-            Err(error) => self.answer(peer.session, request, failed(ErrorCode::StatementInvalid, error.to_string()), effects),
-        }
-    }
-
-    fn on_change_roster(&mut self, peer: Peer, change: frame::ChangeRoster, effects: &mut Vec<Effect>) {
-        let frame::ChangeRoster { request, log, change } = change;
-        if log != OWN_LOG {
-            return self.answer(peer.session, request, Frame::Failure(refusal::log_unknown(request)), effects);
-        }
-        self.enqueue(Item::Roster(RosterItem::new(Origin::Session { peer, request }, vec![change])), effects);
-    }
-
-    fn enqueue(&mut self, item: Item, effects: &mut Vec<Effect>) {
-        match self.stopped() {
-            Some(stop) => self.refuse(item.origin(), stop, effects),
-            None => {
-                if let Item::Roster(roster) = &item {
-                    roster.revokes.iter().for_each(|device| self.bars.begin(*device, roster.origin));
-                }
-                self.inbox.push(item);
-            }
-        }
-    }
-
-    // --- answers ----------------------------------------------------------------------------------------------
-
-    /// Answers a request, unless the answer cites what is not stable: then it is our bug, and said to be.
-    fn answer(&self, session: SessionId, request: u32, frame: Frame, effects: &mut Vec<Effect>) {
-        let stable = self.owned.as_ref().map_or(Seq::ZERO, |owned| owned.head.seq);
-        let frame = match cited(&frame).map_or(Ok(()), |cited| invariants::cited_is_stable(cited, stable)) {
-            Ok(()) => frame,
-            Err(violation) => {
-                effects.push(Effect::Violated(violation));
-                Frame::Failure(Failure::new(request, ErrorCode::Internal, "refused by an internal check"))
-            }
-        };
-        effects.push(Effect::Answer { session, request, frame: Box::new(frame) });
     }
 
     /// Takes what is in flight, if it is that.
@@ -326,21 +212,6 @@ impl User {
         self.reads_begun += 1;
         ReadId(self.reads_begun)
     }
-}
-
-/// The highest `seq` that an answer of these rules cites.
-fn cited(frame: &Frame) -> Option<Seq> {
-    if let Frame::Failure(failure) = frame {
-        let records = failure.records.iter().map(|issue| issue.current_seq);
-        return records.chain(failure.last.iter().map(|last| last.seq)).max();
-    }
-    if let Frame::Pushed(frame::Pushed { to, .. }) = frame {
-        return Some(*to);
-    }
-    if let Frame::RosterChanged(frame::RosterChanged { seq, .. }) | Frame::Attached(frame::Attached { head: seq, .. }) = frame {
-        return Some(*seq);
-    }
-    if let Frame::Claimed(frame::Claimed { last, .. }) = frame { Some(last.seq) } else { None }
 }
 
 fn is_enrolled(roster: &Roster, device: DeviceId) -> bool {

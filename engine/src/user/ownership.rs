@@ -47,10 +47,10 @@ impl User {
             (AcquireOutcome::LaterView(view), unresolved) => self.give_up(Stop::LaterView(view), unresolved, effects),
             (AcquireOutcome::Erased, unresolved) => self.give_up(Stop::Erased, unresolved, effects),
             (AcquireOutcome::InDoubt, unresolved) => self.acquire_later(attempt, unresolved, Stop::Unavailable, effects),
-            (AcquireOutcome::Trouble(ReadTrouble::Unavailable(_)) | AcquireOutcome::Full, unresolved) => {
+            (AcquireOutcome::Trouble(ReadTrouble::Unavailable) | AcquireOutcome::Full, unresolved) => {
                 self.acquire_later(attempt, unresolved, Stop::Unavailable, effects);
             }
-            (AcquireOutcome::Trouble(ReadTrouble::Damaged(_)), unresolved) => self.give_up(Stop::Damaged, unresolved, effects),
+            (AcquireOutcome::Trouble(ReadTrouble::Damaged), unresolved) => self.give_up(Stop::Damaged, unresolved, effects),
         }
     }
 
@@ -76,8 +76,8 @@ impl User {
         let Some(Phase::ReadingRoster { head, .. }) = mine else { return };
         let rows = match outcome {
             Ok(rows) => rows,
-            Err(ReadTrouble::Damaged(_)) => return self.give_up(Stop::Damaged, None, effects),
-            Err(ReadTrouble::Unavailable(_)) => return self.give_up(Stop::Unavailable, None, effects),
+            Err(ReadTrouble::Damaged) => return self.give_up(Stop::Damaged, None, effects),
+            Err(ReadTrouble::Unavailable) => return self.give_up(Stop::Unavailable, None, effects),
         };
         // Rows above my head are another owner's, who then has fenced me.
         let rows: Vec<_> = rows.into_iter().filter(|row| row.seq <= head.seq).collect();
@@ -218,12 +218,13 @@ impl User {
         Failure { retry_after_ms: Some(self.options.retry_after_ms), ..Failure::new(request, code, message) }
     }
 
-    pub(super) fn trouble_failure(&self, request: u32, trouble: &ReadTrouble) -> Failure {
+    pub(super) fn trouble_failure(&self, request: u32, trouble: ReadTrouble) -> Failure {
         match trouble {
-            ReadTrouble::Damaged(place) => {
-                Failure::new(request, ErrorCode::StoreDamaged, format!("what was stored can't be read: {place}"))
+            ReadTrouble::Damaged => {
+                let message = "what was stored is not what was written; the operator has been told where";
+                Failure::new(request, ErrorCode::StoreDamaged, message)
             }
-            ReadTrouble::Unavailable(_) => self.later(request, ErrorCode::StoreUnavailable, "the store does not answer"),
+            ReadTrouble::Unavailable => self.later(request, ErrorCode::StoreUnavailable, "the store does not answer"),
         }
     }
 }

@@ -54,8 +54,8 @@ impl User {
             }
             Ok(found) if found.len() == records.len() => self.decide(group, records.into_iter().zip(found).collect(), effects),
             Ok(_) => self.fail_group(&group, |_, request| Failure::new(request, ErrorCode::Internal, "the look-up is incomplete"), effects),
-            Err(ReadTrouble::Damaged(_)) if group.len() > 1 => self.inbox.put_back_alone(group),
-            Err(trouble) => self.fail_group(&group, |user, request| user.trouble_failure(request, &trouble), effects),
+            Err(ReadTrouble::Damaged) if group.len() > 1 => self.inbox.put_back_alone(group),
+            Err(trouble) => self.fail_group(&group, |user, request| user.trouble_failure(request, trouble), effects),
         }
     }
 
@@ -250,7 +250,7 @@ impl User {
                 self.phase = Phase::Claiming { read, claim: ClaimItem { peer, request } };
                 return self.stop(Stop::Fenced, effects);
             }
-            (Err(trouble), _) => Frame::Failure(self.trouble_failure(request, &trouble)),
+            (Err(trouble), _) => Frame::Failure(self.trouble_failure(request, trouble)),
         };
         self.answer(peer.session, request, frame, effects);
         self.inbox.settled();

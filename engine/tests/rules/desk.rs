@@ -78,7 +78,7 @@ impl Desk {
 
     /// Another owner over the same store.
     pub(crate) fn successor(self, seed: u8) -> Self {
-        let attached = self.user.into_attached().attached;
+        let attached = self.user.attached().collect();
         let mut desk = Self { now_ms: self.now_ms, ..Self::over(self.store, seed, attached) };
         desk.say(Event::Start);
         desk

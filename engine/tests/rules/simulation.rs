@@ -174,7 +174,7 @@ impl Simulation {
                     self.store.parked.push(parked);
                 }
             }
-            let attached = if argument & 2 == 0 { Vec::new() } else { owner.user.into_attached().attached };
+            let attached = if argument & 2 == 0 { Vec::new() } else { owner.user.attached().collect() };
             self.begin_owner(attached);
         }
     }

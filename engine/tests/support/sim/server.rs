@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cloudsync_engine::cursor::{self, Extent, Verdict};
 use cloudsync_engine::invariants::Claims;
-use cloudsync_engine::session::SessionId;
+use cloudsync_engine::session::{Peer, SessionId};
 use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Effect, Event, Options, User};
 use cloudsync_protocol::frame::{Pull, Snapshot};
 use cloudsync_protocol::statement::RosterChange;
@@ -161,7 +161,7 @@ impl Server {
 
     /// The region activates afresh when somebody asks; here, sessions simply attach again.
     fn take_over(&mut self, network: &mut Network) {
-        let passivated = self.user.take().map(User::into_attached);
+        let attached: Vec<Peer> = self.user.take().iter().flat_map(User::attached).collect();
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
                 Waiting::Effect(_) => self.orphan(waiting),
@@ -169,7 +169,7 @@ impl Server {
                 Waiting::Pull(..) | Waiting::Snapshot(..) => self.waiting.push_back(waiting),
             }
         }
-        for peer in passivated.map(|passivated| passivated.attached).unwrap_or_default() {
+        for peer in attached {
             lag(network, peer.session, self.store.head_seq());
         }
     }

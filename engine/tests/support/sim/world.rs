@@ -175,7 +175,12 @@ impl World {
             Err(EditError::Conflicted { .. }) => {
                 // Its user settles it, one way or another; what was parked is theirs to give up.
                 let id = match self.rng.below(3) {
-                    0 => client.device.transact(|replica, _| replica.keep_mine(&key, now_ms)).unwrap().map(|id| (id, None)),
+                    0 => {
+                        let conflicts = client.device.replica().conflicts().unwrap();
+                        let parked = conflicts.into_iter().find(|conflict| conflict.mine.key == key).unwrap().mine.content;
+                        let new = NewEdit { key: key.clone(), content: parked, onto: Onto::Current, now_ms };
+                        Some((client.device.transact(|replica, _| replica.edit(new)).unwrap(), None))
+                    }
                     1 => {
                         client.device.transact(|replica, _| replica.drop_conflict(&key)).unwrap();
                         None
