@@ -83,12 +83,6 @@ impl Credit {
         self.bytes -= frame_bytes;
         true
     }
-
-    /// How many wait.
-    #[must_use]
-    pub fn unanswered(&self) -> usize {
-        self.unanswered.len()
-    }
 }
 
 /// Whether a session gets events.

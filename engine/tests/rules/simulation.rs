@@ -17,6 +17,8 @@ use crate::maker::{self, NOW_MS, Write, device, peer};
 use crate::model::{Parked, Store, Variant};
 
 pub(crate) const DEVICES: u8 = 2;
+const RECORDS: usize = 4;
+const OPERATIONS_MAX: usize = 3;
 
 /// One owner of the log, of a moment.
 struct Owner {
@@ -323,20 +325,32 @@ impl Simulation {
         let Some(last) = self.pens.get_mut(&number).and_then(|pen| pen.ready.remove(&peer.session)) else {
             return self.client_claim(argument, at);
         };
-        let record = format!("r{}", argument >> 2 & 3);
-        let currents = self.store.currents();
-        let current = currents.iter().find(|(key, _)| key.record.as_str() == record).map(|(_, current)| *current);
-        let mut write = current.map_or_else(|| maker::create(&record), |current| maker::write(&record, current.version.0, current.hash));
-        if argument & 0xc0 == 0 {
-            write = write.dead();
-        }
+        let mut currents: BTreeMap<String, (u64, Hash)> = self
+            .store
+            .currents()
+            .into_iter()
+            .map(|(key, current)| (key.record.as_str().to_owned(), (current.version.0, current.hash)))
+            .collect();
         let pen = self.pens.get_mut(&number).unwrap();
         // Most count on; some sign a number again, as a profile that was rolled back does.
         if argument & 0x70 != 0x70 || pen.device_seq == 0 {
             pen.device_seq += 1;
         }
         let fill = u8::try_from(pen.batches.len() % 250).unwrap() + 2;
-        let push = maker::push(number, pen.device_seq, last.hash, &[Write { fill, ..write }]);
+        let first = usize::from(argument >> 2 & 3);
+        // Up to three operations: of as many records, or of one, each on the one before.
+        let (count, stride) = ((pen.batches.len() + first) % OPERATIONS_MAX + 1, pen.batches.len() % 2);
+        let mut operations = Vec::new();
+        for number_in_push in 0..count {
+            let record = format!("r{}", (first + number_in_push * stride) % RECORDS);
+            let write =
+                currents.get(&record).map_or_else(|| maker::create(&record), |(version, hash)| maker::write(&record, *version, *hash));
+            let write = Write { fill, ..if argument & 0xc0 == 0 && number_in_push + 1 == count { write.dead() } else { write } };
+            let operation = write.operation(number, pen.device_seq);
+            currents.insert(record, (write.base + 1, operation.hash()));
+            operations.push(operation);
+        }
+        let push = maker::push_of(number, pen.device_seq, last.hash, operations);
         pen.batches.push(push.clone());
         self.submit(peer, push, at)
     }
@@ -477,15 +491,15 @@ impl Simulation {
         Ok(())
     }
 
-    /// Batches that were acknowledged: so that a run that does nothing does not pass for one that holds.
-    #[cfg(test)]
-    pub(crate) fn acknowledged_of(script: &[(u8, u8)]) -> usize {
+    /// How many operations each batch has that was acknowledged: so that a run that does nothing does not pass for one that
+    /// holds.
+    pub(crate) fn acknowledged_of(script: &[(u8, u8)]) -> Vec<u64> {
         let mut simulation = Self::new(Variant::AsDesigned);
         for (kind, argument) in script {
             simulation.step += 1;
             simulation.one(*kind, *argument).unwrap();
         }
-        simulation.acknowledged.len()
+        simulation.acknowledged.values().map(|(from, to)| to.0 - from.0).collect()
     }
 }
 
