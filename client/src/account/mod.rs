@@ -9,7 +9,7 @@
 //! Never: a secret of the server's believed. Keyring and roster are verified before anything is derived from them.
 
 mod authorization;
-mod opaque;
+pub(crate) mod opaque;
 mod register;
 mod revoke;
 mod tokens;
@@ -126,7 +126,7 @@ impl From<SignError> for Error {
 /// Signs in by password: who knows it gets the account's secrets, verified. The device comes next:
 /// [`Authorization::device`].
 pub async fn login(connection: &Connection, email: &str, password: &Password) -> Result<Authorization, Error> {
-    let started = opaque::start_login(password)?;
+    let started = opaque::StartedLogin::start(password)?;
     let (email, message) = (address(email), started.message.clone().into());
     let answered = answer!(connection.request(|request| LoginStart { request, email, message }.into()).await?, LoginStarted)?;
     let finished = started.finish(password, &answered.message).await?;

@@ -3,11 +3,13 @@
 //! Never: the password on the wire, or stretched on a thread that serves others.
 
 use argon2::{Algorithm, Argon2, Params, Version};
+use bytes::Bytes;
 use opaque_ke::{
     CipherSuite, ClientLogin, ClientLoginFinishParameters, ClientRegistration, ClientRegistrationFinishParameters, CredentialResponse,
     Identifiers, RegistrationResponse, Ristretto255, TripleDh,
 };
 use rand08::rngs::OsRng;
+use rand08::{CryptoRng, RngCore};
 use sha2_10::Sha512;
 use zeroize::Zeroize as _;
 
@@ -21,7 +23,7 @@ pub const ARGON2_PASSES: u32 = 3;
 /// Lanes.
 pub const ARGON2_LANES: u32 = 1;
 
-pub(super) struct Suite;
+pub(crate) struct Suite;
 
 impl CipherSuite for Suite {
     type OprfCs = Ristretto255;
@@ -44,60 +46,80 @@ pub enum OpaqueError {
 }
 
 /// What is sent first, and what is kept until the answer.
-pub(super) struct Started<T> {
-    pub(super) message: Vec<u8>,
-    state: T,
+pub(crate) struct Started<T> {
+    pub(crate) message: Vec<u8>,
+    pub(crate) state: T,
 }
 
-pub(super) type StartedRegistration = Started<ClientRegistration<Suite>>;
-pub(super) type StartedLogin = Started<ClientLogin<Suite>>;
+pub(crate) type StartedRegistration = Started<ClientRegistration<Suite>>;
+pub(crate) type StartedLogin = Started<ClientLogin<Suite>>;
 
 /// What is sent last, and what only who knows the password gets.
-pub(super) struct Finished {
-    pub(super) message: Vec<u8>,
-    pub(super) export_key: ExportKey,
+pub(crate) struct Finished {
+    pub(crate) message: Vec<u8>,
+    pub(crate) export_key: ExportKey,
 }
 
-fn argon2() -> Result<Argon2<'static>, OpaqueError> {
+pub(crate) fn argon2() -> Result<Argon2<'static>, OpaqueError> {
     let params = Params::new(ARGON2_MEMORY_KIB, ARGON2_PASSES, ARGON2_LANES, None).map_err(|_| OpaqueError::Stretching)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-pub(super) fn start_registration(password: &Password) -> Result<StartedRegistration, OpaqueError> {
-    let started = ClientRegistration::<Suite>::start(&mut OsRng, password.bytes()).map_err(|_| OpaqueError::Message)?;
-    Ok(Started { message: started.message.serialize().to_vec(), state: started.state })
-}
-
-pub(super) fn start_login(password: &Password) -> Result<StartedLogin, OpaqueError> {
-    let started = ClientLogin::<Suite>::start(&mut OsRng, password.bytes()).map_err(|_| OpaqueError::Message)?;
-    Ok(Started { message: started.message.serialize().to_vec(), state: started.state })
-}
-
 impl StartedRegistration {
-    pub(super) async fn finish(self, password: &Password, response: &[u8]) -> Result<Finished, OpaqueError> {
+    pub(super) fn start(password: &Password) -> Result<Self, OpaqueError> {
+        Self::start_with(&mut OsRng, password)
+    }
+
+    pub(super) async fn finish(self, password: &Password, response: &Bytes) -> Result<Finished, OpaqueError> {
+        let (password, response) = (password.clone(), response.clone());
+        aside(move || self.finish_with(&mut OsRng, &password, &response)).await
+    }
+
+    pub(crate) fn start_with(dice: &mut (impl RngCore + CryptoRng), password: &Password) -> Result<Self, OpaqueError> {
+        let started = ClientRegistration::<Suite>::start(dice, password.bytes()).map_err(|_| OpaqueError::Message)?;
+        Ok(Self { message: started.message.serialize().to_vec(), state: started.state })
+    }
+
+    pub(crate) fn finish_with(
+        self,
+        dice: &mut (impl RngCore + CryptoRng),
+        password: &Password,
+        response: &[u8],
+    ) -> Result<Finished, OpaqueError> {
         let response = RegistrationResponse::<Suite>::deserialize(response).map_err(|_| OpaqueError::Message)?;
-        let password = password.clone();
-        aside(move || {
-            let argon2 = argon2()?;
-            let parameters = ClientRegistrationFinishParameters::new(Identifiers::default(), Some(&argon2));
-            let finished = self.state.finish(&mut OsRng, password.bytes(), response, parameters).map_err(|error| failed(&error))?;
-            export(finished.message.serialize().to_vec(), finished.export_key)
-        })
-        .await
+        let argon2 = argon2()?;
+        let parameters = ClientRegistrationFinishParameters::new(Identifiers::default(), Some(&argon2));
+        let finished = self.state.finish(dice, password.bytes(), response, parameters).map_err(|error| failed(&error))?;
+        export(finished.message.serialize().to_vec(), finished.export_key)
     }
 }
 
 impl StartedLogin {
-    pub(super) async fn finish(self, password: &Password, response: &[u8]) -> Result<Finished, OpaqueError> {
+    pub(super) fn start(password: &Password) -> Result<Self, OpaqueError> {
+        Self::start_with(&mut OsRng, password)
+    }
+
+    pub(super) async fn finish(self, password: &Password, response: &Bytes) -> Result<Finished, OpaqueError> {
+        let (password, response) = (password.clone(), response.clone());
+        aside(move || self.finish_with(&mut OsRng, &password, &response)).await
+    }
+
+    pub(crate) fn start_with(dice: &mut (impl RngCore + CryptoRng), password: &Password) -> Result<Self, OpaqueError> {
+        let started = ClientLogin::<Suite>::start(dice, password.bytes()).map_err(|_| OpaqueError::Message)?;
+        Ok(Self { message: started.message.serialize().to_vec(), state: started.state })
+    }
+
+    pub(crate) fn finish_with(
+        self,
+        dice: &mut (impl RngCore + CryptoRng),
+        password: &Password,
+        response: &[u8],
+    ) -> Result<Finished, OpaqueError> {
         let response = CredentialResponse::<Suite>::deserialize(response).map_err(|_| OpaqueError::Message)?;
-        let password = password.clone();
-        aside(move || {
-            let argon2 = argon2()?;
-            let parameters = ClientLoginFinishParameters::new(None, Identifiers::default(), Some(&argon2));
-            let finished = self.state.finish(&mut OsRng, password.bytes(), response, parameters).map_err(|error| failed(&error))?;
-            export(finished.message.serialize().to_vec(), finished.export_key)
-        })
-        .await
+        let argon2 = argon2()?;
+        let parameters = ClientLoginFinishParameters::new(None, Identifiers::default(), Some(&argon2));
+        let finished = self.state.finish(dice, password.bytes(), response, parameters).map_err(|error| failed(&error))?;
+        export(finished.message.serialize().to_vec(), finished.export_key)
     }
 }
 

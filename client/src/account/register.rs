@@ -27,7 +27,7 @@ impl Registration {
     /// Runs OPAQUE's first step, stretches the password and makes every key. Nothing exists on the server yet.
     pub async fn prepare(connection: &Connection, email: &str, password: &Password) -> Result<Self, Error> {
         let email = address(email);
-        let started = opaque::start_registration(password)?;
+        let started = opaque::StartedRegistration::start(password)?;
         let (asked, message) = (email.clone(), started.message.clone().into());
         let frame = |request| RegisterStart { request, email: asked, message }.into();
         let answered = answer!(connection.request(frame).await?, RegisterStarted)?;
@@ -67,7 +67,7 @@ impl Registration {
     /// or makes it now.
     pub async fn create_again(&self, connection: &Connection) -> Result<Authorization, Error> {
         // Only opens the server's door for the second step; this blinding is thrown away.
-        let started = opaque::start_registration(&Password(Zeroizing::new("-".to_owned())))?;
+        let started = opaque::StartedRegistration::start(&Password(Zeroizing::new("-".to_owned())))?;
         let (email, message) = (self.email.clone(), started.message.into());
         answer!(connection.request(|request| RegisterStart { request, email, message }.into()).await?, RegisterStarted)?;
         self.create(connection).await

@@ -6,6 +6,7 @@
 mod envelopes;
 mod keyrings;
 mod keys;
+mod passwords;
 mod statements;
 
 use std::fmt::Write as _;
@@ -47,9 +48,10 @@ fn pattern<const N: usize>(start: u8) -> [u8; N] {
 }
 
 /// The vectors that are made from nothing but what stands in them.
-fn reproducible() -> [(&'static str, Value); 6] {
+fn reproducible() -> [(&'static str, Value); 7] {
     [
         ("kdf", keys::kdf()),
+        ("password", passwords::opaque()),
         ("padding", envelopes::padding()),
         ("envelope", envelopes::sealed()),
         ("statement", statements::signed()),
