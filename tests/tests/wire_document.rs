@@ -5,7 +5,7 @@
 use cloudsync_protocol::ErrorCode;
 
 const PAGE: &str = include_str!("../../docs/wire.md");
-const FRAMES: &str = include_str!("../../protocol/src/frame.rs");
+const FRAMES: &str = include_str!("../../protocol/src/frame/mod.rs");
 
 /// `GoingAway` as `going_away`.
 fn snake(name: &str) -> String {
