@@ -12,6 +12,7 @@ mod gated;
 mod histories;
 mod limits;
 mod measures;
+mod pages;
 mod recorder;
 mod recovery;
 mod world;
