@@ -1,5 +1,7 @@
 //! Golden bytes: `golden/frames.txt` has a line for each sample, `name hex`, for this and every other language.
 
+#![expect(clippy::disallowed_methods, reason = "the golden bytes stand in a file")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -18,7 +18,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("actors", &["storage", "engine", "protocol"]),
     ("node", &["accounts", "actors", "storage", "engine", "protocol"]),
     ("client", &["engine", "protocol"]),
-    ("loadtest", &["client", "engine", "protocol"]),
     ("tests", &["node", "accounts", "actors", "storage", "engine", "protocol", "client"]),
     ("xtask", &[]),
 ];
