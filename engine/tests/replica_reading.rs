@@ -219,7 +219,7 @@ fn an_envelope_that_verifies_and_does_not_open_marks_its_record_damaged_and_the_
 fn a_roster_that_begins_with_another_identity_is_refused() {
     let mut reader = Device::new(2);
     let mut log = Log::default();
-    log.change(identify_as(&ed25519_dalek::SigningKey::from_bytes(&[5; 32])));
+    log.change(identify_as(&ed25519_dalek::SigningKey::from_bytes(&[5; 32]), 1));
     let applied = reader.pull(&log);
     assert_eq!(applied.cursor.seq, Seq(0));
     assert!(matches!(applied.stopped.unwrap().why, Why::Identity { .. }));
@@ -291,7 +291,7 @@ fn a_snapshot_without_a_roster_row_that_was_read_is_refused() {
     let mut page = log.snapshot(None, log.head(), 9);
     page.roster.remove(1);
     assert!(matches!(reader.snapshot_page(None, &page).unwrap_err(), SnapshotError::Untrusted(_)));
-    page.roster = vec![row(1, identify_as(&ed25519_dalek::SigningKey::from_bytes(&[5; 32])))];
+    page.roster = vec![row(1, identify_as(&ed25519_dalek::SigningKey::from_bytes(&[5; 32]), 1))];
     assert!(matches!(reader.snapshot_page(None, &page).unwrap_err(), SnapshotError::Untrusted(_)));
 }
 

@@ -3,7 +3,7 @@
 use cloudsync_engine::batch::{self, BatchError, StatementError, VerifyError};
 use cloudsync_engine::roster::Roster;
 use cloudsync_protocol::codec::{decode, encode};
-use cloudsync_protocol::entry::{Put, RosterRow};
+use cloudsync_protocol::entry::Put;
 use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::limits::{
     BODY_BYTES_MIN, COLLECTION_NAME_BYTES_MAX, HEADER_BYTES_MAX, PUSH_OPERATIONS_MAX, RECORD_ID_BYTES_MAX, TOMBSTONE_BODY_BYTES_MAX,
@@ -12,6 +12,7 @@ use cloudsync_protocol::limits::{
 use cloudsync_protocol::{Batch, CollectionName, ErrorCode, Hash, Header, LogId, Operation, RecordId, Seq, Version};
 
 use crate::maker::{LOG, Write, create, enrol, identity, push, push_of, write};
+use crate::support::keys::row;
 
 const NONE: Hash = Hash([0; 32]);
 
@@ -124,7 +125,6 @@ fn statement_and_operations_must_be_the_same() {
 
 #[test]
 fn a_receiver_believes_a_batch_that_its_device_signed_while_enrolled() {
-    let row = |seq, change| RosterRow { seq: Seq(seq), server_ts: 1, change };
     let roster = Roster::from_rows(LOG, &[row(1, identity()), row(5, enrol(1))]).unwrap();
     let made = push(1, 1, NONE, &[create("a")]);
     let at = |first| Batch { first: Seq(first), server_ts: 1, signed: made.signed.clone(), operations: made.operations.clone() };

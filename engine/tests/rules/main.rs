@@ -26,3 +26,5 @@ mod rosters;
 mod sessions;
 #[cfg(test)]
 mod simulation;
+#[path = "../support/mod.rs"]
+mod support;

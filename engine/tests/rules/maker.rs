@@ -1,24 +1,21 @@
-//! Makes what devices and identities sign, with keys that are the same in every run.
+//! Makes pushes that say whatever a test asks for, right or wrong, by the keys of `support::keys`.
 //!
-//! Never: randomness.
+//! Never: randomness, or a replica's care for what it signs.
 
-use bytes::Bytes;
+use cloudsync_engine::session::{Peer, SessionId};
+use cloudsync_engine::verify::HelloProof;
 use cloudsync_protocol::codec::encode;
 use cloudsync_protocol::entry::Put;
 use cloudsync_protocol::envelope::{FLAG_TOMBSTONE, FORMAT, Hlc, SUITE_AES_256_GCM};
 use cloudsync_protocol::frame::{OWN_LOG, Push};
 use cloudsync_protocol::limits::WRAP_BYTES;
-use cloudsync_protocol::statement::{
-    self, BatchStatement, Carrier, EnrolChange, EnrolStatement, IdentityChange, IdentityStatement, PublicKey, RevokeChange,
-    RevokeStatement, RosterChange, Signature, Signed, hello_message,
-};
-use cloudsync_protocol::{CollectionName, DeviceId, DeviceSeq, Envelope, Hash, Header, LogId, Nonce, Operation, RecordId, Version};
+use cloudsync_protocol::statement::{BatchStatement, CONTEXT_BATCH, Carrier, RosterChange, Signature, hello_message};
+use cloudsync_protocol::{CollectionName, DeviceId, DeviceSeq, Envelope, Hash, Header, Nonce, Operation, RecordId, Version};
 use ed25519_dalek::{Signer, SigningKey};
 
-use cloudsync_engine::session::{Peer, SessionId};
-use cloudsync_engine::verify::HelloProof;
+use crate::support::keys::{Keys, signed};
+pub(crate) use crate::support::keys::{LOG, identify as identity};
 
-pub(crate) const LOG: LogId = LogId([7; 16]);
 pub(crate) const NOW_MS: u64 = 1_700_000_000_000;
 
 pub(crate) fn device(number: u8) -> DeviceId {
@@ -30,57 +27,15 @@ pub(crate) fn peer(session: u64, number: u8) -> Peer {
 }
 
 pub(crate) fn device_key(number: u8) -> SigningKey {
-    SigningKey::from_bytes(&[number; 32])
-}
-
-pub(crate) fn identity_key() -> SigningKey {
-    SigningKey::from_bytes(&[200; 32])
-}
-
-fn public(key: &SigningKey) -> PublicKey {
-    PublicKey(key.verifying_key().to_bytes())
-}
-
-pub(crate) fn sign(key: &SigningKey, context: &[u8], statement: Vec<u8>) -> Signed {
-    let signature = Signature(key.sign(&[context, &statement].concat()).to_bytes());
-    Signed { statement: statement.into(), signature }
-}
-
-pub(crate) fn identity_by(key: &SigningKey, identity_epoch: u64) -> RosterChange {
-    let statement =
-        IdentityStatement { format: 1, log: LOG, identity_epoch, signing: public(key), sharing: PublicKey([1; 32]), client_ts: 5 };
-    RosterChange::Identity(IdentityChange { signed: sign(key, statement::CONTEXT_IDENTITY, encode(&statement)) })
-}
-
-pub(crate) fn identity() -> RosterChange {
-    identity_by(&identity_key(), 1)
-}
-
-pub(crate) fn enrol_statement(number: u8) -> EnrolStatement {
-    EnrolStatement {
-        format: 1,
-        log: LOG,
-        identity_epoch: 1,
-        device: device(number),
-        signing: public(&device_key(number)),
-        agreement: PublicKey([number; 32]),
-        name: Bytes::from_static(b"sealed"),
-        client_ts: 6,
-    }
-}
-
-pub(crate) fn enrol_of(statement: &EnrolStatement) -> RosterChange {
-    RosterChange::Enrol(EnrolChange { signed: sign(&identity_key(), statement::CONTEXT_ENROL, encode(statement)) })
+    Keys::new(number).signing
 }
 
 pub(crate) fn enrol(number: u8) -> RosterChange {
-    enrol_of(&enrol_statement(number))
+    Keys::new(number).enrol()
 }
 
 pub(crate) fn revoke(number: u8, last: u64, by: u8) -> RosterChange {
-    let (device, by) = (device(number), device(by));
-    let statement = RevokeStatement { format: 1, log: LOG, identity_epoch: 1, device, last: DeviceSeq(last), by, client_ts: 7 };
-    RosterChange::Revoke(RevokeChange { signed: sign(&identity_key(), statement::CONTEXT_REVOKE, encode(&statement)) })
+    Keys::new(number).revoke(DeviceSeq(last), device(by))
 }
 
 pub(crate) fn hello(number: u8) -> HelloProof {
@@ -145,6 +100,6 @@ pub(crate) fn push_of(number: u8, device_seq: u64, prev_hash: Hash, operations: 
     let envelopes = operations.iter().map(Operation::hash).collect();
     let (device, device_seq) = (device(number), DeviceSeq(device_seq));
     let statement = BatchStatement { format: 1, log: LOG, device, device_seq, prev_hash, envelopes, seen: Vec::new() };
-    let signed = sign(&device_key(number), statement::CONTEXT_BATCH, encode(&statement));
+    let signed = signed(&device_key(number), CONTEXT_BATCH, &statement);
     Push { request: u32::try_from(device_seq.0).unwrap(), log: OWN_LOG, signed, operations }
 }

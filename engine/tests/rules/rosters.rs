@@ -2,20 +2,16 @@
 
 use cloudsync_engine::roster::{ChangeError, Judged, Roster, RowError};
 use cloudsync_engine::user::{BAR_MS, Effect, Event};
-use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::frame::{ChangeRoster, OWN_LOG};
 use cloudsync_protocol::limits::{DEVICE_NAME_BYTES_MAX, DEVICES_MAX};
-use cloudsync_protocol::statement::RosterChange;
+use cloudsync_protocol::statement::{CONTEXT_ENROL, CONTEXT_REVOKE, EnrolChange, EnrolStatement, RosterChange};
 use cloudsync_protocol::{Cursor, DeviceSeq, ErrorCode, Frame, Hash, LogId, Seq};
 
 use crate::desk::{Desk, code, failure};
-use crate::maker::{self, LOG, create, device, device_key, enrol, enrol_of, enrol_statement, identity, identity_by, peer, push, revoke};
+use crate::maker::{self, LOG, create, device, device_key, enrol, identity, peer, push, revoke};
+use crate::support::keys::{self, Keys, enrol_of, identify_as, row, signed};
 
 const NONE: Hash = Hash([0; 32]);
-
-fn row(seq: u64, change: RosterChange) -> RosterRow {
-    RosterRow { seq: Seq(seq), server_ts: 1, change }
-}
 
 #[test]
 fn a_device_is_enrolled_between_its_enrol_and_its_revoke() {
@@ -46,7 +42,7 @@ fn rows_that_were_verified_when_stored_are_restored_without_their_signatures_and
 fn the_first_row_is_an_identity_that_signs_itself_with_number_one() {
     let roster = Roster::new(LOG);
     assert_eq!(roster.judge(&enrol(1)), Err(ChangeError::NoIdentity));
-    assert_eq!(roster.judge(&identity_by(&maker::identity_key(), 2)), Err(ChangeError::IdentityEpoch { stated: 2, expected: 1 }));
+    assert_eq!(roster.judge(&identify_as(&keys::identity(), 2)), Err(ChangeError::IdentityEpoch { stated: 2, expected: 1 }));
     let RosterChange::Identity(mut change) = identity() else { panic!() };
     change.signed.signature.0[3] ^= 1;
     assert!(matches!(roster.judge(&RosterChange::Identity(change)), Err(ChangeError::Signature(_))));
@@ -58,17 +54,17 @@ fn the_first_row_is_an_identity_that_signs_itself_with_number_one() {
 fn one_identity_and_no_other() {
     let roster = Roster::from_rows(LOG, &[row(1, identity())]).unwrap();
     assert_eq!(roster.judge(&identity()), Ok(Judged::Already(Seq(1))));
-    assert!(matches!(roster.judge(&identity_by(&device_key(50), 1)), Err(ChangeError::IdentityEpoch { .. })));
+    assert!(matches!(roster.judge(&identify_as(&device_key(50), 1)), Err(ChangeError::IdentityEpoch { .. })));
 }
 
 #[test]
 fn an_enrol_that_the_identity_did_not_sign_is_refused() {
     let roster = Roster::from_rows(LOG, &[row(1, identity())]).unwrap();
-    let statement = cloudsync_protocol::codec::encode(&enrol_statement(1));
-    let by_itself = maker::sign(&device_key(1), cloudsync_protocol::statement::CONTEXT_ENROL, statement.clone());
-    let as_revoke = maker::sign(&maker::identity_key(), cloudsync_protocol::statement::CONTEXT_REVOKE, statement);
+    let statement = Keys::new(1).enrolment();
+    let by_itself = signed(&device_key(1), CONTEXT_ENROL, &statement);
+    let as_revoke = signed(&keys::identity(), CONTEXT_REVOKE, &statement);
     for signed in [by_itself, as_revoke] {
-        let change = RosterChange::Enrol(cloudsync_protocol::statement::EnrolChange { signed });
+        let change = RosterChange::Enrol(EnrolChange { signed });
         assert!(matches!(roster.judge(&change), Err(ChangeError::Signature(_))));
     }
 }
@@ -78,7 +74,7 @@ fn device_ids_are_never_used_again() {
     let roster = Roster::from_rows(LOG, &[row(1, identity()), row(2, enrol(1)), row(3, enrol(2)), row(4, revoke(2, 0, 1))]).unwrap();
     assert_eq!(roster.judge(&enrol(1)), Ok(Judged::Already(Seq(2))));
     assert_eq!(roster.judge(&enrol(2)), Err(ChangeError::Revoked(device(2))));
-    let other_keys = enrol_of(&cloudsync_protocol::statement::EnrolStatement { signing: enrol_statement(9).signing, ..enrol_statement(1) });
+    let other_keys = enrol_of(&EnrolStatement { signing: Keys::new(9).enrolment().signing, ..Keys::new(1).enrolment() });
     assert_eq!(roster.judge(&other_keys), Err(ChangeError::OtherKeys(device(1))));
     assert_eq!(roster.judge(&revoke(2, 3, 1)), Ok(Judged::Already(Seq(4))));
     assert_eq!(roster.judge(&revoke(3, 0, 1)), Err(ChangeError::Unknown(device(3))));
@@ -103,7 +99,7 @@ fn rows_out_of_order_or_that_change_nothing_are_not_a_roster() {
 fn a_device_name_fits_to_its_last_byte() {
     let roster = Roster::from_rows(LOG, &[row(1, identity())]).unwrap();
     for (bytes, fits) in [(DEVICE_NAME_BYTES_MAX, true), (DEVICE_NAME_BYTES_MAX + 1, false)] {
-        let statement = cloudsync_protocol::statement::EnrolStatement { name: vec![0; bytes].into(), ..enrol_statement(1) };
+        let statement = EnrolStatement { name: vec![0; bytes].into(), ..Keys::new(1).enrolment() };
         assert_eq!(roster.judge(&enrol_of(&statement)).is_ok(), fits);
     }
 }

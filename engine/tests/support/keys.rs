@@ -58,9 +58,9 @@ impl Keys {
         Me { log: LOG, device: self.device, signing: public(&self.signing), identity: public(&identity()) }
     }
 
-    /// The change that enrols this device.
-    pub fn enrol(&self) -> RosterChange {
-        let statement = EnrolStatement {
+    /// What enrols this device, unsigned.
+    pub fn enrolment(&self) -> EnrolStatement {
+        EnrolStatement {
             format: statement::FORMAT,
             log: LOG,
             identity_epoch: 1,
@@ -69,8 +69,12 @@ impl Keys {
             agreement: PublicKey([9; 32]),
             name: Bytes::from_static(b"sealed name"),
             client_ts: 0,
-        };
-        EnrolChange { signed: signed(&identity(), CONTEXT_ENROL, &statement) }.into()
+        }
+    }
+
+    /// The change that enrols this device.
+    pub fn enrol(&self) -> RosterChange {
+        enrol_of(&self.enrolment())
     }
 
     /// The change by which `by` revokes this device.
@@ -83,20 +87,25 @@ impl Keys {
 
 /// The change that gives the log its identity.
 pub fn identify() -> RosterChange {
-    identify_as(&identity())
+    identify_as(&identity(), 1)
 }
 
-/// The same for any key.
-pub fn identify_as(key: &SigningKey) -> RosterChange {
+/// The same for any key and number.
+pub fn identify_as(key: &SigningKey, identity_epoch: u64) -> RosterChange {
     let statement = IdentityStatement {
         format: statement::FORMAT,
         log: LOG,
-        identity_epoch: 1,
+        identity_epoch,
         signing: public(key),
         sharing: PublicKey([8; 32]),
         client_ts: 0,
     };
     IdentityChange { signed: signed(key, CONTEXT_IDENTITY, &statement) }.into()
+}
+
+/// An enrolment, signed by the identity.
+pub fn enrol_of(statement: &EnrolStatement) -> RosterChange {
+    EnrolChange { signed: signed(&identity(), CONTEXT_ENROL, statement) }.into()
 }
 
 /// A roster row.

@@ -14,4 +14,5 @@
 
 pub mod keys;
 pub mod log;
+pub mod rng;
 pub mod sim;

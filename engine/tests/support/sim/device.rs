@@ -11,8 +11,8 @@ use cloudsync_protocol::frame::{Attach, Claim, Pull, Push, Pushed, Snapshot, Sna
 use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, Frame, Hash, Seq};
 
 use super::network::Network;
-use super::rng::Rng;
 use crate::support::log::Device;
+use crate::support::rng::Rng;
 
 /// What a session asked for.
 #[derive(Debug, Clone)]

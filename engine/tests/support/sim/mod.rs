@@ -5,7 +5,6 @@
 pub mod device;
 pub mod network;
 pub mod reader;
-pub mod rng;
 pub mod server;
 pub mod store;
 pub mod world;

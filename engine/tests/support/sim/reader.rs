@@ -11,9 +11,9 @@ use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::{SnapshotPage, SnapshotToken};
 use cloudsync_protocol::{Envelope, RecordKey, Seq};
 
-use super::rng::Rng;
 use super::store::Store;
 use crate::support::log::Device;
+use crate::support::rng::Rng;
 
 const READERS_MAX: usize = 4;
 /// No device of any run; reading asks for no enrolment.

@@ -14,9 +14,9 @@ use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{DeviceId, Frame, Seq, View, codec};
 
 use super::network::Network;
-use super::rng::Rng;
 use super::store::Store;
 use crate::support::keys::LOG;
+use crate::support::rng::Rng;
 
 #[derive(Debug, Default)]
 pub struct Server {

@@ -13,9 +13,9 @@ use cloudsync_protocol::{Entry, Hash, Operation, RecordKey, Seq, Version};
 use super::device::{Becoming, Client};
 use super::network::Network;
 use super::reader::{Readers, Snapshots};
-use super::rng::Rng;
 use super::server::{Server, Weather, lag};
 use crate::support::keys::{Keys, identify, key};
+use crate::support::rng::Rng;
 
 /// An edit as it was made.
 #[derive(Debug, Clone)]
