@@ -10,14 +10,14 @@ use dashmap::DashMap;
 use ractor::{ActorRef, MessagingErr};
 
 use crate::region_actor::RegionMessage;
-use crate::session::Face;
 use crate::user_message::UserMessage;
+use crate::user_shared::UserShared;
 
 /// One user's actor.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) actor: ActorRef<UserMessage>,
-    pub(crate) face: Arc<Face>,
+    pub(crate) of_user: Arc<UserShared>,
 }
 
 /// The map, and the region behind it.
@@ -46,7 +46,7 @@ impl Directory {
     /// To the user's actor, or back.
     pub(crate) fn send_direct(&self, log: LogId, message: UserMessage) -> Result<(), UserMessage> {
         let Some(entry) = self.entries.get(&log) else { return Err(message) };
-        entry.face.touch();
+        entry.of_user.touch();
         match entry.actor.send_message(message) {
             Ok(()) => Ok(()),
             Err(MessagingErr::SendErr(message)) => Err(message),
@@ -73,7 +73,7 @@ impl Directory {
     }
     /// The users without work since `before`.
     pub(crate) fn idle(&self, before: tokio::time::Instant) -> Vec<Entry> {
-        self.entries.iter().filter(|entry| entry.face.touched() <= before).map(|entry| entry.clone()).collect()
+        self.entries.iter().filter(|entry| entry.of_user.touched() <= before).map(|entry| entry.clone()).collect()
     }
     pub(crate) fn all(&self) -> Vec<Entry> {
         self.entries.iter().map(|entry| entry.clone()).collect()

@@ -56,7 +56,7 @@ impl State {
     }
 
     fn call(&self, myself: &ActorRef<UserMessage>, call: Call) {
-        let (store, log, user) = (Arc::clone(&self.shared.store), self.face.log, myself.clone());
+        let (store, log, user) = (Arc::clone(&self.shared.store), self.of_user.log, myself.clone());
         tokio::spawn(async move {
             let event = stored::call(store, log, call).await;
             // An actor that has ended has told its sessions so; what was committed, the next one finds in the head.
@@ -66,7 +66,7 @@ impl State {
 
     fn persist(&self, myself: &ActorRef<UserMessage>, commit: Box<Commit>) {
         let operations = commit.head.seq.0.saturating_sub(commit.after.0);
-        let (store, log, user) = (Arc::clone(&self.shared.store), self.face.log, myself.clone());
+        let (store, log, user) = (Arc::clone(&self.shared.store), self.of_user.log, myself.clone());
         let (meters, head) = (Arc::clone(&self.shared.meters), commit.head.seq);
         tokio::spawn(async move {
             let started = Instant::now();
@@ -158,7 +158,7 @@ impl State {
     }
 
     fn revoke_families(&self, device: DeviceId) {
-        let (store, user) = (Arc::clone(&self.shared.store), self.face.user);
+        let (store, user) = (Arc::clone(&self.shared.store), self.of_user.user);
         tokio::spawn(async move {
             let mut wait = REVOKE_BACKOFF;
             for attempt in 1..=REVOKE_ATTEMPTS {

@@ -2,7 +2,6 @@
 //!
 //! Never: sockets of clients, HTTP, or a rule. It is handed frames decoded and hands out frames that were encoded once.
 
-mod device;
 mod directory;
 mod drain;
 mod effects;
@@ -17,14 +16,16 @@ mod region;
 mod region_actor;
 mod request;
 mod session;
+mod session_actor;
 mod stored;
 #[cfg(test)]
 mod tests;
 mod user;
 mod user_message;
+mod user_shared;
 mod wheel;
 
-pub use device::Device;
 pub use options::{Access, Clock, Options, SystemClock, Tokens};
 pub use outbound::{Answers, Events, Lane, Outbound, Outgoing};
 pub use region::{Drained, OpenRequest, Region, StartError};
+pub use session_actor::SessionHandle;

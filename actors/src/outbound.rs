@@ -28,15 +28,8 @@ pub struct Outgoing {
     pub lane: Lane,
     /// The frame, encoded.
     pub frame: Bytes,
+    #[expect(dead_code, reason = "held, not read: its drop gives the page's place back")]
     pub(crate) page: Option<PageSlot>,
-}
-
-impl Outgoing {
-    /// Whether this is a page, which holds one of the session's few places until it is dropped.
-    #[must_use]
-    pub const fn is_page(&self) -> bool {
-        self.page.is_some()
-    }
 }
 
 /// The frames for one session's socket. Dropping it ends the session.

@@ -17,7 +17,6 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::device::Device;
 use crate::directory::Directory;
 use crate::metrics::Meters;
 use crate::options::{Clock, Options, Tokens};
@@ -26,6 +25,7 @@ use crate::permits::{Budgets, Outstanding};
 use crate::reads::read_failure;
 use crate::region_actor::{RegionActor, RegionMessage};
 use crate::session::{Identity, Session, busy, going_away};
+use crate::session_actor::SessionHandle;
 use crate::user_message::UserMessage;
 use crate::wheel::Wheel;
 
@@ -61,7 +61,7 @@ impl Shared {
 
     /// A session is over: everyone who knows it forgets it.
     pub(crate) fn leave(&self, session: &Session) {
-        self.directory.tell_region(RegionMessage::Leave { log: session.face.log, session: session.id });
+        self.directory.tell_region(RegionMessage::Leave { log: session.of_user.log, session: session.id });
         self.sessions.fetch_sub(1, Ordering::AcqRel);
         self.meters.sessions.decrement(1.0);
     }
@@ -140,7 +140,7 @@ impl Region {
     }
 
     /// Opens a session, if the user's roster has the device and it signed. The failure's `request` is 0.
-    pub async fn open(&self, request: OpenRequest) -> Result<(Device, Outbound), Failure> {
+    pub async fn open(&self, request: OpenRequest) -> Result<(SessionHandle, Outbound), Failure> {
         let shared = &self.shared;
         if shared.is_draining() {
             return Err(going_away(0, &shared.options));
@@ -150,20 +150,20 @@ impl Region {
         let OpenRequest { user, device, carrier, nonce, token, token_expires_ts, signature } = request;
         let id = SessionId(shared.last_session.fetch_add(1, Ordering::AcqRel) + 1);
         let session = self.join(id, Identity { user, device, carrier, nonce }, token_expires_ts).await?;
-        // From here on the session leaves through its device actor, whatever happens.
-        let started = Device::start(Arc::clone(&session), Arc::clone(shared), keyring.map_or(0, |keyring| keyring.version)).await;
-        let device = started.map_err(|_| {
-            shared.directory.tell_region(RegionMessage::Leave { log: session.face.log, session: id });
+        // From here on the session leaves through its session actor, whatever happens.
+        let started = SessionHandle::start(Arc::clone(&session), Arc::clone(shared), keyring.map_or(0, |keyring| keyring.version)).await;
+        let handle = started.map_err(|_| {
+            shared.directory.tell_region(RegionMessage::Leave { log: session.of_user.log, session: id });
             busy(0, &shared.options, "the session did not start")
         })?;
         place.keep();
         let outbound = Outbound::new(Arc::clone(&session.queue));
         let (reply, opened) = oneshot::channel();
         let proof = Box::new(HelloProof { nonce, carrier, token, signature });
-        shared.directory.send(session.face.log, UserMessage::Open { session: Arc::clone(&session), proof, reply });
+        shared.directory.send(session.of_user.log, UserMessage::Open { session: Arc::clone(&session), proof, reply });
         opened.await.unwrap_or_else(|_| Err(busy(0, &shared.options, "interrupted: say hello again")))?;
         shared.wheel.add(&session, shared.clock.now_ms());
-        Ok((device, outbound))
+        Ok((handle, outbound))
     }
 
     async fn join(&self, id: SessionId, identity: Identity, token_expires_ts: u64) -> Result<Arc<Session>, Failure> {

@@ -17,9 +17,10 @@ use crate::directory::Entry;
 use crate::drain::Drain;
 use crate::recovery::Recovery;
 use crate::region::{Drained, Shared};
-use crate::session::{Face, Identity, Parts, Session};
+use crate::session::{Identity, Parts, Session};
 use crate::user::{self, Feeds, UserActor};
 use crate::user_message::UserMessage;
+use crate::user_shared::UserShared;
 
 /// What the region actor is told.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub(crate) enum RegionMessage {
 /// What the region keeps of a log as long as it has sessions or an actor.
 #[derive(Debug)]
 struct Log {
-    face: Arc<Face>,
+    of_user: Arc<UserShared>,
     sessions: Vec<Arc<Session>>,
     /// Whether its actor lives, serving or stopping.
     stage: Stage,
@@ -91,9 +92,9 @@ impl Actor for RegionActor {
     async fn handle(&self, myself: ActorRef<RegionMessage>, message: RegionMessage, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
             RegionMessage::Join { id, identity, token_expires_ts, reply } => {
-                // A caller that went away leaves a session without a device actor: forget it again.
+                // A caller that went away leaves a session without a session actor: forget it again.
                 if let Err(session) = reply.send(state.join(id, identity, token_expires_ts)) {
-                    state.leave(session.face.log, session.id);
+                    state.leave(session.of_user.log, session.id);
                 }
             }
             RegionMessage::Leave { log, session } => state.leave(log, session),
@@ -132,7 +133,7 @@ impl State {
         let options = &self.shared.options;
         self.logs.entry(log).or_insert_with(|| Log {
             // A user's own log has the user's id.
-            face: Arc::new(Face::new(UserId(log.0), options)),
+            of_user: Arc::new(UserShared::new(UserId(log.0), options)),
             sessions: Vec::new(),
             stage: Stage::Passive,
             parked: Vec::new(),
@@ -148,7 +149,7 @@ impl State {
     fn join(&mut self, id: SessionId, identity: Identity, token_expires_ts: u64) -> Arc<Session> {
         let shared = Arc::clone(&self.shared);
         let log = self.log(identity.user.into());
-        let session = Arc::new(Session::new(identity, Parts { id, face: Arc::clone(&log.face), shared: &shared, token_expires_ts }));
+        let session = Arc::new(Session::new(identity, Parts { id, of_user: Arc::clone(&log.of_user), shared: &shared, token_expires_ts }));
         log.sessions.push(Arc::clone(&session));
         session
     }
@@ -184,15 +185,15 @@ impl State {
         let entry = self.log(log);
         let parked = std::mem::take(&mut entry.parked);
         entry.recovery.activated(Instant::now());
-        let face = Arc::clone(&entry.face);
-        face.touch();
+        let of_user = Arc::clone(&entry.of_user);
+        of_user.touch();
         let sessions = entry.sessions.iter().filter(|session| session.is_admitted()).cloned().collect();
-        let arguments = user::Arguments { shared: Arc::clone(&shared), face: Arc::clone(&face), sessions };
+        let arguments = user::Arguments { shared: Arc::clone(&shared), of_user: Arc::clone(&of_user), sessions };
         match Actor::spawn_linked(None, UserActor, arguments, myself.get_cell()).await {
             Ok((actor, _)) => {
                 entry.stage = Stage::Active;
                 self.actors.insert(actor.get_id(), log);
-                shared.directory.insert(log, Entry { actor, face });
+                shared.directory.insert(log, Entry { actor, of_user });
                 shared.meters.users_active.set(shared.directory.len() as f64);
                 shared.meters.activations.increment(1);
                 for message in parked {

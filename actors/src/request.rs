@@ -12,9 +12,9 @@ use crate::reads::Read;
 pub(crate) enum Request {
     /// Answered on the spot.
     Ping(Ping),
-    /// The device actor's.
+    /// The session actor's.
     Authenticate(Authenticate),
-    /// The store's, by the device actor.
+    /// The store's, by the session actor.
     Read(Read),
     /// The user actor's.
     Ask(Ask),

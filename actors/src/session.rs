@@ -4,52 +4,22 @@
 //! silence, whoever dies on its way.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use cloudsync_engine::session::{Attachment, Peer, SessionId};
-use cloudsync_protocol::frame::{GoingAway, HeadAt};
+use cloudsync_protocol::frame::GoingAway;
 use cloudsync_protocol::statement::{Carrier, PublicKey};
-use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, LogId, Nonce, UserId};
+use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, Nonce, UserId};
 use tokio::time::Instant;
 
 use crate::metrics::Meters;
 use crate::options::Options;
 use crate::outbound::Lane;
-use crate::permits::{NodeRoom, Outstanding, PageSlot, UserBudget, UserRoom};
+use crate::permits::{NodeRoom, Outstanding, PageSlot, UserRoom};
 use crate::queue::{Answer, Queue, Unheard, encode};
 use crate::region::Shared;
-
-/// What a log's sessions and actors share, whether the user is active or not.
-#[derive(Debug)]
-pub(crate) struct Face {
-    pub(crate) log: LogId,
-    pub(crate) user: UserId,
-    pub(crate) budget: UserBudget,
-    /// What keep-alives say: where the log's owner stands.
-    head_at: Mutex<Option<HeadAt>>,
-    touched: Mutex<Instant>,
-}
-
-impl Face {
-    pub(crate) fn new(user: UserId, options: &Options) -> Self {
-        let (head_at, touched) = (Mutex::new(None), Mutex::new(Instant::now()));
-        Self { log: user.into(), user, budget: UserBudget::new(options), head_at, touched }
-    }
-    pub(crate) fn head_at(&self) -> Option<HeadAt> {
-        self.head_at.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-    pub(crate) fn set_head_at(&self, head_at: HeadAt) {
-        *self.head_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(head_at);
-    }
-    /// Notes that the user has work, so that its actor is not passivated.
-    pub(crate) fn touch(&self) {
-        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-    pub(crate) fn touched(&self) -> Instant {
-        *self.touched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use crate::user_shared::UserShared;
 
 /// Who opens a session, and how.
 #[derive(Debug, Clone)]
@@ -60,12 +30,12 @@ pub(crate) struct Identity {
     pub(crate) nonce: Nonce,
 }
 
-/// One session, shared by its connection, its device actor and its user actor.
+/// One session, shared by its connection, its session actor and its user actor.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) identity: Identity,
-    pub(crate) face: Arc<Face>,
+    pub(crate) of_user: Arc<UserShared>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) options: Arc<Options>,
     pub(crate) meters: Arc<Meters>,
@@ -78,19 +48,19 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
     pub(crate) id: SessionId,
-    pub(crate) face: Arc<Face>,
+    pub(crate) of_user: Arc<UserShared>,
     pub(crate) shared: &'a Shared,
     pub(crate) token_expires_ts: u64,
 }
 
 impl Session {
     pub(crate) fn new(identity: Identity, parts: Parts<'_>) -> Self {
-        let Parts { id, face, shared, token_expires_ts } = parts;
+        let Parts { id, of_user, shared, token_expires_ts } = parts;
         let peer = Peer { session: id, device: identity.device };
         Self {
             id,
             identity,
-            face,
+            of_user,
             queue: Arc::new(Queue::new(peer, token_expires_ts, Arc::clone(&shared.meters))),
             options: Arc::clone(&shared.options),
             meters: Arc::clone(&shared.meters),
@@ -142,7 +112,7 @@ impl Session {
 
     /// Says where the log's owner stands, if nothing was sent since `idle_since`. Returns from when on to count anew.
     pub(crate) fn keep_alive(&self, idle_since: Instant) -> Instant {
-        self.face.head_at().map_or_else(Instant::now, |at| self.queue.keep_alive(idle_since, at.head, || encode(&at.into())))
+        self.of_user.head_at().map_or_else(Instant::now, |at| self.queue.keep_alive(idle_since, at.head, || encode(&at.into())))
     }
 
     /// A ticket's answer stands in the queue.

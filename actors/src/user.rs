@@ -14,14 +14,15 @@ use tokio::sync::oneshot;
 
 use crate::region::Shared;
 use crate::request::Ask;
-use crate::session::{Face, Session, Ticket};
+use crate::session::{Session, Ticket};
 use crate::user_message::{Asked, UserMessage};
+use crate::user_shared::UserShared;
 
 /// What a user actor begins with.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) face: Arc<Face>,
+    pub(crate) of_user: Arc<UserShared>,
     /// The log's admitted sessions, attached or not.
     pub(crate) sessions: Vec<Arc<Session>>,
 }
@@ -57,7 +58,7 @@ pub(crate) struct UserActor;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) face: Arc<Face>,
+    pub(crate) of_user: Arc<UserShared>,
     pub(crate) sessions: HashMap<SessionId, Arc<Session>>,
     pub(crate) pending: Pending,
     /// The durable head as this shell saw it, beside the rules: invariant V2 is checked against it.
@@ -102,17 +103,17 @@ impl Actor for UserActor {
 
 impl State {
     fn new(arguments: Arguments) -> Self {
-        let Arguments { shared, face, sessions } = arguments;
+        let Arguments { shared, of_user, sessions } = arguments;
         let attached: Vec<Peer> = sessions.iter().filter(|session| session.is_attached()).map(|session| session.peer()).collect();
         let options = RulesOptions {
-            log: face.log,
+            log: of_user.log,
             view: shared.options.view,
             seed: rand::random(),
             retry_after_ms: shared.options.retry_after_ms(),
         };
         Self {
             shared,
-            face,
+            of_user,
             sessions: sessions.into_iter().map(|session| (session.id, session)).collect(),
             pending: Pending::default(),
             durable: Seq::ZERO,
@@ -209,13 +210,13 @@ impl State {
 
     /// Tells the rules, and carries out what they ask.
     fn happened(&mut self, myself: &ActorRef<UserMessage>, event: Event) {
-        self.face.touch();
+        self.of_user.touch();
         let now_ms = self.shared.clock.now_ms();
         let stable = self.rules.head().map(|head| head.seq);
         let effects = self.rules.handle(now_ms, event);
         self.carry_out(myself, effects, stable);
         if let Some(head_at) = self.rules.head_at() {
-            self.face.set_head_at(head_at);
+            self.of_user.set_head_at(head_at);
         }
         self.schedule_wake(myself, now_ms);
     }

@@ -211,7 +211,7 @@ pub enum TokenState {
     Expired,
 }
 
-/// A session as its device actor keeps it.
+/// A session as its actor keeps it.
 #[derive(Debug, Clone)]
 pub struct Session<T> {
     /// Who.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cloudsync_actors::{Answers, Device, Events, Lane, Outgoing};
+use cloudsync_actors::{Answers, Events, Lane, Outgoing, SessionHandle};
 use cloudsync_protocol::limits::HELLO_TIMEOUT;
 use cloudsync_protocol::statement::Carrier;
 use cloudsync_protocol::{ErrorCode, Frame, codec};
@@ -126,7 +126,7 @@ async fn write_answers(mut answers: Answers, control: &mut QuicSink, lanes: &Lan
 }
 
 /// Writes events to a stream of their own.
-async fn write_events(mut events: Events, connection: &Connection, device: &Device, meters: &Meters) {
+async fn write_events(mut events: Events, connection: &Connection, device: &SessionHandle, meters: &Meters) {
     let Ok(stream) = connection.open_uni().await else { return };
     // Fails only on a stream that is closed already; writing to it says so.
     let _ = stream.set_priority(PRIORITY_EVENTS);
@@ -141,7 +141,7 @@ async fn write_events(mut events: Events, connection: &Connection, device: &Devi
 }
 
 /// Serves every stream that the client opens. Never ends by itself.
-async fn take_lanes(connection: &Connection, device: &Device, lanes: &Lanes, meters: &Meters) -> std::convert::Infallible {
+async fn take_lanes(connection: &Connection, device: &SessionHandle, lanes: &Lanes, meters: &Meters) -> std::convert::Infallible {
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
@@ -183,7 +183,7 @@ impl RequestStream {
     }
 
     /// Takes requests until the client has sent its last, and answers each.
-    async fn serve(mut self, device: Device) {
+    async fn serve(mut self, device: SessionHandle) {
         let (mut open, mut unanswered) = (true, 0_usize);
         while open || unanswered > 0 {
             tokio::select! {

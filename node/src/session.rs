@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloudsync_actors::{Device, Lane, OpenRequest, Outbound};
+use cloudsync_actors::{Lane, OpenRequest, Outbound, SessionHandle};
 use cloudsync_protocol::frame::Welcome;
 use cloudsync_protocol::limits::PROTOCOL_VERSION;
 use cloudsync_protocol::statement::Carrier;
@@ -37,7 +37,7 @@ pub(crate) async fn open<W: Sink>(
     carrier: Carrier,
     greeting: Greeting,
     sink: &mut W,
-) -> Result<(Device, Outbound), Refusal> {
+) -> Result<(SessionHandle, Outbound), Refusal> {
     let Greeting { nonce, hello } = greeting;
     if !(hello.version_min..=hello.version_max).contains(&PROTOCOL_VERSION) {
         let message = format!("this node speaks version {PROTOCOL_VERSION}, the client {} to {}", hello.version_min, hello.version_max);
@@ -79,7 +79,7 @@ pub(crate) async fn open<W: Sink>(
 }
 
 /// Hands one frame to the session; a frame that is none ends it.
-pub(crate) fn submit(device: &Device, bytes: &[u8], lane: Lane) -> Result<(), ReadEnd> {
+pub(crate) fn submit(device: &SessionHandle, bytes: &[u8], lane: Lane) -> Result<(), ReadEnd> {
     match decode(bytes) {
         Ok(frame) => {
             device.submit(frame, bytes.len(), lane);
@@ -93,7 +93,7 @@ pub(crate) fn submit(device: &Device, bytes: &[u8], lane: Lane) -> Result<(), Re
 }
 
 /// Ends the session as an end of reading asks for.
-pub(crate) fn refuse(device: &Device, error: ReadError) -> ReadEnd {
+pub(crate) fn refuse(device: &SessionHandle, error: ReadError) -> ReadEnd {
     match error {
         ReadError::Refused { code, message } => {
             device.fail(code, message);
@@ -107,7 +107,7 @@ pub(crate) fn refuse(device: &Device, error: ReadError) -> ReadEnd {
 }
 
 /// Feeds the session from its connection until either ends. Afterwards the session is over.
-pub(crate) async fn read<R: Source>(device: &Device, source: &mut R) -> ReadEnd {
+pub(crate) async fn read<R: Source>(device: &SessionHandle, source: &mut R) -> ReadEnd {
     let mut ended = pin!(device.ended());
     let end = loop {
         let next = tokio::select! {

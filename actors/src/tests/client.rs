@@ -10,11 +10,11 @@ use cloudsync_protocol::statement::{self, BatchStatement};
 use cloudsync_protocol::{CollectionName, Cursor, ErrorCode, Frame, Hash, LogId, RecordId, Seq, Version, codec};
 
 use super::world::{Phone, START_MS, signed, within};
-use crate::{Device, Lane, Outbound, Outgoing};
+use crate::{Lane, Outbound, Outgoing, SessionHandle};
 
 /// One session as a client has it.
 pub(crate) struct Client {
-    pub(crate) device: Device,
+    pub(crate) session: SessionHandle,
     pub(crate) outbound: Outbound,
     pub(crate) phone: Phone,
     pub(crate) last: LastPush,
@@ -36,7 +36,7 @@ impl Client {
     pub(crate) fn send(&self, frame: impl Into<Frame>) {
         let frame = frame.into();
         let bytes = codec::encode(&frame).len();
-        self.device.submit(frame, bytes, Lane::Control);
+        self.session.submit(frame, bytes, Lane::Control);
     }
 
     /// The next frame; nothing when the session is over.

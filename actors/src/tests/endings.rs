@@ -27,8 +27,8 @@ async fn hello_needs_an_enrolled_device_and_its_signature() {
     let mut hello = world.hello(&a, expires_ts);
     hello.carrier = Carrier::WebSocket;
     assert_eq!(world.region.open(hello).await.unwrap_err().code, ErrorCode::SignatureInvalid);
-    let (device, _outbound) = world.region.open(world.hello(&a, expires_ts)).await.unwrap();
-    assert_eq!((device.user(), device.device(), device.keyring_version()), (world.user, a.id, 1));
+    let (session, _outbound) = world.region.open(world.hello(&a, expires_ts)).await.unwrap();
+    assert_eq!((session.user(), session.device(), session.keyring_version()), (world.user, a.id, 1));
     until(|| world.region.sessions() == 1).await;
     assert!(world.region.is_serving());
 }
@@ -67,11 +67,11 @@ async fn revoking_a_device_ends_its_sessions_at_once_and_its_log_ins() {
 async fn the_last_word_is_there_for_the_writer_when_the_reader_has_let_go() {
     let world = World::start(Options::default()).await;
     let a = world.enrol(1).await;
-    let Client { device, mut outbound, .. } = world.open(&a).await;
-    device.fail(ErrorCode::Malformed, "not a frame");
-    within(device.ended()).await;
-    device.close();
-    drop(device);
+    let Client { session, mut outbound, .. } = world.open(&a).await;
+    session.fail(ErrorCode::Malformed, "not a frame");
+    within(session.ended()).await;
+    session.close();
+    drop(session);
     until(|| world.region.sessions() == 0).await;
     let word = within(outbound.next()).await.map(|outgoing| super::client::decode(&outgoing));
     assert!(matches!(word, Some(Frame::Failure(failure)) if failure.code == ErrorCode::Malformed));
@@ -97,9 +97,9 @@ async fn a_session_ends_with_its_token_and_goes_on_with_a_fresh_one() {
     let world = World::start(Options::default()).await;
     let (a, b) = (world.enrol(1).await, world.enrol(2).await);
     let (mut a, mut b) = (world.open(&a).await, world.open(&b).await);
-    let expires_ts = a.device.token_expires_ts() + 60_000;
+    let expires_ts = a.session.token_expires_ts() + 60_000;
     assert!(matches!(authenticate(&mut a, &world, expires_ts).await, Frame::Authenticated(_)));
-    assert_eq!(a.device.token_expires_ts(), expires_ts);
+    assert_eq!(a.session.token_expires_ts(), expires_ts);
     assert_eq!(end_of(&mut b).await, ErrorCode::TokenExpired);
     let ended_ms = world.now_ms() - super::world::START_MS;
     let due_ms = u64::try_from(TOKEN_LIFE.as_millis()).unwrap();
@@ -121,14 +121,14 @@ async fn a_fresh_token_of_another_device_or_without_signature_is_refused() {
     let world = World::start(Options::default()).await;
     let (a, b) = (world.enrol(1).await, world.enrol(2).await);
     let mut client = world.open(&a).await;
-    let expires_ts = client.device.token_expires_ts();
+    let expires_ts = client.session.token_expires_ts();
     for (device, key, code) in [(b.id, &a.key, ErrorCode::TokenMismatch), (a.id, &b.key, ErrorCode::SignatureInvalid)] {
         let (request, token) = (client.request(), token(world.user, device, expires_ts + 1));
         let signature = Signature(key.sign(&hello_message(&Nonce([1; 32]), Carrier::Quic, &token)).to_bytes());
         client.send(Authenticate { request, token, signature });
         assert_eq!(client.refusal(request).await, code);
     }
-    assert_eq!(client.device.token_expires_ts(), expires_ts);
+    assert_eq!(client.session.token_expires_ts(), expires_ts);
 }
 
 #[tokio::test(start_paused = true)]

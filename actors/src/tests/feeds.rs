@@ -116,13 +116,14 @@ async fn answers_go_back_on_the_lane_that_their_request_came_on() {
     let (mut answers, mut events) = {
         let request = b.request();
         let pull = cloudsync_protocol::frame::Pull { request, log: 0, from: cloudsync_protocol::Cursor::default(), to: Seq(9) };
-        b.device.submit(pull.into(), BODY_BYTES_MIN, Lane::Stream(8));
+        b.session.submit(pull.into(), BODY_BYTES_MIN, Lane::Stream(8));
         b.outbound.split()
     };
     let page = super::world::within(answers.next()).await.unwrap();
-    assert_eq!((page.lane, page.is_page()), (Lane::Stream(8), true));
+    assert_eq!(page.lane, Lane::Stream(8));
+    assert!(matches!(super::client::decode(&page), Frame::Page(_)));
     assert_eq!(super::world::within(events.next()).await.unwrap().lane, Lane::Events);
-    b.device.close();
+    b.session.close();
     assert!(answers.next().await.is_none() && events.next().await.is_none());
     until(|| world.region.sessions() == 1).await;
     tokio::time::sleep(Duration::from_secs(1)).await;

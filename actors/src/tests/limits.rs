@@ -37,8 +37,8 @@ async fn unanswered_bytes_have_a_bound_of_their_own() {
     let a = world.enrol(1).await;
     let mut a = world.open(&a).await;
     let (fits, exceeds) = (a.request(), a.request());
-    a.device.submit(GetKeyring { request: fits }.into(), UNANSWERED_BYTES_MAX, Lane::Control);
-    a.device.submit(GetKeyring { request: exceeds }.into(), 1, Lane::Control);
+    a.session.submit(GetKeyring { request: fits }.into(), UNANSWERED_BYTES_MAX, Lane::Control);
+    a.session.submit(GetKeyring { request: exceeds }.into(), 1, Lane::Control);
     assert_eq!(a.refusal(exceeds).await, ErrorCode::TooManyRequests);
     assert!(matches!(a.answer(fits).await, Frame::Keyring(_)));
 }
@@ -54,7 +54,7 @@ async fn a_client_that_asks_on_and_never_reads_is_ended() {
     assert!(a.outbound.ending().is_none());
     a.send(Ping { number: 99 });
     assert_eq!(a.outbound.ending(), Some(ErrorCode::TooManyRequests));
-    within(a.device.ended()).await;
+    within(a.session.ended()).await;
     let mut frames = Vec::new();
     while let Some(frame) = a.next().await {
         frames.push(frame);
@@ -73,7 +73,7 @@ async fn a_users_undecided_pushes_have_a_bound() {
     world.commits(Gate::Shut);
     let (first, second) = (a.batch("a", 1000), b.batch("b", 1000));
     let (first_request, second_request) = (first.request, second.request);
-    a.device.submit(first.into(), PUSH_BYTES_MAX, Lane::Control);
+    a.session.submit(first.into(), PUSH_BYTES_MAX, Lane::Control);
     world.commits_begun(begun + 1).await;
     b.send(second);
     match b.answer(second_request).await {
@@ -91,7 +91,7 @@ async fn a_node_with_too_much_to_do_says_busy() {
     let (a, b) = (world.enrol(1).await, world.enrol(2).await);
     let (mut a, mut b) = (world.open(&a).await, world.open(&b).await);
     let (first, second) = (a.request(), b.request());
-    a.device.submit(GetKeyring { request: first }.into(), UNANSWERED_BYTES_MAX, Lane::Control);
+    a.session.submit(GetKeyring { request: first }.into(), UNANSWERED_BYTES_MAX, Lane::Control);
     b.send(GetKeyring { request: second });
     assert_eq!(b.refusal(second).await, ErrorCode::Busy);
     assert!(matches!(a.answer(first).await, Frame::Keyring(_)));

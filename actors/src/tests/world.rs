@@ -166,9 +166,9 @@ impl World {
 
     pub(crate) async fn open(&self, phone: &Phone) -> Client {
         let expires_ts = self.now_ms() + u64::try_from(TOKEN_LIFE.as_millis()).unwrap();
-        let (device, outbound) = self.region.open(self.hello(phone, expires_ts)).await.unwrap();
+        let (session, outbound) = self.region.open(self.hello(phone, expires_ts)).await.unwrap();
         let last = LastPush { device_seq: DeviceSeq(0), hash: Hash::default(), seq: Seq::ZERO };
-        Client { device, outbound, phone: phone.clone(), log: self.log(), last, last_request: 0, aside: Vec::new() }
+        Client { session, outbound, phone: phone.clone(), log: self.log(), last, last_request: 0, aside: Vec::new() }
     }
 
     /// A session that reads events.

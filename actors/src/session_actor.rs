@@ -22,27 +22,27 @@ use crate::user_message::UserMessage;
 
 /// An open session. Clones are the same session; it ends when the last of them is dropped.
 #[derive(Debug, Clone)]
-pub struct Device(Arc<Handle>);
+pub struct SessionHandle(Arc<Inner>);
 
 #[derive(Debug)]
-struct Handle {
+struct Inner {
     session: Arc<Session>,
     shared: Arc<Shared>,
-    actor: ActorRef<DeviceMessage>,
+    actor: ActorRef<SessionMessage>,
     keyring_version: u64,
 }
 
-impl Drop for Handle {
+impl Drop for Inner {
     fn drop(&mut self) {
         self.session.queue.end(ErrorCode::GoingAway, None);
     }
 }
 
-impl Device {
+impl SessionHandle {
     pub(crate) async fn start(session: Arc<Session>, shared: Arc<Shared>, keyring_version: u64) -> Result<Self, ractor::SpawnErr> {
         let state = State { session: Arc::clone(&session), shared: Arc::clone(&shared), reads: VecDeque::new(), pages: 0 };
-        let (actor, _) = Actor::spawn(None, DeviceActor, state).await?;
-        Ok(Self(Arc::new(Handle { session, shared, actor, keyring_version })))
+        let (actor, _) = Actor::spawn(None, SessionActor, state).await?;
+        Ok(Self(Arc::new(Inner { session, shared, actor, keyring_version })))
     }
 
     /// The session's number on this node, from 1.
@@ -74,7 +74,7 @@ impl Device {
     /// Takes a frame that came in on `lane` with `bytes` bytes. Never waits: whatever comes of it, the refusal of a
     /// frame that has no place here included, comes out of the session's [`Outbound`](crate::Outbound).
     pub fn submit(&self, frame: Frame, bytes: usize, lane: Lane) {
-        let Handle { session, shared, actor, .. } = &*self.0;
+        let Inner { session, shared, actor, .. } = &*self.0;
         let name = frame.name();
         let Some(Sorted { id, log, request }) = request::sort(frame, bytes) else {
             session.end(ErrorCode::UnexpectedFrame, format!("{name} has no place in a session"));
@@ -90,7 +90,7 @@ impl Device {
             let ticket = Ticket::new(Arc::clone(session), id, lane, room);
             if log == OWN_LOG {
                 // A session that is over has no actor any more; the ticket's answer goes nowhere either.
-                let _ = actor.send_message(DeviceMessage::Request { ticket, request: Box::new(request), bytes });
+                let _ = actor.send_message(SessionMessage::Request { ticket, request: Box::new(request), bytes });
             } else {
                 ticket.refuse(Failure::new(0, ErrorCode::LogUnknown, format!("this session has no log {log}")));
             }
@@ -118,7 +118,7 @@ impl Device {
 }
 
 #[derive(Debug)]
-pub(crate) enum DeviceMessage {
+pub(crate) enum SessionMessage {
     /// An admitted request.
     Request { ticket: Ticket, request: Box<Request>, bytes: usize },
     /// A page was written, or lost: there is room for another.
@@ -126,7 +126,7 @@ pub(crate) enum DeviceMessage {
 }
 
 #[derive(Debug)]
-struct DeviceActor;
+struct SessionActor;
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -137,12 +137,12 @@ pub(crate) struct State {
     pages: usize,
 }
 
-impl Actor for DeviceActor {
-    type Msg = DeviceMessage;
+impl Actor for SessionActor {
+    type Msg = SessionMessage;
     type State = State;
     type Arguments = State;
 
-    async fn pre_start(&self, myself: ActorRef<DeviceMessage>, state: State) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<SessionMessage>, state: State) -> Result<State, ActorProcessingErr> {
         let (session, shared) = (Arc::clone(&state.session), Arc::clone(&state.shared));
         tokio::spawn(async move {
             tokio::select! {
@@ -156,10 +156,10 @@ impl Actor for DeviceActor {
         Ok(state)
     }
 
-    async fn handle(&self, myself: ActorRef<DeviceMessage>, message: DeviceMessage, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(&self, myself: ActorRef<SessionMessage>, message: SessionMessage, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
-            DeviceMessage::Request { ticket, request, bytes } => state.request(ticket, *request, bytes),
-            DeviceMessage::PageFree => state.pages = state.pages.saturating_sub(1),
+            SessionMessage::Request { ticket, request, bytes } => state.request(ticket, *request, bytes),
+            SessionMessage::PageFree => state.pages = state.pages.saturating_sub(1),
         }
         state.read_more(&myself);
         Ok(())
@@ -173,7 +173,7 @@ impl State {
             Request::Authenticate(frame) => self.authenticate(ticket, &frame),
             Request::Ping(_) | Request::Read(_) | Request::Ask(_) if expired => self.session.end_expired(),
             Request::Read(read) => self.reads.push_back((ticket, read)),
-            Request::Ask(ask @ Ask::Push { .. }) => match self.session.face.budget.take(bytes) {
+            Request::Ask(ask @ Ask::Push { .. }) => match self.session.of_user.budget.take(bytes) {
                 Some(room) => self.ask(ticket.with_room(room), ask),
                 None => ticket.refuse(busy(0, &self.shared.options, "too many pushes of this user are undecided")),
             },
@@ -184,7 +184,7 @@ impl State {
     }
 
     fn ask(&self, ticket: Ticket, ask: Ask) {
-        self.shared.directory.send(self.session.face.log, UserMessage::Ask { ticket, ask: Box::new(ask) });
+        self.shared.directory.send(self.session.of_user.log, UserMessage::Ask { ticket, ask: Box::new(ask) });
     }
 
     fn authenticate(&self, ticket: Ticket, frame: &Authenticate) {
@@ -212,14 +212,14 @@ impl State {
     }
 
     /// Starts reads while there is room for their pages.
-    fn read_more(&mut self, myself: &ActorRef<DeviceMessage>) {
+    fn read_more(&mut self, myself: &ActorRef<SessionMessage>) {
         while self.pages < self.shared.options.session_pages_max {
             let Some((ticket, read)) = self.reads.pop_front() else { return };
             self.pages += 1;
-            let device = myself.clone();
+            let session = myself.clone();
             let slot = PageSlot::new(move || {
-                // A device actor that is gone counts no pages.
-                let _ = device.send_message(DeviceMessage::PageFree);
+                // A session actor that is gone counts no pages.
+                let _ = session.send_message(SessionMessage::PageFree);
             });
             let (shared, user) = (Arc::clone(&self.shared), self.session.identity.user);
             tokio::spawn(async move {
