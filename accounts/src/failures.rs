@@ -10,9 +10,7 @@ use tracing::{error, warn};
 const RETRY_AFTER_MS: u32 = 1_000;
 
 fn unavailable() -> Failure {
-    let mut failure = Failure::new(0, ErrorCode::StoreUnavailable, "the store does not answer; try again");
-    failure.retry_after_ms = Some(RETRY_AFTER_MS);
-    failure
+    Failure::new(0, ErrorCode::StoreUnavailable, "the store does not answer; try again").retry_after(RETRY_AFTER_MS)
 }
 
 /// A read that has no answer.

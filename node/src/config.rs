@@ -14,6 +14,7 @@ use cloudsync_storage::Store;
 
 pub use crate::config_file::ConfigError;
 use crate::config_file::File;
+pub use crate::framing::Patience;
 
 /// The environment's name for the log filter.
 pub const LOG_VARIABLE: &str = "CLOUDSYNC_LOG";
@@ -112,6 +113,8 @@ pub struct Config {
     pub nodes: Vec<String>,
     /// How long shutting down waits for clients and actors.
     pub drain_timeout: Duration,
+    /// How long a client may take over what it has to do; the wire's document names the default.
+    pub patience: Patience,
     /// Logs.
     pub log: Log,
 }
@@ -132,6 +135,7 @@ impl Config {
             connections_max: CONNECTIONS_MAX_DEFAULT,
             nodes: Vec::new(),
             drain_timeout: DRAIN_TIMEOUT_DEFAULT,
+            patience: Patience::default(),
             log: Log::default(),
         }
     }

@@ -12,7 +12,8 @@ use cloudsync_actors::SystemClock;
 use serde::Deserialize;
 
 use crate::config::{
-    CONNECTIONS_MAX_DEFAULT, CertificateSource, Config, DRAIN_TIMEOUT_DEFAULT, DRAIN_TIMEOUT_MAX, Listen, Log, LogFormat, StoreSource,
+    CONNECTIONS_MAX_DEFAULT, CertificateSource, Config, DRAIN_TIMEOUT_DEFAULT, DRAIN_TIMEOUT_MAX, Listen, Log, LogFormat, Patience,
+    StoreSource,
 };
 
 /// Why a configuration is refused.
@@ -192,6 +193,7 @@ impl File {
             connections_max: usize::try_from(connections_max).unwrap_or(CONNECTIONS_MAX_DEFAULT),
             nodes: self.nodes,
             drain_timeout: Duration::from_secs(drain_timeout_s),
+            patience: Patience::default(),
             log: self.log.into_log()?,
         })
     }

@@ -10,10 +10,22 @@ use cloudsync_protocol::ErrorCode;
 use cloudsync_protocol::limits::FRAME_BYTES_PER_SECOND_MIN;
 use tokio::time::Instant;
 
-/// A frame may stall for that long before its pace counts: a lost packet or a sleeping radio is no attack.
-pub(crate) const FRAME_GRACE: Duration = Duration::from_secs(5);
-/// With bytes to send, a peer that takes none of them for that long is too slow.
-pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+/// How long the other end of a connection may take over what it has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// A frame may stall for that long before its pace counts: a lost packet or a sleeping radio is no attack.
+    pub frame_grace: Duration,
+    /// With bytes to send, a peer that takes none of them for that long is too slow.
+    pub write_stall_max: Duration,
+    /// How long it may take to read our last words and to close.
+    pub close_timeout: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { frame_grace: Duration::from_secs(5), write_stall_max: Duration::from_secs(30), close_timeout: Duration::from_secs(1) }
+    }
+}
 
 /// Why no frame came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +39,7 @@ pub(crate) enum ReadError {
 /// Why a frame did not go out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum WriteError {
-    /// The peer took nothing for [`WRITE_STALL_MAX`].
+    /// The peer took nothing for `write_stall_max`.
     TooSlow,
     /// The connection or stream is gone.
     Lost(String),
@@ -48,14 +60,14 @@ pub(crate) trait Sink: Send {
 /// How fast a frame that has begun is coming in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    since: Instant,
+    graced: Instant,
     bytes: u64,
 }
 
 impl Pace {
     /// A frame's first byte is there.
-    pub(crate) fn begun(now: Instant) -> Self {
-        Self { since: now, bytes: 0 }
+    pub(crate) fn begun(now: Instant, grace: Duration) -> Self {
+        Self { graced: now + grace, bytes: 0 }
     }
     /// More of it is there.
     pub(crate) fn add(&mut self, bytes: usize) {
@@ -63,7 +75,7 @@ impl Pace {
     }
     /// Until when the next byte must be there.
     pub(crate) fn deadline(&self) -> Instant {
-        self.since + FRAME_GRACE + Duration::from_millis(self.bytes.saturating_mul(1000) / FRAME_BYTES_PER_SECOND_MIN)
+        self.graced + Duration::from_millis(self.bytes.saturating_mul(1000) / FRAME_BYTES_PER_SECOND_MIN)
     }
 }
 
@@ -91,9 +103,10 @@ mod tests {
     #[test]
     fn a_frame_that_keeps_its_pace_is_given_time_by_its_bytes() {
         let start = Instant::now();
-        let mut pace = Pace::begun(start);
-        assert_eq!(pace.deadline(), start + FRAME_GRACE);
+        let grace = Duration::from_secs(5);
+        let mut pace = Pace::begun(start, grace);
+        assert_eq!(pace.deadline(), start + grace);
         pace.add(250);
-        assert_eq!(pace.deadline(), start + FRAME_GRACE + Duration::from_millis(2500));
+        assert_eq!(pace.deadline(), start + grace + Duration::from_millis(2500));
     }
 }

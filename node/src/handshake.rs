@@ -12,8 +12,10 @@ use cloudsync_protocol::{ErrorCode, Failure, Frame, Nonce, codec};
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::close::Ending;
 use crate::framing::{ReadError, Sink, Source, WriteError};
-use crate::shared::Shared;
+use crate::shared::{RETRY_AFTER_MS, Shared};
+use crate::telemetry::Meters;
 
 /// From the answer to an account call to the next one: the client stretches the password meanwhile.
 const ACCOUNT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,8 +27,10 @@ const ACCOUNT_CALLS_MAX: u32 = 32;
 pub(crate) enum Refusal {
     /// The client is told, then the connection closes.
     Tell(Failure),
-    /// The client closed it.
+    /// The client closed it without a hello.
     Left,
+    /// The client closed it after an account call that was answered: that was all that it wanted.
+    Done,
     /// It broke, or takes nothing.
     Lost(String),
 }
@@ -79,11 +83,15 @@ pub(crate) async fn greet<R: Source, W: Sink>(
     let mut deadline = Instant::now() + HELLO_TIMEOUT;
     send(sink, deadline, challenge.into()).await?;
     let mut conversation = shared.accounts.converse(nonce);
+    let mut left = Refusal::Left;
     for _ in 0..=ACCOUNT_CALLS_MAX {
         let bytes = tokio::select! {
             () = shared.leaving.cancelled() => return Err(leaving().into()),
             next = tokio::time::timeout_at(deadline, source.next()) => {
-                next.map_err(|_| hello_timeout())??.ok_or(Refusal::Left)?
+                match next.map_err(|_| hello_timeout())?? {
+                    Some(bytes) => bytes,
+                    None => return Err(left),
+                }
             }
         };
         let frame = decode(&bytes)?;
@@ -94,6 +102,7 @@ pub(crate) async fn greet<R: Source, W: Sink>(
         let answer = match conversation.handle(frame, shared.clock.now_ms()).await {
             Ok(answer) => {
                 deadline = Instant::now() + ACCOUNT_CALL_TIMEOUT;
+                left = Refusal::Done;
                 answer
             }
             Err(failure) if failure.request == 0 => return Err(failure.into()),
@@ -115,11 +124,33 @@ async fn send<W: Sink>(sink: &mut W, deadline: Instant, frame: Frame) -> Result<
     Ok(sent.map_err(|_| Refusal::Lost("it takes nothing".to_owned()))??)
 }
 
+/// Says why there is no session, as far as the client takes it within `close_timeout`, and counts it.
+pub(crate) async fn refuse<W: Sink>(refusal: Refusal, sink: &mut W, meters: &Meters, close_timeout: Duration) -> Ending {
+    let ending = match refusal {
+        Refusal::Done => return Ending::Left,
+        Refusal::Left => Ending::Left,
+        Refusal::Lost(why) => {
+            debug!(why, "connection lost before hello");
+            Ending::Lost
+        }
+        Refusal::Tell(failure) => {
+            let code = failure.code;
+            cloudsync_actors::metrics::refused(code);
+            debug!(%code, message = failure.message, "connection refused");
+            // Whether it arrives or not, the connection is closed with the same code.
+            let _ = tokio::time::timeout(close_timeout, sink.send(codec::encode(&Frame::from(failure)).into())).await;
+            Ending::Told(code)
+        }
+    };
+    meters.handshake_failed(ending.name());
+    ending
+}
+
 fn hello_timeout() -> Refusal {
     let message = format!("no hello within {} s: say hello at once after the challenge", HELLO_TIMEOUT.as_secs());
     Refusal::Tell(Failure::new(0, ErrorCode::HelloTimeout, message))
 }
 
 fn leaving() -> Failure {
-    Failure { retry_after_ms: Some(1000), ..Failure::new(0, ErrorCode::GoingAway, "this node is leaving: connect again") }
+    Failure::new(0, ErrorCode::GoingAway, "this node is leaving: connect again").retry_after(RETRY_AFTER_MS)
 }

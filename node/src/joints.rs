@@ -11,6 +11,8 @@ use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{ErrorCode, Failure, UserId};
 
+use crate::shared::RETRY_AFTER_MS;
+
 /// The rosters of a region that starts after the accounts that need them.
 #[derive(Debug, Default)]
 pub(crate) struct RegionRosters(OnceLock<Region>);
@@ -22,10 +24,7 @@ impl RegionRosters {
     }
 
     fn region(&self) -> Result<&Region, Failure> {
-        self.0.get().ok_or_else(|| {
-            let failure = Failure::new(0, ErrorCode::Busy, "this node is starting: try again");
-            Failure { retry_after_ms: Some(1000), ..failure }
-        })
+        self.0.get().ok_or_else(|| Failure::new(0, ErrorCode::Busy, "this node is starting: try again").retry_after(RETRY_AFTER_MS))
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use cloudsync_accounts::Accounts;
 use cloudsync_actors::Region;
-use cloudsync_protocol::Hash;
 use cloudsync_protocol::statement::Carrier;
+use cloudsync_protocol::{ErrorCode, Hash};
 use cloudsync_storage::EmbeddedStore;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::certificate::{Certificate, CertificateError};
+use crate::close::Ending;
 use crate::config::Config;
 use crate::data_folder::{self, DataFolderError, Opened};
 use crate::joints::{AccountTokens, RegionRosters};
@@ -142,6 +143,7 @@ impl Node {
             region: region.clone(),
             clock: config.clock,
             nodes: config.nodes,
+            patience: config.patience,
             meters_quic: Meters::new(Carrier::Quic),
             meters_websocket: Meters::new(Carrier::WebSocket),
             tasks: TaskTracker::new(),
@@ -213,7 +215,8 @@ impl Node {
         self.shared.ended.cancel();
         self.shared.tasks.wait().await;
         if let Some(endpoint) = &self.endpoint {
-            endpoint.close(quinn::VarInt::from_u32(crate::close::quic(cloudsync_protocol::ErrorCode::GoingAway)), b"going_away");
+            let leaving = Ending::Told(ErrorCode::GoingAway);
+            endpoint.close(quinn::VarInt::from_u32(leaving.quic()), leaving.name().as_bytes());
             // A client that acknowledges nothing is left behind.
             let _ = tokio::time::timeout(QUIC_IDLE_TIMEOUT, endpoint.wait_idle()).await;
         }

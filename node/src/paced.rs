@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::framing::{Pace, WRITE_STALL_MAX};
+use crate::framing::{Pace, Patience};
 
 /// Which way it stalled; inside the [`io::Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +50,7 @@ impl FrameEnd {
 /// The wrapped stream.
 pub(crate) struct Paced<S> {
     inner: S,
+    patience: Patience,
     frame_end: FrameEnd,
     pace: Option<Pace>,
     reading: Option<Pin<Box<Sleep>>>,
@@ -63,9 +64,14 @@ impl<S> fmt::Debug for Paced<S> {
 }
 
 impl<S> Paced<S> {
-    pub(crate) fn new(inner: S) -> (Self, FrameEnd) {
+    pub(crate) fn new(inner: S, patience: Patience) -> (Self, FrameEnd) {
         let frame_end = FrameEnd::default();
-        (Self { inner, frame_end: frame_end.clone(), pace: None, reading: None, writing: None }, frame_end)
+        (Self { inner, patience, frame_end: frame_end.clone(), pace: None, reading: None, writing: None }, frame_end)
+    }
+
+    /// Gives a peer that stopped reading as much time again, for our last words.
+    pub(crate) fn wait_again(&mut self) {
+        self.writing = None;
     }
 
     /// Clears or arms the timer of writing.
@@ -74,7 +80,8 @@ impl<S> Paced<S> {
             self.writing = None;
             return polled;
         }
-        let timer = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_STALL_MAX)));
+        let stall_max = self.patience.write_stall_max;
+        let timer = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_max)));
         ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, Stalled::Writing)))
     }
@@ -90,7 +97,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         let before = buffer.filled().len();
         match Pin::new(&mut this.inner).poll_read(context, buffer) {
             Poll::Ready(read) => {
-                this.pace.get_or_insert_with(|| Pace::begun(Instant::now())).add(buffer.filled().len() - before);
+                let pace = this.pace.get_or_insert_with(|| Pace::begun(Instant::now(), this.patience.frame_grace));
+                pace.add(buffer.filled().len() - before);
                 this.reading = None;
                 Poll::Ready(read)
             }
@@ -130,7 +138,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_frame_that_stalls_half_way_is_noticed_and_an_idle_stream_is_not() {
         let (mut peer, near) = duplex(64);
-        let (mut paced, frame_end) = Paced::new(near);
+        let (mut paced, frame_end) = Paced::new(near, Patience::default());
         let idle = tokio::time::timeout(Duration::from_secs(3600), paced.read_u8()).await;
         assert!(idle.is_err(), "idle is no stall");
         peer.write_all(b"ab").await.unwrap();
@@ -147,10 +155,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_reads_nothing_is_noticed() {
         let (_peer, near) = duplex(4);
-        let (mut paced, _) = Paced::new(near);
+        let (mut paced, _) = Paced::new(near, Patience::default());
         let begun = Instant::now();
         let error = paced.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(Stalled::of(&error), Some(Stalled::Writing));
-        assert!(begun.elapsed() >= WRITE_STALL_MAX);
+        assert!(begun.elapsed() >= Patience::default().write_stall_max);
     }
 }

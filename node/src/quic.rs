@@ -5,10 +5,11 @@
 use bytes::{Bytes, BytesMut};
 use cloudsync_protocol::ErrorCode;
 use cloudsync_protocol::limits::FRAME_BYTES_MAX;
-use quinn::{ConnectionError, RecvStream, SendStream};
+use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::time::Instant;
 
-use crate::framing::{Pace, ReadError, Sink, Source, WRITE_STALL_MAX, WriteError, too_large, too_slow};
+use crate::close;
+use crate::framing::{Pace, Patience, ReadError, Sink, Source, WriteError, too_large, too_slow};
 use crate::telemetry::Meters;
 
 const LENGTH_BYTES: usize = 4;
@@ -20,14 +21,16 @@ const STEP_BYTES: usize = 16 * 1024;
 pub(crate) struct QuicSource {
     stream: RecvStream,
     meters: Meters,
+    patience: Patience,
     length: Vec<u8>,
     body: BytesMut,
     pace: Option<Pace>,
 }
 
 impl QuicSource {
-    pub(crate) fn new(stream: RecvStream, meters: &Meters) -> Self {
-        Self { stream, meters: meters.clone(), length: Vec::with_capacity(LENGTH_BYTES), body: BytesMut::new(), pace: None }
+    pub(crate) fn new(stream: RecvStream, meters: &Meters, patience: Patience) -> Self {
+        let (length, body) = (Vec::with_capacity(LENGTH_BYTES), BytesMut::new());
+        Self { stream, meters: meters.clone(), patience, length, body, pace: None }
     }
 
     /// What has come in, at most `bytes_max` and at least one byte, within the frame's pace; `None` at the stream's end.
@@ -43,7 +46,7 @@ impl QuicSource {
             Err(error) => return Err(ReadError::Lost(error.to_string())),
         };
         if let Some(bytes) = &chunk {
-            self.pace.get_or_insert_with(|| Pace::begun(Instant::now())).add(bytes.len());
+            self.pace.get_or_insert_with(|| Pace::begun(Instant::now(), self.patience.frame_grace)).add(bytes.len());
         }
         Ok(chunk)
     }
@@ -91,11 +94,12 @@ impl Source for QuicSource {
 pub(crate) struct QuicSink {
     stream: SendStream,
     meters: Meters,
+    patience: Patience,
 }
 
 impl QuicSink {
-    pub(crate) fn new(stream: SendStream, meters: &Meters) -> Self {
-        Self { stream, meters: meters.clone() }
+    pub(crate) fn new(stream: SendStream, meters: &Meters, patience: Patience) -> Self {
+        Self { stream, meters: meters.clone(), patience }
     }
 
     /// Nothing follows; waits until the peer has it all.
@@ -114,8 +118,12 @@ impl Sink for QuicSink {
         let mut chunks = [Bytes::copy_from_slice(&length.to_be_bytes()), frame];
         let mut rest = &mut chunks[..];
         while !rest.is_empty() {
-            let written = tokio::time::timeout(WRITE_STALL_MAX, self.stream.write_chunks(rest)).await;
-            let written = written.map_err(|_| WriteError::TooSlow)?.map_err(|error| WriteError::Lost(error.to_string()))?;
+            let Ok(written) = tokio::time::timeout(self.patience.write_stall_max, self.stream.write_chunks(rest)).await else {
+                // A stream that just ended would end inside a frame. It fails only on one that is closed already.
+                let _ = self.stream.reset(VarInt::from_u32(close::quic(ErrorCode::TooSlow)));
+                return Err(WriteError::TooSlow);
+            };
+            let written = written.map_err(|error| WriteError::Lost(error.to_string()))?;
             rest = rest.get_mut(written.chunks..).unwrap_or_default();
         }
         self.meters.bytes_out.increment(bytes as u64);

@@ -14,8 +14,8 @@ use cloudsync_protocol::{ErrorCode, Failure, Frame, codec};
 use tracing::debug;
 
 use crate::framing::{ReadError, Sink, Source};
-use crate::handshake::{Greeting, Refusal, decode};
-use crate::shared::Shared;
+use crate::handshake::{Greeting, Refusal, decode, greet};
+use crate::shared::{RETRY_AFTER_MS, Shared};
 
 /// How long a log's owner may take to read a roster before *hello* is answered `busy`.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,8 +31,19 @@ pub(crate) enum ReadEnd {
     Ended,
 }
 
+/// From the first byte to *welcome*.
+pub(crate) async fn begin<R: Source, W: Sink>(
+    shared: &Arc<Shared>,
+    carrier: Carrier,
+    source: &mut R,
+    sink: &mut W,
+) -> Result<(SessionHandle, Outbound), Refusal> {
+    let greeting = greet(shared, carrier, source, sink).await?;
+    open(shared, carrier, greeting, sink).await
+}
+
 /// Opens the session that a hello asks for and says welcome.
-pub(crate) async fn open<W: Sink>(
+async fn open<W: Sink>(
     shared: &Arc<Shared>,
     carrier: Carrier,
     greeting: Greeting,
@@ -61,8 +72,7 @@ pub(crate) async fn open<W: Sink>(
     };
     let opened = tokio::time::timeout(OPEN_TIMEOUT, shared.region.open(request)).await;
     let (device, outbound) = opened.map_err(|_| {
-        let failure = Failure::new(0, ErrorCode::Busy, "the log's owner did not answer in time: say hello again");
-        Failure { retry_after_ms: Some(1000), ..failure }
+        Failure::new(0, ErrorCode::Busy, "the log's owner did not answer in time: say hello again").retry_after(RETRY_AFTER_MS)
     })??;
     let welcome = Welcome {
         version: PROTOCOL_VERSION,

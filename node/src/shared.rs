@@ -11,7 +11,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::framing::Patience;
 use crate::telemetry::{CONNECTIONS_REFUSED, Counted, Meters};
+
+/// When a client is told to try again, by a node that leaves or has too much to do.
+pub(crate) const RETRY_AFTER_MS: u32 = 1000;
 
 /// The parts of a node that connections use.
 #[derive(Debug)]
@@ -21,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     /// Public URLs, for *welcome*.
     pub(crate) nodes: Vec<String>,
+    pub(crate) patience: Patience,
     pub(crate) meters_quic: Meters,
     pub(crate) meters_websocket: Meters,
     /// Every task of the node's.

@@ -11,7 +11,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
-use crate::framing::WRITE_STALL_MAX;
 use crate::shared::Shared;
 use crate::telemetry::ACCEPT_ERRORS;
 
@@ -19,6 +18,9 @@ use crate::telemetry::ACCEPT_ERRORS;
 const BACKLOG: i32 = 1024;
 /// What the kernel keeps of one TCP connection's unread bytes; beyond, writing to it waits.
 const TCP_SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// When the kernel forgets a peer that acknowledges nothing, or lets nothing in: a node gives up and says so before, after
+/// `Patience::write_stall_max` and `close_timeout`.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(35);
 /// What the kernel keeps of all QUIC connections' datagrams, as far as it allows.
 const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// The wait after a failure to accept, doubled each time up to the second.
@@ -45,7 +47,7 @@ pub(crate) fn tcp(what: &'static str, address: SocketAddr) -> Result<TcpListener
         // What is accepted inherits these.
         socket.set_send_buffer_size(TCP_SEND_BUFFER_BYTES)?;
         socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_user_timeout(Some(WRITE_STALL_MAX))?;
+        socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         TcpListener::from_std(socket.into())

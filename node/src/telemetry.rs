@@ -5,7 +5,6 @@
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
-use cloudsync_protocol::ErrorCode;
 use cloudsync_protocol::statement::Carrier;
 use metrics::Unit;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -28,7 +27,7 @@ pub const ACCEPT_ERRORS: &str = "cloudsync_accept_errors_total";
 pub const BYTES_IN: &str = "cloudsync_received_bytes_total";
 /// Bytes of frames that went out, by carrier.
 pub const BYTES_OUT: &str = "cloudsync_sent_bytes_total";
-/// Connections that ended before *welcome*, by carrier and code.
+/// Connections that ended before *welcome*, by carrier and code; not those that made account calls, were answered and left.
 pub const HANDSHAKE_FAILURES: &str = "cloudsync_handshake_failures_total";
 /// Sessions that ended, by carrier and code; `closed` is the client's own wish, `lost` a broken connection.
 pub const SESSION_CLOSES: &str = "cloudsync_session_closes_total";
@@ -102,7 +101,11 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
     metrics::describe_counter!(ACCEPT_ERRORS, Unit::Count, "failures to accept a connection");
     metrics::describe_counter!(BYTES_IN, Unit::Bytes, "bytes of frames that came in, by carrier");
     metrics::describe_counter!(BYTES_OUT, Unit::Bytes, "bytes of frames that went out, by carrier");
-    metrics::describe_counter!(HANDSHAKE_FAILURES, Unit::Count, "connections that ended before welcome, by carrier and code");
+    metrics::describe_counter!(
+        HANDSHAKE_FAILURES,
+        Unit::Count,
+        "connections that ended before welcome, by carrier and code; not those that only made account calls"
+    );
     metrics::describe_counter!(SESSION_CLOSES, Unit::Count, "sessions that ended, by carrier and code");
     metrics::describe_gauge!(BUILD_INFO, Unit::Count, "always 1; the labels say what runs");
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -161,13 +164,5 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.connections.decrement(1.0);
-    }
-}
-
-/// A code as a label.
-pub(crate) const fn label(code: Option<ErrorCode>) -> &'static str {
-    match code {
-        Some(code) => code.name(),
-        None => "closed",
     }
 }

@@ -7,7 +7,7 @@ use cloudsync_protocol::ErrorCode;
 use cloudsync_protocol::limits::FRAME_BYTES_MAX;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame as Fragm
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use crate::framing::{ReadError, Sink, Source, WriteError, too_large, too_slow};
+use crate::framing::{Patience, ReadError, Sink, Source, WriteError, too_large, too_slow};
 use crate::paced::{FrameEnd, Paced, Stalled};
 use crate::telemetry::Meters;
 
@@ -37,8 +37,12 @@ pub(crate) fn config() -> WebSocketConfig {
 }
 
 /// Both halves of an upgraded connection.
-pub(crate) async fn split<S: AsyncRead + AsyncWrite + Unpin + Send>(io: S, meters: &Meters) -> (WebSocketSource<S>, WebSocketSink<S>) {
-    let (paced, frame_end) = Paced::new(io);
+pub(crate) async fn split<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    io: S,
+    meters: &Meters,
+    patience: Patience,
+) -> (WebSocketSource<S>, WebSocketSink<S>) {
+    let (paced, frame_end) = Paced::new(io, patience);
     let stream = WebSocketStream::from_raw_socket(paced, Role::Server, Some(config())).await;
     let (sink, stream) = stream.split();
     (WebSocketSource { stream, frame_end, meters: meters.clone() }, WebSocketSink { sink, meters: meters.clone() })
@@ -126,15 +130,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Sink for WebSocketSink<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> WebSocketSink<S> {
-    /// Says why it ends, as far as the peer still reads.
-    pub(crate) async fn close(&mut self, code: CloseCode, reason: &'static str) -> Result<(), WriteError> {
-        let close = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-        self.sink.send(Message::Close(Some(close))).await.map_err(write_error)
-    }
-}
-
-/// The byte stream below, once frames are over.
-pub(crate) fn reunite<S: AsyncRead + AsyncWrite + Unpin + Send>(source: WebSocketSource<S>, sink: WebSocketSink<S>) -> Option<Paced<S>> {
-    sink.sink.reunite(source.stream).ok().map(WebSocketStream::into_inner)
+/// Says why it ends, then reads until the peer has closed too. Between the fragments of a message that the peer did not take
+/// a close still has its place (RFC 6455, 5.4).
+pub(crate) async fn close<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    source: WebSocketSource<S>,
+    sink: WebSocketSink<S>,
+    code: CloseCode,
+    reason: &'static str,
+) -> Result<(), WriteError> {
+    // Two halves of one stream are one again.
+    let Ok(mut stream) = sink.sink.reunite(source.stream) else { return Ok(()) };
+    stream.get_mut().wait_again();
+    let close = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+    stream.send(Message::Close(Some(close))).await.map_err(write_error)?;
+    let mut io = stream.into_inner();
+    let mut rest = [0; READ_BUFFER_BYTES];
+    let lost = |error: std::io::Error| WriteError::Lost(error.to_string());
+    io.shutdown().await.map_err(lost)?;
+    while io.read(&mut rest).await.map_err(lost)? > 0 {}
+    Ok(())
 }

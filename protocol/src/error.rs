@@ -227,6 +227,12 @@ impl Failure {
         Self { request, code, message: message.into(), retry_after_ms: None, records: Vec::new(), last: None }
     }
 
+    /// The same, with when to try again.
+    #[must_use]
+    pub fn retry_after(self, retry_after_ms: u32) -> Self {
+        Self { retry_after_ms: Some(retry_after_ms), ..self }
+    }
+
     /// Its code, and those that its records have, each once.
     #[must_use]
     pub fn codes(&self) -> BTreeSet<ErrorCode> {

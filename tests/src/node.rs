@@ -17,6 +17,8 @@ use cloudsync_node::{Config, Node};
 use cloudsync_storage::Store;
 use tempfile::TempDir;
 
+use crate::process::metrics_at;
+
 /// How a client reaches a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
@@ -133,6 +135,11 @@ impl TestNode {
     pub fn server(&self, wire: Wire) -> anyhow::Result<Server> {
         let address: Address = self.url(wire)?.parse()?;
         Ok(Server { address, trust: Trust::Pinned(self.pin()) })
+    }
+
+    /// What it says at `/metrics`: counts of every node in this process.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        metrics_at(self.node.addresses().admin.context("no admin address")?).await
     }
 
     /// Says goodbye to every client and ends. The data folder is gone afterwards.

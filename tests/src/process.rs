@@ -12,7 +12,7 @@ use cloudsync_client::connection::Server;
 use cloudsync_node::Ready;
 use cloudsync_node::config::LOG_VARIABLE;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::process::{Child, Command};
 
 use crate::node::Wire;
@@ -120,12 +120,7 @@ impl NodeProcess {
     /// What it says at `/metrics`.
     pub async fn metrics(&self) -> anyhow::Result<String> {
         let admin = self.ready.admin.as_ref().and_then(|url| url.strip_prefix("http://")).context("no admin address")?;
-        let mut stream = TcpStream::connect(admin).await?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        Ok(answer)
+        metrics_at(admin).await
     }
 
     /// The process.
@@ -173,6 +168,16 @@ impl EndedNode {
     pub const fn status(&self) -> ExitStatus {
         self.status
     }
+}
+
+/// What an admin address says at `/metrics`.
+pub(crate) async fn metrics_at(admin: impl ToSocketAddrs) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(admin).await?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    Ok(answer)
 }
 
 /// What a node logged in `folder`.
