@@ -1,0 +1,202 @@
+//! Random runs: devices with two sessions each, up to two owners of one log at a time, and the model store with its
+//! faults. Every invariant is checked at every step.
+//!
+//! Never: knowledge of the rules' insides. It sees events and effects only.
+
+mod clients;
+mod owners;
+mod told;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloudsync_engine::invariants::{Invariant, OneContent, Rising, Violation};
+use cloudsync_engine::session::SessionId;
+use cloudsync_engine::user::{CallId, Event};
+use cloudsync_protocol::error::LastPush;
+use cloudsync_protocol::frame::{Attach, OWN_LOG, Push};
+use cloudsync_protocol::{Cursor, DeviceId, Entry, Hash, Seq};
+
+use self::owners::Owner;
+use crate::maker;
+use crate::model::{Store, Variant};
+
+pub(crate) const DEVICES: u8 = 2;
+
+#[derive(Default)]
+struct Pen {
+    device_seq: u64,
+    batches: Vec<Push>,
+    /// Per session: the last push that it was told, while it may push.
+    ready: BTreeMap<SessionId, LastPush>,
+}
+
+pub(crate) struct Simulation {
+    store: Store,
+    owners: Vec<Owner>,
+    owners_begun: u64,
+    step: u64,
+    /// Counts what the store did: finer than steps, so that reads and commits have an order.
+    tick: u64,
+    pens: BTreeMap<u8, Pen>,
+    submitted: BTreeMap<Hash, BTreeSet<SessionId>>,
+    acknowledged: BTreeMap<Hash, (Seq, Seq)>,
+    /// The tick of a serial read, and the device's last push then, by owner.
+    reads: BTreeMap<u64, (u64, BTreeMap<DeviceId, LastPush>)>,
+    claimed: Vec<(DeviceId, SessionId, u64)>,
+    committed: Vec<(DeviceId, Hash, u64)>,
+    submitters: BTreeMap<(Hash, u64), BTreeSet<SessionId>>,
+    content: OneContent,
+    rising: BTreeMap<(u64, SessionId), Rising>,
+}
+
+type Checked = Result<(), Violation>;
+
+fn violated(invariant: Invariant, facts: String) -> Violation {
+    Violation { invariant, facts }
+}
+
+impl Simulation {
+    pub(crate) fn new(variant: Variant) -> Self {
+        let pens = (1..=DEVICES).map(|number| (number, Pen::default())).collect();
+        let mut simulation = Self {
+            store: Store::new(variant),
+            owners: Vec::new(),
+            owners_begun: 0,
+            step: 0,
+            tick: 0,
+            pens,
+            submitted: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            claimed: Vec::new(),
+            committed: Vec::new(),
+            submitters: BTreeMap::new(),
+            content: OneContent::default(),
+            rising: BTreeMap::new(),
+        };
+        simulation.begin_owner(Vec::new());
+        let changes = std::iter::once(maker::identity()).chain((1..=DEVICES).map(maker::enrol)).collect();
+        simulation.tell(0, Event::Enrol { call: CallId(1), changes }).unwrap();
+        simulation.settle().unwrap();
+        simulation
+    }
+
+    /// Runs a script, then lets everything come to rest; every step is checked.
+    pub(crate) fn run(variant: Variant, script: &[(u8, u8)]) -> Checked {
+        let mut simulation = Self::new(variant);
+        for (kind, argument) in script {
+            simulation.step += 1;
+            simulation.one(*kind, *argument)?;
+        }
+        for parked in std::mem::take(&mut simulation.store.parked) {
+            simulation.apply(parked)?;
+        }
+        simulation.settle()?;
+        simulation.check_end()
+    }
+
+    fn one(&mut self, kind: u8, argument: u8) -> Checked {
+        if self.owners.iter().any(|owner| owner.user.stopped().is_some()) {
+            self.change_owners(argument, 0);
+        }
+        let at = usize::from(argument >> 4) % self.owners.len().max(1);
+        match kind {
+            0 | 1 => self.client_push(argument, at),
+            2 => self.client_claim(argument, at),
+            3 => self.client_again(argument, at),
+            4 => {
+                let peer = self.peer(argument);
+                self.tell(at, Event::Attach { peer, attach: Attach { request: 2, log: OWN_LOG, cursor: Cursor::default() } })
+            }
+            8 => self.carry_out(at, argument & 31),
+            5..=7 => {
+                self.carry_out(at, argument & 31)?;
+                self.one(if argument & 0x40 == 0 { 9 } else { 14 }, argument)?;
+                self.carry_out(at, 15)
+            }
+            // The store's answers may be late, and then come together.
+            9..=12 => {
+                while let Some(event) = self.owners.get_mut(at).and_then(|owner| owner.events.pop_front()) {
+                    self.tell(at, event)?;
+                }
+                Ok(())
+            }
+            13 => {
+                if !self.store.parked.is_empty() {
+                    let parked = self.store.parked.remove(usize::from(argument) % self.store.parked.len());
+                    self.apply(parked)?;
+                }
+                Ok(())
+            }
+            14 => self.tell(at, Event::Wake),
+            _ => {
+                if argument & 12 == 0 {
+                    self.change_owners(argument, at);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// No more faults: everything under way comes to its end.
+    fn settle(&mut self) -> Checked {
+        for _ in 0..400 {
+            self.step += 100;
+            for at in 0..self.owners.len() {
+                self.carry_out(at, 15)?;
+                while let Some(event) = self.owners[at].events.pop_front() {
+                    self.tell(at, event)?;
+                }
+                self.tell(at, Event::Wake)?;
+            }
+            if self.owners.iter().all(|owner| owner.user.is_idle() && owner.effects.is_empty()) {
+                return Ok(());
+            }
+        }
+        Err(violated(Invariant::S2, "it does not come to rest".to_owned()))
+    }
+
+    fn is_in_log(&self, hash: Hash, from: Seq, to: Seq) -> Checked {
+        let log = self.store.log()?;
+        let is_there = log.iter().any(|entry| entry.first() == from.next() && entry.last() == to && entry_hash(entry) == Some(hash));
+        if is_there { Ok(()) } else { Err(violated(Invariant::V2, format!("{hash} was acknowledged as ({from}, {to}] and is not there"))) }
+    }
+
+    fn check_end(&self) -> Checked {
+        self.store.check()?;
+        for (hash, (from, to)) in &self.acknowledged {
+            self.is_in_log(*hash, *from, *to)?;
+        }
+        // D2: after the serial read that a `claimed` rests on, only its session or later claimers commit.
+        for (claimer, session, read) in &self.claimed {
+            for (committer, hash, step) in self.committed.iter().filter(|(device, _, step)| device == claimer && step > read) {
+                let is_later = |other: &SessionId| {
+                    other == session || self.claimed.iter().any(|(device, who, when)| device == claimer && who == other && when > read)
+                };
+                if !self.submitters[&(*hash, *step)].iter().any(is_later) {
+                    let facts = format!("{hash} of {committer} committed at {step}, {session:?} had claimed at {read}");
+                    return Err(violated(Invariant::D2, facts));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many operations each batch has that was acknowledged: so that a run that does nothing does not pass for one that
+    /// holds.
+    pub(crate) fn acknowledged_of(script: &[(u8, u8)]) -> Vec<u64> {
+        let mut simulation = Self::new(Variant::AsDesigned);
+        for (kind, argument) in script {
+            simulation.step += 1;
+            simulation.one(*kind, *argument).unwrap();
+        }
+        simulation.acknowledged.values().map(|(from, to)| to.0 - from.0).collect()
+    }
+}
+
+fn entry_hash(entry: &Entry) -> Option<Hash> {
+    match entry {
+        Entry::Batch(batch) => Some(batch.signed.hash()),
+        Entry::Roster(_) => None,
+    }
+}
