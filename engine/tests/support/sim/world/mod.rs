@@ -2,20 +2,21 @@
 //!
 //! Never: an assertion left out because a fault was injected.
 
-use std::collections::BTreeMap;
+mod log_ins;
+mod truth;
 
 use bytes::Bytes;
-use cloudsync_engine::invariants::{self, Violation};
-use cloudsync_engine::replica::{Content, EditError, EditId, Fate, NewEdit, Onto, Opener, Record, Tables};
+use cloudsync_engine::invariants::Violation;
+use cloudsync_engine::replica::{Content, EditError, EditId, NewEdit, Onto};
 use cloudsync_engine::session::SessionId;
-use cloudsync_protocol::{Entry, Hash, Operation, RecordKey, Seq, Version};
+use cloudsync_protocol::RecordKey;
 
-use super::device::{Becoming, Client};
-use super::network::Network;
-use super::reader::{Readers, Snapshots};
-use super::server::{Server, Weather, lag};
-use crate::support::keys::{Keys, identify, key};
+use crate::support::keys::{identify, key};
 use crate::support::rng::Rng;
+use crate::support::sim::device::Client;
+use crate::support::sim::network::{Network, Wire};
+use crate::support::sim::reader::{Readers, Snapshots};
+use crate::support::sim::server::{Server, Weather, lag};
 
 /// An edit as it was made.
 #[derive(Debug, Clone)]
@@ -127,9 +128,8 @@ impl World {
     }
 
     fn is_quiet(&mut self) -> bool {
-        let travelling = |wire: &super::network::Wire| {
-            !(wire.requests.is_empty() && wire.answers.is_empty() && wire.pages.is_empty() && wire.events.is_empty())
-        };
+        let travelling =
+            |wire: &Wire| !(wire.requests.is_empty() && wire.answers.is_empty() && wire.pages.is_empty() && wire.events.is_empty());
         if !self.server.is_idle() || !self.server.store.parked.is_empty() || self.network.wires.values().any(travelling) {
             return false;
         }
@@ -259,50 +259,6 @@ impl World {
         sessions.into_iter().for_each(|session| self.close(session));
     }
 
-    /// Somebody logs in on a profile again: its device is revoked, and another enrolled in its place.
-    fn log_in_anew(&mut self) {
-        let client = self.client();
-        if self.clients[client].becoming.is_none() && self.numbers < 60 {
-            self.numbers += 1;
-            self.clients[client].becoming = Some(Becoming { number: self.numbers, call: None, done: false });
-        }
-    }
-
-    /// Log-ins under way: asked for, again when refused or not answered, and taken in, perhaps later.
-    fn log_ins(&mut self, weather: Weather) {
-        for device in std::mem::take(&mut self.server.closing) {
-            let of_device = |wire: &&super::network::Wire| wire.peer.device == device;
-            let sessions: Vec<SessionId> = self.network.wires.values().filter(of_device).map(|wire| wire.peer.session).collect();
-            sessions.into_iter().for_each(|session| self.close(session));
-        }
-        for client in 0..self.clients.len() {
-            let device = self.clients[client].device.me.device;
-            let Some(becoming) = &mut self.clients[client].becoming else { continue };
-            let answer = self.server.enrolled.iter().find(|(call, _)| Some(*call) == becoming.call).map(|(_, enrolled)| *enrolled);
-            match answer {
-                Some(true) => becoming.done = true,
-                Some(false) => becoming.call = None,
-                // Whoever waits gives up some time, and asks again.
-                None if self.rng.chance(2) => becoming.call = None,
-                None => {}
-            }
-            let (number, done, asked) = (becoming.number, becoming.done, becoming.call.is_some());
-            if done && (weather == Weather::Fair || self.rng.chance(5)) {
-                let sessions: Vec<SessionId> = self.clients[client].processes.iter().flatten().map(|session| session.id).collect();
-                sessions.into_iter().for_each(|session| self.close(session));
-                self.clients[client].become_anew(number);
-            } else if !done && !asked {
-                let head = self.server.store.head.as_ref();
-                let last = head.and_then(|head| head.dedup.get(&device)).map(|last| last.push.device_seq).unwrap_or_default();
-                let changes = vec![self.clients[client].device.keys.revoke(last, device), Keys::new(number).enrol()];
-                let call = self.server.enrol(self.now_ms, changes, &mut self.network);
-                if let Some(becoming) = &mut self.clients[client].becoming {
-                    becoming.call = Some(call);
-                }
-            }
-        }
-    }
-
     fn crash_server(&mut self) {
         self.server.crash();
         let sessions: Vec<SessionId> = self.network.wires.keys().copied().collect();
@@ -313,71 +269,6 @@ impl World {
         let sessions: Vec<SessionId> = self.network.wires.keys().copied().collect();
         if !sessions.is_empty() {
             lag(&mut self.network, sessions[self.rng.index(sessions.len())], self.server.store.head_seq());
-        }
-    }
-
-    // --- what must be true ------------------------------------------------------------------------------------
-
-    fn check(&mut self) -> Result<(), Violation> {
-        let store: BTreeMap<RecordKey, (Version, Seq, Hash)> = self
-            .server
-            .store
-            .current
-            .iter()
-            .map(|(key, row)| (key.clone(), (row.envelope.check().unwrap().version, row.seq, row.envelope.hash())))
-            .collect();
-        let history = self.history();
-        for client in &mut self.clients {
-            let records = client.device.tables.records(None, None, usize::MAX).unwrap();
-            for Record { key, content, envelope, .. } in &records {
-                assert_eq!(client.device.keys.open(&envelope.check().unwrap(), envelope).as_ref(), Ok(content), "{key}");
-            }
-            let replica: BTreeMap<_, _> =
-                records.into_iter().map(|record| (record.key, (record.version, record.seq, record.hash))).collect();
-            invariants::replica_equals_store(&replica, &store)?;
-            assert_eq!(client.device.tables.roster().unwrap(), self.server.store.roster());
-            for pushed in &client.acknowledged {
-                let entry = self.server.store.entries.iter().find(|entry| entry.first() == pushed.from.next());
-                let Some(Entry::Batch(batch)) = entry else { panic!("acknowledged and lost: {pushed:?}") };
-                assert_eq!((batch.signed.hash(), entry.map(Entry::last)), (pushed.hash, Some(pushed.to)), "acknowledged and lost");
-            }
-            check_edits(client, &history);
-        }
-        Ok(())
-    }
-
-    /// Everything that was ever committed of each record.
-    fn history(&self) -> BTreeMap<RecordKey, Vec<Content>> {
-        let mut history: BTreeMap<RecordKey, Vec<Content>> = BTreeMap::new();
-        for entry in &self.server.store.entries {
-            let Entry::Batch(batch) = entry else { continue };
-            for Operation::Put(put) in &batch.operations {
-                let header = put.envelope.check().unwrap();
-                let content = self.clients[0].device.keys.open(&header, &put.envelope).unwrap();
-                history.entry(header.key()).or_default().push(content);
-            }
-        }
-        history
-    }
-}
-
-/// Each record's last edit of a device, unless its user gave it up, is committed, settled by equal content, or parked; and
-/// an earlier one is too, or a later one went over it.
-fn check_edits(client: &mut Client, history: &BTreeMap<RecordKey, Vec<Content>>) {
-    let edits = std::mem::take(&mut client.edits);
-    for (index, made) in edits.iter().enumerate() {
-        let is_last = !edits[index + 1..].iter().any(|later| later.key == made.key);
-        match client.device.replica().fate(&made.key, made.id).unwrap() {
-            Fate::Waiting | Fate::Signed => panic!("{made:?} did not come to rest"),
-            Fate::Parked(_) => {
-                let conflicts = client.device.replica().conflicts().unwrap();
-                let mine = conflicts.into_iter().find(|conflict| conflict.mine.key == made.key).map(|conflict| conflict.mine);
-                assert!(!is_last || mine.is_some_and(|mine| mine.content == made.content), "{made:?} is parked as something else");
-            }
-            Fate::Gone => {
-                let known = history.get(&made.key).is_some_and(|contents| contents.contains(&made.content));
-                assert!(known || !is_last, "{made:?} is lost");
-            }
         }
     }
 }

@@ -1,0 +1,77 @@
+//! What must be true once a run has come to rest: nothing acknowledged is lost, all are the same, every edit is somewhere.
+//!
+//! Never: an assertion left out because a fault was injected.
+
+use std::collections::BTreeMap;
+
+use cloudsync_engine::invariants::{self, Violation};
+use cloudsync_engine::replica::{Content, Fate, Opener, Record, Tables};
+use cloudsync_protocol::{Entry, Hash, Operation, RecordKey, Seq, Version};
+
+use super::World;
+use crate::support::sim::device::Client;
+
+impl World {
+    pub(super) fn check(&mut self) -> Result<(), Violation> {
+        let store: BTreeMap<RecordKey, (Version, Seq, Hash)> = self
+            .server
+            .store
+            .current
+            .iter()
+            .map(|(key, row)| (key.clone(), (row.envelope.check().unwrap().version, row.seq, row.envelope.hash())))
+            .collect();
+        let history = self.history();
+        for client in &mut self.clients {
+            let records = client.device.tables.records(None, None, usize::MAX).unwrap();
+            for Record { key, content, envelope, .. } in &records {
+                assert_eq!(client.device.keys.open(&envelope.check().unwrap(), envelope).as_ref(), Ok(content), "{key}");
+            }
+            let replica: BTreeMap<_, _> =
+                records.into_iter().map(|record| (record.key, (record.version, record.seq, record.hash))).collect();
+            invariants::replica_equals_store(&replica, &store)?;
+            assert_eq!(client.device.tables.roster().unwrap(), self.server.store.roster());
+            for pushed in &client.acknowledged {
+                let entry = self.server.store.entries.iter().find(|entry| entry.first() == pushed.from.next());
+                let Some(Entry::Batch(batch)) = entry else { panic!("acknowledged and lost: {pushed:?}") };
+                assert_eq!((batch.signed.hash(), entry.map(Entry::last)), (pushed.hash, Some(pushed.to)), "acknowledged and lost");
+            }
+            check_edits(client, &history);
+        }
+        Ok(())
+    }
+
+    /// Everything that was ever committed of each record.
+    fn history(&self) -> BTreeMap<RecordKey, Vec<Content>> {
+        let mut history: BTreeMap<RecordKey, Vec<Content>> = BTreeMap::new();
+        for entry in &self.server.store.entries {
+            let Entry::Batch(batch) = entry else { continue };
+            for Operation::Put(put) in &batch.operations {
+                let header = put.envelope.check().unwrap();
+                let content = self.clients[0].device.keys.open(&header, &put.envelope).unwrap();
+                history.entry(header.key()).or_default().push(content);
+            }
+        }
+        history
+    }
+}
+
+/// Each record's last edit of a device, unless its user gave it up, is committed, settled by equal content, or parked; and
+/// an earlier one is too, or a later one went over it.
+fn check_edits(client: &mut Client, history: &BTreeMap<RecordKey, Vec<Content>>) {
+    let edits = std::mem::take(&mut client.edits);
+    for (index, made) in edits.iter().enumerate() {
+        let is_last = !edits[index + 1..].iter().any(|later| later.key == made.key);
+        match client.device.replica().fate(&made.key, made.id).unwrap() {
+            Fate::Waiting | Fate::Signed => panic!("{made:?} did not come to rest"),
+            Fate::Parked(_) => {
+                let conflicts = client.device.replica().conflicts().unwrap();
+                let mine = conflicts.into_iter().find(|conflict| conflict.mine.key == made.key).map(|conflict| conflict.mine);
+                assert!(!is_last || mine.is_some_and(|mine| mine.content == made.content), "{made:?} is parked as something else");
+            }
+            Fate::Gone => {
+                let known = history.get(&made.key).is_some_and(|contents| contents.contains(&made.content));
+                assert!(known || !is_last, "{made:?} is lost");
+            }
+        }
+    }
+}
