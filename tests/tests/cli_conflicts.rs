@@ -84,9 +84,18 @@ async fn a_value_that_is_too_large_is_refused_and_blocks_nothing() -> anyhow::Re
     let refused = put(&cli, "a", ("big", &format!("\"{letters}\"")), &[])?;
     assert_eq!((refused.code, refused.error_code()?.as_str()), (Some(4), "body_too_large"));
     assert_eq!(refused.last()?["acknowledged"], json!(false));
-    put(&cli, "a", ("g1", "1"), &[])?.ended(0)?;
+    let next = put(&cli, "a", ("g1", "1"), &[])?.ended(0)?;
+    assert!(next.stderr.contains("1 edit of this device is refused (body_too_large)") && !next.stderr.contains("newer"), "{next:?}");
     assert_eq!(conflicts(&cli, "a")?[0]["reason"], json!("body_too_large"));
     cli.run("a", &["conflicts", "drop", "goal", "big"])?.ended(0)?;
+    // One that another process of the profile queues while a watch is live: the watch sends it, and says what came of it.
+    let watch = cli.watch("a")?;
+    put(&cli, "a", ("huge", &format!("\"{letters}\"")), &["--offline"])?.ended(0)?;
+    watch.said("goal/huge: your edit is refused (body_too_large)")?;
+    assert!(watch.is_silent(), "it is no change");
+    let found = cli.run("a", &["sync"])?.ended(0)?;
+    assert!(found.stderr.contains("is refused (body_too_large)"), "{found:?}");
+    drop(watch);
     node.terminate().await?;
     Ok(())
 }

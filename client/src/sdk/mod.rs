@@ -8,6 +8,7 @@ mod devices;
 mod error;
 mod keys;
 mod online;
+mod parked;
 mod push;
 mod records;
 mod refresh;

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use cloudsync_engine::batch::{self, VerifyError};
-use cloudsync_engine::replica::{self, Applied, Change, Outcome, Stretch, Untrusted, Why};
+use cloudsync_engine::replica::{self, Applied, Change, Conflict, Outcome, Status, Stretch, Untrusted, Why};
 use cloudsync_engine::roster::Roster;
 use cloudsync_protocol::frame::{Committed, Event, GoingAway, HeadAt};
 use cloudsync_protocol::{Cursor, Entry, ErrorCode, Seq};
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::keys::DeviceSeal;
+use super::parked::Parked;
 use super::time::Backoff;
 use super::{Error, Offline, Online, Pushing, time};
 use crate::connection::{self, SessionEvent};
@@ -37,6 +38,8 @@ pub enum WatchEvent {
     Live(Seq),
     /// Something was committed.
     Change(Change),
+    /// An edit of this profile could not be committed as it was made, and is kept.
+    Parked(Box<Conflict>),
     /// It can't go on now, and why; it is tried again after that long.
     Offline(String, Duration),
 }
@@ -54,6 +57,7 @@ pub struct Watch {
     look_at: Instant,
     /// Since when edits wait that nobody sends.
     waiting_since: Option<Instant>,
+    parked: Parked,
 }
 
 impl Watch {
@@ -71,6 +75,7 @@ impl Watch {
             connect_at: now,
             look_at: now,
             waiting_since: None,
+            parked: Parked::default(),
         }
     }
 
@@ -119,6 +124,7 @@ impl Watch {
         }
         let live = self.told.map_or(cursor.seq, |told| told.seq);
         self.ready.push_back(WatchEvent::Live(live));
+        self.tell_parked(&self.client.status().await?).await?;
         self.backoff.reset();
         // What was queued meanwhile is sent at once.
         self.look_at = Instant::now();
@@ -153,7 +159,9 @@ impl Watch {
         if online.renew_in().is_zero() {
             online.renew().await?;
         }
-        let edits = self.client.status().await?.edits;
+        let status = self.client.status().await?;
+        self.tell_parked(&status).await?;
+        let edits = status.edits;
         if edits.waiting + edits.signed == 0 {
             self.waiting_since = None;
             return Ok(());
@@ -169,6 +177,12 @@ impl Watch {
             Pushing::Wait(wait) => self.look_at = Instant::now() + wait.max(LOOK_EVERY),
             Pushing::Idle => {}
         }
+        Ok(())
+    }
+
+    async fn tell_parked(&mut self, status: &Status) -> Result<(), Error> {
+        let parked = self.parked.new_ones(&self.client, status).await?;
+        self.ready.extend(parked.into_iter().map(|conflict| WatchEvent::Parked(Box::new(conflict))));
         Ok(())
     }
 

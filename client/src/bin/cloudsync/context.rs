@@ -12,8 +12,9 @@ use cloudsync_client::sdk::{self, Client, Offline, Online, Target};
 use zeroize::Zeroizing;
 
 use crate::args::Options;
-use crate::failure::{self, Failure, SETTLE};
-use crate::output::{Output, counted};
+use crate::failure::{self, Failure};
+use crate::output::Output;
+use crate::parked::why_and_how;
 use crate::password;
 
 pub(crate) struct Context {
@@ -109,18 +110,12 @@ impl Context {
         Ok(Reached { client, online })
     }
 
-    /// Says so where edits of this profile are in conflict.
+    /// Says so where edits of this profile are parked.
     pub(crate) async fn mention_conflicts(&self) {
         let Ok(client) = self.client() else { return };
-        let Ok(status) = client.status().await else { return };
-        self.say_conflicts(status.edits.parked);
-    }
-
-    pub(crate) fn say_conflicts(&self, parked: u64) {
-        if parked > 0 {
-            let (edits, are) = (counted(parked, "edit"), if parked == 1 { "is" } else { "are" });
-            let how = self.hint(SETTLE);
-            self.output.say(&format!("{edits} of this device {are} in conflict with newer versions: {how}"));
+        let Ok(parked) = client.conflicts().await else { return };
+        if let Some((why, how)) = why_and_how(&parked) {
+            self.output.say(&self.hint(&format!("{why}: {how}")));
         }
     }
 

@@ -11,6 +11,8 @@ use cloudsync_client::{account, connection};
 use cloudsync_protocol::ErrorCode;
 use serde::Serialize;
 
+use crate::parked::SETTLE;
+
 /// The exit codes that scripts rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -70,9 +72,6 @@ impl Failure {
         FailureJson { code: self.code, message: &self.message, help: &self.help, exit_code: self.exit as u8 }
     }
 }
-
-/// How a conflict ends.
-pub(crate) const SETTLE: &str = "see `cloudsync conflicts`; settle each by `cloudsync put … --onto current`, `cloudsync delete … --onto current` or `cloudsync conflicts drop …`";
 
 /// A hint with the profile that was typed in its commands.
 pub(crate) fn with_profile(text: &str, typed: Option<&str>) -> String {

@@ -7,6 +7,7 @@ mod commands;
 mod context;
 mod failure;
 mod output;
+mod parked;
 mod password;
 mod record;
 mod value;

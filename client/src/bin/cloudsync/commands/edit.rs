@@ -10,7 +10,8 @@ use cloudsync_protocol::{ErrorCode, RecordKey};
 
 use crate::args;
 use crate::context::{Context, Reached};
-use crate::failure::{Exit, Failure, SETTLE};
+use crate::failure::{Exit, Failure};
+use crate::parked::{SETTLE, refused_help};
 use crate::record::{EditJson, RecordJson, key};
 use crate::value;
 
@@ -154,12 +155,7 @@ async fn settle(context: &Context, online: &mut Online, key: &RecordKey, id: clo
 }
 
 fn parked(key: &RecordKey, code: ErrorCode) -> Failure {
-    Failure::new(
-        Exit::Refused,
-        code.name(),
-        format!("{key} is refused ({code}); your edit is kept as a conflict"),
-        "write a value that fits with --onto current, or `cloudsync conflicts drop …` it",
-    )
+    Failure::new(Exit::Refused, code.name(), format!("{key} is refused ({code}); your edit is kept as a conflict"), refused_help(code))
 }
 
 #[cfg(test)]

@@ -2,15 +2,18 @@
 //!
 //! Never: `sync` called done when the server was not reached.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cloudsync_client::sdk::Client;
+use cloudsync_engine::replica::EditId;
 use serde::Serialize;
 
 use crate::args;
 use crate::context::Context;
-use crate::failure::{Exit, Failure, SETTLE};
+use crate::failure::{Exit, Failure};
 use crate::output::{counted, fields};
+use crate::parked::why_and_how;
 
 /// Sending goes on as long as it gets on; this only bounds it.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -78,7 +81,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
         output.line(&fields(&["problem".to_owned(), problem.code.to_owned(), problem.message]))?;
         output.say(&problem.help);
     }
-    context.say_conflicts(conflicts);
+    context.mention_conflicts().await;
     Ok(())
 }
 
@@ -107,7 +110,7 @@ pub(crate) async fn sync(context: &Context, asked: args::Sync) -> Result<(), Fai
         return Err(Failure::usage("sync needs the server: leave --offline out"));
     }
     let client = context.client()?;
-    let before = client.status().await?.edits.parked;
+    let before: BTreeSet<EditId> = client.conflicts().await?.iter().map(|conflict| conflict.mine.id).collect();
     let mut online = client.connect().await?;
     if asked.from_snapshot {
         online.from_snapshot().await?;
@@ -118,7 +121,9 @@ pub(crate) async fn sync(context: &Context, asked: args::Sync) -> Result<(), Fai
     online.close().await;
     let status = client.status().await?;
     let (pending, conflicts) = (status.edits.waiting + status.edits.signed, status.edits.parked);
-    let conflicts_new = conflicts.saturating_sub(before);
+    let mut found = client.conflicts().await?;
+    found.retain(|conflict| !before.contains(&conflict.mine.id));
+    let conflicts_new = found.len() as u64;
     let output = context.output;
     if output.is_json() {
         output.json(&SyncJson { seq: status.cursor.seq.0, pending, conflicts, conflicts_new })?;
@@ -126,17 +131,10 @@ pub(crate) async fn sync(context: &Context, asked: args::Sync) -> Result<(), Fai
         let (edits, parked) = (counted(pending, "edit"), counted(conflicts, "conflict"));
         output.say(&format!("read to {}, {edits} pending, {parked}", status.cursor.seq));
     }
-    if conflicts_new > 0 {
-        return Err(Failure::new(
-            Exit::Conflict,
-            "conflict",
-            match conflicts_new {
-                1 => "1 edit of this device conflicts with a newer version; it is kept, everything else is in sync".to_owned(),
-                more => format!("{more} edits of this device conflict with newer versions; they are kept, everything else is in sync"),
-            },
-            SETTLE,
-        ));
+    if let Some((why, how)) = why_and_how(&found) {
+        let kept = if conflicts_new == 1 { "it is kept" } else { "they are kept" };
+        return Err(Failure::new(Exit::Conflict, "conflict", format!("{why}; {kept}, everything else is in sync"), how));
     }
-    context.say_conflicts(conflicts);
+    context.mention_conflicts().await;
     Ok(())
 }

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::fields;
+use crate::parked::just_now;
 use crate::record::ChangeJson;
 
 pub(crate) async fn watch(context: &Context) -> Result<(), Failure> {
@@ -23,6 +24,7 @@ pub(crate) async fn watch(context: &Context) -> Result<(), Failure> {
     let mut interrupted = signal(SignalKind::interrupt()).map_err(unexpected)?;
     let mut watch = Watch::new(client.clone());
     let mut names = Names { client, names: BTreeMap::new() };
+    let mut is_first = true;
     loop {
         let event = tokio::select! {
             event = watch.next() => event?,
@@ -32,8 +34,12 @@ pub(crate) async fn watch(context: &Context) -> Result<(), Failure> {
         match event {
             WatchEvent::Live(seq) => {
                 context.output.say(&format!("live at seq {seq}"));
-                context.mention_conflicts().await;
+                // From then on each is told when it comes.
+                if std::mem::replace(&mut is_first, false) {
+                    context.mention_conflicts().await;
+                }
             }
+            WatchEvent::Parked(conflict) => context.output.say(&context.hint(&just_now(&conflict))),
             WatchEvent::Offline(why, wait) => context.output.aside(&format!("offline: {why}; trying again in {:.1} s", wait.as_secs_f64())),
             WatchEvent::Change(change) => {
                 let shown = ChangeJson::new(&change, names.of(change.device).await?);
