@@ -12,6 +12,7 @@ pub mod device;
 pub mod ledger;
 pub mod node;
 pub mod person;
+mod pinned;
 pub mod process;
 pub mod raw;
 pub mod tee;

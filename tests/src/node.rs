@@ -14,7 +14,7 @@ use cloudsync_client::carrier::trust::{Pin, Trust};
 use cloudsync_client::connection::Server;
 use cloudsync_node::config::StoreSource;
 use cloudsync_node::{Config, Node};
-use cloudsync_storage::Store;
+use cloudsync_storage::{MemoryStore, Store};
 use tempfile::TempDir;
 
 use crate::process::metrics_at;
@@ -76,6 +76,11 @@ impl TestNode {
     /// On the embedded store, in a fresh folder.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_with(|_| {}).await
+    }
+
+    /// On a store in memory: quicker, for what has nothing to do with the store.
+    pub async fn start_in_memory() -> anyhow::Result<Self> {
+        Self::start_on(Arc::new(MemoryStore::new())).await
     }
 
     /// On a store of the caller's, such as the one in memory with faults.

@@ -13,17 +13,14 @@ use cloudsync_client::carrier::{Scheme, Trust};
 use cloudsync_client::connection::Server;
 use cloudsync_client::keys::DeviceKeys;
 use cloudsync_client::statement::hello_proof;
-use cloudsync_protocol::frame::{Challenge, Hello};
+use cloudsync_protocol::frame::{Challenge, Hello, Welcome};
 use cloudsync_protocol::limits::{ALPN, PROTOCOL_VERSION, WEBSOCKET_PATH};
 use cloudsync_protocol::statement::Carrier;
-use cloudsync_protocol::{Failure, Frame, Hash, codec};
+use cloudsync_protocol::{DeviceId, Failure, Frame, Signature, codec};
 use futures_util::{SinkExt as _, StreamExt as _};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ConnectionError, Endpoint, RecvStream, SendStream};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -31,6 +28,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::node::{TestNode, Wire};
+use crate::person::Person;
+use crate::pinned::pinned;
 
 /// Longer than every deadline of the node's that a test waits for, short of a hang.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -210,15 +209,17 @@ impl RawClient {
     pub async fn hello(&mut self, device: &DeviceKeys, token: &str) -> anyhow::Result<()> {
         let challenge = self.challenge().await?;
         let signature = hello_proof(device, &challenge.nonce, self.carrier(), token)?;
-        self.send(Hello {
-            version_min: PROTOCOL_VERSION,
-            version_max: PROTOCOL_VERSION,
-            token: token.to_owned(),
-            device: device.id,
-            signature,
-            client: "raw".to_owned(),
-        })
-        .await
+        self.send(hello(device.id, token, signature)).await
+    }
+
+    /// Connects and opens a session as this person's device.
+    pub async fn welcomed(server: &Server, person: &Person) -> anyhow::Result<(Self, Welcome)> {
+        let mut client = Self::connect_to(server).await?;
+        client.hello(&person.keys.device, &person.tokens.access_token).await?;
+        match client.frame().await? {
+            Frame::Welcome(welcome) => Ok((client, welcome)),
+            other => bail!("a welcome was due, there came {}", other.name()),
+        }
     }
 
     /// Ends without a word.
@@ -226,6 +227,19 @@ impl RawClient {
         if let Link::Quic { endpoint, .. } = self.link {
             endpoint.close(0_u32.into(), b"");
         }
+    }
+}
+
+/// The frame that opens a session, if token and signature are what they should be.
+#[must_use]
+pub fn hello(device: DeviceId, token: &str, signature: Signature) -> Hello {
+    Hello {
+        version_min: PROTOCOL_VERSION,
+        version_max: PROTOCOL_VERSION,
+        token: token.to_owned(),
+        device,
+        signature,
+        client: "raw".to_owned(),
     }
 }
 
@@ -271,60 +285,5 @@ async fn next_of_websocket(socket: &mut WebSocketStream<Box<dyn Io>>) -> anyhow:
             Some(Err(error)) => Received::Lost(error.to_string()),
             None => Received::Lost("the end".to_owned()),
         });
-    }
-}
-
-/// Trusts one certificate.
-#[derive(Debug)]
-struct Pinned {
-    hash: Hash,
-    provider: Arc<CryptoProvider>,
-}
-
-pub(crate) fn pinned(hash: Hash, alpn: &[u8]) -> anyhow::Result<ClientConfig> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = Pinned { hash, provider: Arc::clone(&provider) };
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![alpn.to_vec()];
-    Ok(config)
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if Hash::of(&[end_entity]) == self.hash {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(rustls::Error::General("not the pinned certificate".to_owned()))
-        }
-    }
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

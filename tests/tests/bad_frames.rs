@@ -14,24 +14,14 @@ use cloudsync_protocol::frame::{GoingAway, Hello, LoginFinish, LoginStart, Ping,
 use cloudsync_protocol::limits::{FRAME_BYTES_MAX, PROTOCOL_VERSION};
 use cloudsync_protocol::{Cursor, DeviceId, ErrorCode, Frame, Seq, Signature, codec};
 use cloudsync_storage::MemoryStore;
-use cloudsync_tests::{Person, RawClient, Received, TestNode, Wire};
+use cloudsync_tests::{Person, RawClient, Received, TestNode, Wire, raw};
 use std::sync::Arc;
 
 type Tested = anyhow::Result<()>;
 
-async fn node() -> anyhow::Result<TestNode> {
-    TestNode::start_on(Arc::new(MemoryStore::new())).await
-}
-
+/// Of nobody's device.
 fn hello(token: &str) -> Hello {
-    Hello {
-        version_min: PROTOCOL_VERSION,
-        version_max: PROTOCOL_VERSION,
-        token: token.to_owned(),
-        device: DeviceId([7; 16]),
-        signature: Signature([0; 64]),
-        client: "raw".to_owned(),
-    }
+    raw::hello(DeviceId([7; 16]), token, Signature([0; 64]))
 }
 
 fn pull() -> Frame {
@@ -49,7 +39,7 @@ const POLICY: (u32, u32) = (3, 1008);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_challenge_comes_first_and_is_another_each_time() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     for wire in Wire::ALL {
         let first = RawClient::connect(&node, wire).await?.challenge().await?;
         let second = RawClient::connect(&node, wire).await?.challenge().await?;
@@ -61,7 +51,7 @@ async fn a_challenge_comes_first_and_is_another_each_time() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_no_frame_are_malformed() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let ping = codec::encode(&Frame::from(Ping { number: 1 }));
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("nothing", Vec::new()),
@@ -91,7 +81,7 @@ async fn bytes_that_are_no_frame_are_malformed() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_over_the_limit_is_refused_before_it_has_come_in() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     for wire in [Wire::Wss, Wire::Ws] {
         let mut client = RawClient::connect(&node, wire).await?;
         client.send_bytes(vec![0; FRAME_BYTES_MAX + 1]).await?;
@@ -109,7 +99,7 @@ async fn a_frame_over_the_limit_is_refused_before_it_has_come_in() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_ends_inside_a_frame_is_malformed() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     for bytes in [&[0_u8, 0][..], &[0, 0, 0, 9, 0x91]] {
         let mut client = RawClient::connect(&node, Wire::Quic).await?;
         client.send_unframed(bytes).await?;
@@ -123,7 +113,7 @@ async fn a_stream_that_ends_inside_a_frame_is_malformed() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_message_is_malformed() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let mut client = RawClient::connect(&node, Wire::Ws).await?;
     client.send_text("hello").await?;
     let (failure, close) = client.failure().await?;
@@ -134,7 +124,7 @@ async fn a_text_message_is_malformed() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_that_has_no_place_before_hello_ends_the_connection() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let server_frame = GoingAway { code: ErrorCode::Busy, message: String::new(), retry_after_ms: 1 };
     for wire in Wire::ALL {
         for frame in [pull(), Ping { number: 1 }.into(), server_frame.clone().into()] {
@@ -150,7 +140,7 @@ async fn a_frame_that_has_no_place_before_hello_ends_the_connection() -> Tested 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hello_that_proves_nothing_is_refused() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     for wire in Wire::ALL {
         for (hello, code, numbers) in [
             (hello("not a token"), ErrorCode::TokenInvalid, POLICY),
@@ -170,7 +160,7 @@ async fn a_hello_that_proves_nothing_is_refused() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_call_that_is_refused_leaves_the_connection_open() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     for wire in Wire::ALL {
         let mut client = RawClient::connect(&node, wire).await?;
         client.challenge().await?;
@@ -192,7 +182,7 @@ async fn an_account_call_that_is_refused_leaves_the_connection_open() -> Tested 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_connection_makes_only_so_many_account_calls() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let mut client = RawClient::connect(&node, Wire::Ws).await?;
     for request in 1..=100 {
         if client.send(LoginFinish { request, message: vec![1].into() }).await.is_err() {

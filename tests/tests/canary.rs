@@ -216,9 +216,8 @@ async fn prove(folder: &Path) -> anyhow::Result<()> {
     let address = Canary::text("e-mail address", EMAIL);
     ensure!(heard.iter().any(|said| !address.found_in("wire", said).is_empty()), "nothing was heard on the tapped wire");
     none(&heard.iter().flat_map(|said| canaries.iter().flat_map(|canary| canary.found_in("wire", said))).collect::<Vec<_>>())?;
-    let mut found: BTreeSet<Found> = search_folder(folder, &canaries)?.into_iter().collect();
-    found.extend(search_folder(&folder.join("data"), &tokens)?);
     canaries.extend(tokens);
+    let found: BTreeSet<Found> = search_folder(folder, &canaries)?.into_iter().collect();
     none(&canaries.iter().flat_map(|canary| canary.found_in("metrics", metrics.as_bytes())).collect::<Vec<_>>())?;
     none(&found.into_iter().collect::<Vec<_>>())?;
     the_search_finds(folder, &canaries)

@@ -9,13 +9,11 @@
     reason = "a test names what it expects and fails where it stands"
 )]
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloudsync_protocol::ErrorCode;
 use cloudsync_protocol::frame::LoginStart;
 use cloudsync_protocol::limits::HELLO_TIMEOUT;
-use cloudsync_storage::MemoryStore;
 use cloudsync_tests::{RawClient, Received, TestNode, Wire};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -25,10 +23,6 @@ type Tested = anyhow::Result<()>;
 /// What a busy machine may add.
 const SLACK: Duration = Duration::from_secs(4);
 
-async fn node() -> anyhow::Result<TestNode> {
-    TestNode::start_on(Arc::new(MemoryStore::new())).await
-}
-
 fn in_time(begun: Instant) {
     let elapsed = begun.elapsed();
     assert!(elapsed >= HELLO_TIMEOUT - Duration::from_millis(500), "closed too soon, after {elapsed:?}");
@@ -37,7 +31,7 @@ fn in_time(begun: Instant) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_says_nothing_is_told_why_it_is_closed() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let silent = Wire::ALL.map(|wire| {
         let node = &node;
         async move {
@@ -60,7 +54,7 @@ async fn a_client_that_says_nothing_is_told_why_it_is_closed() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_hello_does_not_gain_time() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let mut client = RawClient::connect(&node, Wire::Quic).await?;
     client.challenge().await?;
     let begun = Instant::now();
@@ -73,7 +67,7 @@ async fn half_a_hello_does_not_gain_time() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_account_call_does_not_gain_time() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let mut client = RawClient::connect(&node, Wire::Ws).await?;
     client.challenge().await?;
     let begun = Instant::now();
@@ -97,7 +91,7 @@ async fn closes(mut stream: TcpStream, sent: &[u8]) -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unfinished_tls_handshake_is_closed() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let address = node.address(Wire::Wss)?;
     let nothing = closes(TcpStream::connect(address).await?, b"");
     // The head of a TLS record that does not follow.
@@ -108,7 +102,7 @@ async fn an_unfinished_tls_handshake_is_closed() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unfinished_http_head_is_closed() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let address = node.address(Wire::Ws)?;
     let nothing = closes(TcpStream::connect(address).await?, b"");
     let half = closes(TcpStream::connect(address).await?, b"GET /v1/sync HTTP/1.1\r\nhost: here\r\n");

@@ -2,16 +2,13 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test that finds something else fails there")]
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use cloudsync_client::connection::HistoryRequest;
 use cloudsync_client::sdk::DeviceSeal;
 use cloudsync_engine::replica::{Content, Opener as _};
 use cloudsync_protocol::limits::HISTORY_ROWS_MAX;
 use cloudsync_protocol::{Version, frame::Versions};
-use cloudsync_storage::MemoryStore;
-use cloudsync_tests::device::{Begin, key, value};
+use cloudsync_tests::device::{Access, key, value};
 use cloudsync_tests::{Person, SyncDevice, TestNode, Wire};
 
 /// One more than an answer holds.
@@ -35,9 +32,9 @@ fn opened(device: &SyncDevice, answer: &Versions) -> anyhow::Result<Vec<u64>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn history_gives_the_versions_of_one_record_newest_first_a_hundred_an_answer() -> anyhow::Result<()> {
-    let node = TestNode::start_on(Arc::new(MemoryStore::new())).await?;
+    let node = TestNode::start_in_memory().await?;
     let mut device = SyncDevice::new(Person::register(&node, Wire::Quic, "ada@example.com").await?);
-    let online = device.connect(&node.server(Wire::Quic)?, Begin::Hello).await.map_err(|stop| anyhow::anyhow!("{stop:?}"))?;
+    let online = device.connect(&node.server(Wire::Quic)?, Access::Held).await.map_err(|stop| anyhow::anyhow!("{stop:?}"))?;
     device.claim(&online).await.map_err(|stop| anyhow::anyhow!("{stop:?}"))?;
     let note = key("note", "n1")?;
     for version in 1..=VERSIONS {

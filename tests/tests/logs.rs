@@ -3,7 +3,7 @@
 //! Never: a log that says nothing; each test sees first that it is as talkative as it was asked to be.
 
 use anyhow::{Context as _, anyhow, ensure};
-use cloudsync_tests::device::{Begin, key, value};
+use cloudsync_tests::device::{Access, key, value};
 use cloudsync_tests::{NodeProcess, Person, Stop, SyncDevice, Wire, person, process};
 
 const EMAIL: &str = "ada.of.the.log@example.com";
@@ -36,7 +36,7 @@ async fn live_a_little(node: &NodeProcess, wire: Wire) -> anyhow::Result<Vec<(&'
     secrets.extend(tokens(&first));
     secrets.extend(tokens(&second));
     let mut device = SyncDevice::new(second);
-    let online = device.connect(&server, Begin::Refresh).await.map_err(wrong)?;
+    let online = device.connect(&server, Access::Renewed).await.map_err(wrong)?;
     secrets.extend(tokens(&device.person));
     device.catch_up(&online).await.map_err(wrong)?;
     device.claim(&online).await.map_err(wrong)?;

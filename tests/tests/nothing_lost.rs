@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use cloudsync_client::connection::Server;
 use cloudsync_protocol::RecordKey;
-use cloudsync_tests::device::{Begin, key, value};
+use cloudsync_tests::device::{Access, key, value};
 use cloudsync_tests::ledger::CheckedLog;
 use cloudsync_tests::node::Wire;
 use cloudsync_tests::process::last_words;
@@ -85,8 +85,8 @@ fn edit_some(device: &mut SyncDevice, random: &mut StdRng, own: &str) -> anyhow:
 
 /// A session until it is lost, or there is nothing left to do.
 async fn serve(device: &mut SyncDevice, random: &mut StdRng, own: &str, world: &World) -> Result<(), Stop> {
-    let begin = if random.random_ratio(1, 3) { Begin::Refresh } else { Begin::Hello };
-    let mut online = device.connect(&world.server, begin).await?;
+    let access = if random.random_ratio(1, 3) { Access::Renewed } else { Access::Held };
+    let mut online = device.connect(&world.server, access).await?;
     device.catch_up(&online).await?;
     let lost_before = device.ledger.lost_answers;
     device.claim(&online).await?;
@@ -173,13 +173,13 @@ async fn compare(devices: &mut [SyncDevice], node: &NodeProcess) -> anyhow::Resu
     let wrong = |stop: Stop| anyhow!("{stop:?}");
     let first = devices.first().context("a device")?;
     let mut reader = SyncDevice::new(first.person.log_in_again_at(&node.server(Wire::Wss)?).await?);
-    let online = reader.connect(&node.server(Wire::Wss)?, Begin::Refresh).await.map_err(wrong)?;
+    let online = reader.connect(&node.server(Wire::Wss)?, Access::Renewed).await.map_err(wrong)?;
     let entries = reader.read_log(&online).await?;
     let log = CheckedLog::of(&entries)?;
     let replica = records(&mut reader)?;
     ensure!(!replica.is_empty(), "nothing was written");
     for device in &mut *devices {
-        let mut online = device.connect(&node.server(Wire::Quic)?, Begin::Refresh).await.map_err(wrong)?;
+        let mut online = device.connect(&node.server(Wire::Quic)?, Access::Renewed).await.map_err(wrong)?;
         device.catch_up(&online).await.map_err(wrong)?;
         device.follow(&mut online, log.head()).await.map_err(wrong)?;
         let id = device.person.keys.device.id;
@@ -188,7 +188,7 @@ async fn compare(devices: &mut [SyncDevice], node: &NodeProcess) -> anyhow::Resu
     }
     ensure!(log.devices() == devices.iter().map(|device| device.person.keys.device.id).collect(), "a device pushed nothing");
     let mut fresh = SyncDevice::new(first_of(devices)?.person.log_in_again_at(&node.server(Wire::Quic)?).await?);
-    let online = fresh.connect(&node.server(Wire::Quic)?, Begin::Hello).await.map_err(wrong)?;
+    let online = fresh.connect(&node.server(Wire::Quic)?, Access::Held).await.map_err(wrong)?;
     fresh.read_snapshot(&online).await?;
     ensure!(records(&mut fresh)? == replica, "the snapshot is another state than the log makes");
     Ok(log)

@@ -16,27 +16,15 @@ use cloudsync_protocol::frame::{Authenticate, Hello, LoginFinish, Ping};
 use cloudsync_protocol::limits::{FRAME_BYTES_MAX, PROTOCOL_VERSION};
 use cloudsync_protocol::statement::{Carrier, hello_message};
 use cloudsync_protocol::{ErrorCode, Frame, Nonce, Signature};
-use cloudsync_storage::MemoryStore;
-use cloudsync_tests::{Person, RawClient, Received, TestNode, Wire};
-use std::sync::Arc;
+use cloudsync_tests::{Person, RawClient, Received, TestNode, Wire, raw};
 
 type Tested = anyhow::Result<()>;
 
-async fn node() -> anyhow::Result<TestNode> {
-    TestNode::start_on(Arc::new(MemoryStore::new())).await
-}
-
 async fn welcomed(node: &TestNode, wire: Wire, person: &Person) -> anyhow::Result<RawClient> {
-    let mut client = RawClient::connect(node, wire).await?;
-    client.hello(&person.keys.device, &person.tokens.access_token).await?;
-    match client.frame().await? {
-        Frame::Welcome(welcome) => {
-            assert_eq!((welcome.version, welcome.user), (PROTOCOL_VERSION, person.keys.secrets.user));
-            assert_eq!(welcome.keyring_version, 1);
-            Ok(client)
-        }
-        other => anyhow::bail!("a welcome was due, there came {other:?}"),
-    }
+    let (client, welcome) = RawClient::welcomed(&node.server(wire)?, person).await?;
+    assert_eq!((welcome.version, welcome.user), (PROTOCOL_VERSION, person.keys.secrets.user));
+    assert_eq!(welcome.keyring_version, 1);
+    Ok(client)
 }
 
 async fn refused(node: &TestNode, wire: Wire, device: &DeviceKeys, token: &str) -> anyhow::Result<ErrorCode> {
@@ -49,7 +37,7 @@ async fn refused(node: &TestNode, wire: Wire, device: &DeviceKeys, token: &str) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signed_in_device_is_welcome_on_every_wire() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
     for wire in Wire::ALL {
         let mut client = welcomed(&node, wire, &ada).await?;
@@ -61,7 +49,7 @@ async fn a_signed_in_device_is_welcome_on_every_wire() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_another_device_or_past_its_time_is_refused() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let ada = Person::register(&node, Wire::Ws, "ada@example.com").await?;
     let phone = ada.log_in_again(&node, Wire::Wss).await?;
     let bob = Person::register(&node, Wire::Quic, "bob@example.com").await?;
@@ -79,7 +67,7 @@ async fn a_token_of_another_device_or_past_its_time_is_refused() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stolen_token_opens_nothing_without_the_devices_key() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
     let mut thief = DeviceKeys::random();
     thief.id = ada.keys.device.id;
@@ -91,7 +79,7 @@ async fn a_stolen_token_opens_nothing_without_the_devices_key() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_of_another_connection_or_carrier_is_refused() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
     let token = &ada.tokens.access_token;
     for (wire, other) in [(Wire::Quic, Carrier::WebSocket), (Wire::Wss, Carrier::Quic)] {
@@ -110,19 +98,12 @@ async fn a_signature_of_another_connection_or_carrier_is_refused() -> Tested {
 }
 
 fn hello(person: &Person, signature: Signature) -> Hello {
-    Hello {
-        version_min: PROTOCOL_VERSION,
-        version_max: PROTOCOL_VERSION,
-        token: person.tokens.access_token.clone(),
-        device: person.keys.device.id,
-        signature,
-        client: "raw".to_owned(),
-    }
+    raw::hello(person.keys.device.id, &person.tokens.access_token, signature)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_bytes_end_a_session_with_their_code() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
     let account_call = Frame::from(LoginFinish { request: 1, message: vec![1].into() });
     for wire in Wire::ALL {
@@ -147,7 +128,7 @@ async fn bad_bytes_end_a_session_with_their_code() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fresh_token_keeps_a_session_and_an_old_one_ends_it() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
     for wire in Wire::ALL {
         let mut client = RawClient::connect(&node, wire).await?;
@@ -167,7 +148,7 @@ async fn a_fresh_token_keeps_a_session_and_an_old_one_ends_it() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_that_drips_in_ends_the_session() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
     let mut client = welcomed(&node, Wire::Quic, &ada).await?;
     client.send_unframed(&[0, 0, 1, 0, 0x92]).await?;
@@ -179,7 +160,7 @@ async fn a_frame_that_drips_in_ends_the_session() -> Tested {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_leaves_tells_every_session_and_waits_for_none() -> Tested {
-    let node = node().await?;
+    let node = TestNode::start_in_memory().await?;
     let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
     let mut clients = Vec::new();
     for wire in Wire::ALL {

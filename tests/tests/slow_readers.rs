@@ -12,7 +12,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use cloudsync_engine::replica::{Record, Tables as _};
 use cloudsync_protocol::frame::{Attach, GetKeyring, OWN_LOG, Ping};
 use cloudsync_protocol::{Cursor, Frame, codec};
-use cloudsync_tests::device::{Begin, Online, key, value};
+use cloudsync_tests::device::{Access, OpenSession, key, value};
 use cloudsync_tests::node::Wire;
 use cloudsync_tests::process::last_words;
 use cloudsync_tests::raw::read_frame;
@@ -59,14 +59,14 @@ fn noise(bytes: usize) -> String {
 /// A device that listens, reading events as they come.
 struct Listener {
     device: SyncDevice,
-    online: Online,
+    online: OpenSession,
     noise: String,
 }
 
 impl Listener {
     async fn connect(person: Person, node: &NodeProcess, wire: Wire) -> anyhow::Result<Self> {
         let mut device = SyncDevice::new(person);
-        let online = device.connect(&node.server(wire)?, Begin::Hello).await.map_err(wrong)?;
+        let online = device.connect(&node.server(wire)?, Access::Held).await.map_err(wrong)?;
         device.catch_up(&online).await.map_err(wrong)?;
         Ok(Self { device, online, noise: noise(RECORD_BYTES) })
     }
@@ -134,7 +134,7 @@ struct Deaf {
 impl Deaf {
     async fn attach(first: &Person, node: &NodeProcess, wire: Wire) -> anyhow::Result<Self> {
         let person = first.log_in_again_at(&node.server(wire)?).await?;
-        let mut raw = welcomed(node, wire, &person).await?;
+        let (mut raw, _) = RawClient::welcomed(&node.server(wire)?, &person).await?;
         raw.send(Attach { request: 1, log: OWN_LOG, cursor: Cursor::default() }).await?;
         ensure!(matches!(raw.frame().await?, Frame::Attached(_)), "not attached");
         Ok(Self { person, wire, raw, since: Instant::now() })
@@ -224,13 +224,6 @@ async fn prove(node: &NodeProcess) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn welcomed(node: &NodeProcess, wire: Wire, person: &Person) -> anyhow::Result<RawClient> {
-    let mut client = RawClient::connect_to(&node.server(wire)?).await?;
-    client.hello(&person.keys.device, &person.tokens.access_token).await?;
-    ensure!(matches!(client.frame().await?, Frame::Welcome(_)), "no welcome");
-    Ok(client)
-}
-
 /// Asks until the node takes no more, or has closed.
 async fn flood(client: &mut RawClient) {
     for request in 1..=FLOOD_REQUESTS {
@@ -248,12 +241,12 @@ async fn prove_flood(node: &NodeProcess) -> anyhow::Result<()> {
     let before = node.resident_bytes()?;
     let mut deaf = Vec::new();
     for wire in Wire::ALL {
-        let mut client = welcomed(node, wire, &ada).await?;
+        let (mut client, _) = RawClient::welcomed(&node.server(wire)?, &ada).await?;
         flood(&mut client).await;
         deaf.push(client);
     }
     for wire in Wire::ALL {
-        let mut client = welcomed(node, wire, &bob).await?;
+        let (mut client, _) = RawClient::welcomed(&node.server(wire)?, &bob).await?;
         for number in 0..20 {
             let begun = Instant::now();
             client.send(Ping { number }).await?;

@@ -12,7 +12,7 @@ use cloudsync_node::config::{Patience, StoreSource};
 use cloudsync_protocol::frame::{Attach, OWN_LOG, Pull};
 use cloudsync_protocol::{Cursor, ErrorCode, Frame, Seq};
 use cloudsync_storage::MemoryStore;
-use cloudsync_tests::device::{Begin, Online, key, value};
+use cloudsync_tests::device::{Access, OpenSession, key, value};
 use cloudsync_tests::{Person, RawClient, Received, Stop, SyncDevice, TestNode, Wire};
 
 type Tested = anyhow::Result<()>;
@@ -46,7 +46,7 @@ fn noise(bytes: usize) -> String {
 }
 
 /// Pushes one batch of so many records.
-async fn push(device: &mut SyncDevice, online: &Online, records: usize, round: usize) -> Tested {
+async fn push(device: &mut SyncDevice, online: &OpenSession, records: usize, round: usize) -> Tested {
     for record in 0..records {
         device.edit(&key("notes", &format!("{round}-{record}"))?, &value(&noise(RECORD_BYTES), 0), 0)?;
     }
@@ -55,9 +55,9 @@ async fn push(device: &mut SyncDevice, online: &Online, records: usize, round: u
     Ok(())
 }
 
-async fn writer(node: &TestNode) -> anyhow::Result<(SyncDevice, Online)> {
+async fn writer(node: &TestNode) -> anyhow::Result<(SyncDevice, OpenSession)> {
     let mut device = SyncDevice::new(Person::register(node, Wire::Quic, "ada@example.com").await?);
-    let online = device.connect(&node.server(Wire::Quic)?, Begin::Hello).await.map_err(wrong)?;
+    let online = device.connect(&node.server(Wire::Quic)?, Access::Held).await.map_err(wrong)?;
     device.catch_up(&online).await.map_err(wrong)?;
     device.claim(&online).await.map_err(wrong)?;
     Ok((device, online))

@@ -27,7 +27,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::node::Wire;
-use crate::raw::pinned;
+use crate::pinned::pinned;
 
 /// The argument by which the bench runs itself as the echo.
 pub const ECHO_ARGUMENT: &str = "echo";

@@ -13,7 +13,7 @@ use super::hop::{Echo, Hops};
 use super::report::{Ratio, Row, Section};
 use super::stats::{Percentiles, Spread};
 use super::{Effort, WIRES};
-use crate::device::{Begin, Online, key, value};
+use crate::device::{Access, OpenSession, key, value};
 use crate::node::Wire;
 use crate::{NodeProcess, Person, Stop, SyncDevice};
 
@@ -48,7 +48,7 @@ struct Arrival {
 /// A user's two devices over one carrier.
 struct Pair {
     sender: SyncDevice,
-    online: Online,
+    online: OpenSession,
     arrivals: mpsc::Receiver<anyhow::Result<Arrival>>,
     _receiver: tokio::task::JoinSet<()>,
     sent: u64,
@@ -61,7 +61,7 @@ fn wrong(stop: Stop) -> anyhow::Error {
     }
 }
 
-async fn receive(mut device: SyncDevice, mut online: Online, arrivals: mpsc::Sender<anyhow::Result<Arrival>>) {
+async fn receive(mut device: SyncDevice, mut online: OpenSession, arrivals: mpsc::Sender<anyhow::Result<Arrival>>) {
     loop {
         let arrival = match device.receive(&mut online).await {
             Ok((received, seq)) => Ok(Arrival { received, shown: Instant::now(), seq }),
@@ -80,10 +80,10 @@ impl Pair {
         let first = Person::register_at(&server, &format!("w1-{}@example.com", wire.scheme())).await?;
         let mut receiver = SyncDevice::new(first.log_in_again_at(&server).await?);
         let mut sender = SyncDevice::new(first);
-        let online = sender.connect(&server, Begin::Hello).await.map_err(wrong)?;
+        let online = sender.connect(&server, Access::Held).await.map_err(wrong)?;
         sender.catch_up(&online).await.map_err(wrong)?;
         sender.claim(&online).await.map_err(wrong)?;
-        let receiving = receiver.connect(&server, Begin::Hello).await.map_err(wrong)?;
+        let receiving = receiver.connect(&server, Access::Held).await.map_err(wrong)?;
         receiver.catch_up(&receiving).await.map_err(wrong)?;
         let (arrived, arrivals) = mpsc::channel(64);
         let mut tasks = tokio::task::JoinSet::new();
