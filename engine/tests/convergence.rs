@@ -16,12 +16,12 @@ use proptest::prelude::*;
 use support::sim::reader::Snapshots;
 use support::sim::world::{Plan, World};
 
-const TWO: Plan = Plan { devices: 2, processes: 2, steps: 500, records: 3, snapshots: Snapshots::AsDesigned };
-const THREE: Plan = Plan { devices: 3, processes: 1, steps: 600, records: 4, snapshots: Snapshots::AsDesigned };
+const TWO: Plan = Plan { devices: 2, processes: 2, steps: 1000, records: 3, snapshots: Snapshots::AsDesigned };
+const THREE: Plan = Plan { devices: 3, processes: 1, steps: 1000, records: 4, snapshots: Snapshots::AsDesigned };
 
-/// 128 unless `CLOUDSYNC_SIM_CASES` says more.
+/// 96 unless `CLOUDSYNC_SIM_CASES` says more.
 fn cases() -> u32 {
-    std::env::var("CLOUDSYNC_SIM_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(128)
+    std::env::var("CLOUDSYNC_SIM_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(96)
 }
 
 fn run(seed: u64, plan: Plan) {
@@ -45,6 +45,19 @@ proptest! {
     fn three_devices_converge(seed: u64) {
         run(seed, THREE);
     }
+}
+
+#[test]
+fn runs_commit_pushes_of_one_operation_and_of_several() {
+    let operations: Vec<usize> = (0..10)
+        .flat_map(|seed| {
+            let mut world = World::new(seed, TWO);
+            world.run().unwrap();
+            world.operations()
+        })
+        .collect();
+    let several = operations.iter().filter(|operations| **operations > 1).count();
+    assert!(several > 20 && operations.len() - several > 20, "{several} of {} have several operations", operations.len());
 }
 
 /// The first violation that any of these runs meets.

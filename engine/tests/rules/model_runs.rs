@@ -15,7 +15,7 @@ fn script(seed: u64, length: usize) -> Vec<(u8, u8)> {
 
 /// The first violation that any of these runs meets.
 fn found(variant: Variant) -> Option<Invariant> {
-    (0..100).find_map(|seed| Simulation::run(variant, &script(seed, 300)).err()).map(|violation| violation.invariant)
+    (0..100).find_map(|seed| Simulation::run(variant, &script(seed, 500)).err()).map(|violation| violation.invariant)
 }
 
 /// Session 10 claims and pushes; its commit is parked and its outcome unknown; resolving writes again and meets a full
@@ -27,7 +27,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn every_invariant_holds_whatever_the_store_does(script in proptest::collection::vec((0..16_u8, any::<u8>()), 0..400)) {
+    fn every_invariant_holds_whatever_the_store_does(script in proptest::collection::vec((0..16_u8, any::<u8>()), 0..600)) {
         let outcome = Simulation::run(Variant::AsDesigned, &script);
         prop_assert!(outcome.is_ok(), "{:?}", outcome);
     }
@@ -35,10 +35,10 @@ proptest! {
 
 #[test]
 fn runs_get_something_done() {
-    let acknowledged: Vec<u64> = (0..40).flat_map(|seed| Simulation::acknowledged_of(&script(seed, 300))).collect();
-    assert!(acknowledged.len() > 100, "{} batches in 40 runs", acknowledged.len());
+    let acknowledged: Vec<u64> = (0..40).flat_map(|seed| Simulation::acknowledged_of(&script(seed, 500))).collect();
+    assert!(acknowledged.len() > 300, "{} batches in 40 runs", acknowledged.len());
     let several = acknowledged.iter().filter(|operations| **operations > 1).count();
-    assert!(several > 50, "{several} of several operations");
+    assert!(several > 150, "{several} of several operations");
 }
 
 #[test]

@@ -108,9 +108,9 @@ impl Simulation {
                 let peer = self.peer(argument);
                 self.tell(at, Event::Attach { peer, attach: Attach { request: 2, log: OWN_LOG, cursor: Cursor::default() } })
             }
-            8 => self.carry_out(at, argument & 31),
+            8 => self.carry_out(at, argument & 63),
             5..=7 => {
-                self.carry_out(at, argument & 31)?;
+                self.carry_out(at, argument & 63)?;
                 self.one(if argument & 0x40 == 0 { 9 } else { 14 }, argument)?;
                 self.carry_out(at, 15)
             }
@@ -130,7 +130,7 @@ impl Simulation {
             }
             14 => self.tell(at, Event::Wake),
             _ => {
-                if argument & 12 == 0 {
+                if argument & 0x4c == 0 {
                     self.change_owners(argument, at);
                 }
                 Ok(())

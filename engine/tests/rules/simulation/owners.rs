@@ -55,7 +55,10 @@ impl Simulation {
                 }
             }
             let attached = if argument & 2 == 0 { Vec::new() } else { owner.user.attached().collect() };
-            self.begin_owner(attached);
+            // Two that always began anew would do nothing but fence each other.
+            if self.owners.is_empty() || argument & 0x30 == 0 {
+                self.begin_owner(attached);
+            }
         }
     }
 

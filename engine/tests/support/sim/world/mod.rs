@@ -95,16 +95,18 @@ impl World {
             self.readers.step(&self.server.store, &mut self.rng);
         }
         match self.rng.below(100) {
-            0..14 => self.edit(),
-            14..34 => self.work(),
-            34..56 => self.deliver_request(),
-            56..78 => self.deliver_back(),
-            78..94 => self.store(Weather::Foul),
-            94..96 => self.cut(),
-            96 => self.crash_device(),
-            97 if self.rng.chance(40) => self.crash_server(),
-            98 => self.lag(),
-            99 if self.rng.chance(40) => self.log_in_anew(),
+            0..7 => self.edit(),
+            7..28 => self.work(),
+            28..52 => self.deliver_request(),
+            52..76 => self.deliver_back(),
+            76..96 => self.store(Weather::Foul),
+            96 if self.rng.chance(60) => self.cut(),
+            97 => match self.rng.below(4) {
+                0 => self.crash_device(),
+                1 => self.crash_server(),
+                2 => self.lag(),
+                _ => self.log_in_anew(),
+            },
             _ => self.tick(),
         }
     }

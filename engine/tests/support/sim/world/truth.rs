@@ -40,6 +40,12 @@ impl World {
         Ok(())
     }
 
+    /// How many operations each committed push has.
+    pub fn operations(&self) -> Vec<usize> {
+        let entries = self.server.store.entries.iter();
+        entries.filter_map(|entry| if let Entry::Batch(batch) = entry { Some(batch.operations.len()) } else { None }).collect()
+    }
+
     /// Everything that was ever committed of each record.
     fn history(&self) -> BTreeMap<RecordKey, Vec<Content>> {
         let mut history: BTreeMap<RecordKey, Vec<Content>> = BTreeMap::new();
