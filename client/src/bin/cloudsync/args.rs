@@ -8,14 +8,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
-  cloudsync --server quic://127.0.0.1:4400 --pin sha256:… --profile a register --email ada@example.com --device laptop
+  export CLOUDSYNC_SERVER=quic://127.0.0.1:4400 CLOUDSYNC_PIN=sha256:…
+  cloudsync --profile a register --email ada@example.com --device laptop
   cloudsync --profile b login --email ada@example.com --device phone
   cloudsync --profile b watch
   cloudsync --profile a put timer_session s1 '{\"task\":\"write\",\"minutes\":25}'
   cloudsync --profile a import --format pomodoro sessions.csv
 
-Exit codes: 0 done (or queued), 1 unexpected, 2 bad usage, 3 cannot reach the server, 4 refused,
-5 conflict, 6 local damage, 7 not signed in.";
+Exit codes: 0 done (or queued), 1 unexpected, 2 bad usage, 3 cannot reach the
+server, 4 refused, 5 conflict, 6 local damage, 7 not signed in.";
 
 /// Keeps your records the same on all your devices, end-to-end encrypted, online or not.
 #[derive(Debug, Parser)]

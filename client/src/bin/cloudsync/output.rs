@@ -87,6 +87,16 @@ impl Output {
         }
     }
 
+    /// A name and a value a line: the values under each other on a terminal, else tab-separated.
+    pub(crate) fn facts(self, facts: &[(&str, String)]) -> Result<(), Failure> {
+        let widest = facts.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        let line = |(name, value): &(&str, String)| match self.style {
+            Style::Terminal => format!("{name:widest$}{GAP}{}", visible(value)),
+            Style::Plain | Style::Json => fields(&[(*name).to_owned(), value.clone()]),
+        };
+        self.lines(&facts.iter().map(line).collect::<Vec<_>>())
+    }
+
     /// Says something to the person.
     pub(crate) fn say(self, text: &str) {
         drop(writeln!(io::stderr().lock(), "{text}"));
@@ -132,12 +142,16 @@ pub(crate) fn fields(row: &[String]) -> String {
     escaped.join("\t")
 }
 
-/// One line a row under a line of names, each cut to the width.
+/// One line a row under a line of names, each cut to the width. A column that says nothing is left out: width is scarce.
 fn columns(names: &[&str], rows: &[Vec<String>], width: usize) -> Vec<String> {
+    let says = |place: usize| rows.iter().any(|row| row.get(place).is_some_and(|cell| !cell.is_empty()));
+    let places: Vec<usize> = (0..names.len()).filter(|place| says(*place)).collect();
     // A value may be long, a line is not: what can't be seen need not be measured.
     let seen = |cell: &str| visible(&cell.chars().take(width + 1).collect::<String>());
     let header: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let cells: Vec<Vec<String>> = std::iter::once(&header).chain(rows).map(|row| row.iter().map(|cell| seen(cell)).collect()).collect();
+    let cell = |row: &[String], place: usize| row.get(place).map(|cell| seen(cell)).unwrap_or_default();
+    let cells: Vec<Vec<String>> =
+        std::iter::once(&header).chain(rows).map(|row| places.iter().map(|place| cell(row, *place)).collect()).collect();
     let mut widths = vec![0; names.len()];
     for row in &cells {
         for (widest, cell) in widths.iter_mut().zip(row) {
@@ -185,6 +199,12 @@ mod tests {
         ];
         let shown = columns(&["collection", "id", "value"], &rows, 24);
         assert_eq!(shown, ["collection  id  value", "goal        g1  a value…", "日本            2"]);
+    }
+
+    #[test]
+    fn a_column_that_says_nothing_takes_no_room() {
+        let rows = [vec!["g1".to_owned(), String::new(), "1".to_owned()], vec!["g2".to_owned(), String::new(), "2".to_owned()]];
+        assert_eq!(columns(&["id", "state", "value"], &rows, 24), ["id  value", "g1  1", "g2  2"]);
     }
 
     #[test]

@@ -15,9 +15,10 @@ use crate::output::counted;
 use crate::password::{Repeat, long_enough};
 
 const CODE: &str = "\
-Your recovery code is shown this one time. It is made to open your records when the password is forgotten,
-and nothing else will: write it down and keep it where you keep papers, not on this device.
-Using it comes with a later release: until then a forgotten password can't be replaced.";
+Your recovery code is shown this one time. It is made to open your records when
+the password is forgotten, and nothing else will: write it down and keep it
+where you keep papers, not on this device. Using it comes with a later release:
+until then a forgotten password can't be replaced.";
 
 #[derive(Serialize)]
 struct SignedInJson<'a> {

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::args;
 use crate::context::{Context, Reached};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output::counted;
 
 /// Rows of one transaction.
@@ -67,11 +67,14 @@ impl Sender<'_> {
 
 pub(crate) async fn import(context: &Context, asked: args::Import) -> Result<(), Failure> {
     let args::Format::Pomodoro = asked.format;
-    let bytes = std::fs::read(&asked.file).map_err(|error| Failure::usage(format!("can't read {}: {error}", asked.file.display())))?;
+    let unfit = |message: String| {
+        Failure::new(Exit::Usage, "usage", message, "name a CSV file with the columns that `cloudsync import --help` lists")
+    };
+    let bytes = std::fs::read(&asked.file).map_err(|error| unfit(format!("can't read {}: {error}", asked.file.display())))?;
     let Reached { client, online } = context.reach().await?;
     let mut sender = Sender { context, online };
     let ids = client.keys().secrets.record_ids.clone();
-    let mut sessions = Sessions::new(&bytes, &ids).map_err(|error| Failure::usage(format!("{}: {error}", asked.file.display())))?;
+    let mut sessions = Sessions::new(&bytes, &ids).map_err(|error| unfit(format!("{}: {error}", asked.file.display())))?;
     let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
     let bar = progress(context, lines.saturating_sub(1));
     let mut done = Imported::default();
@@ -119,7 +122,7 @@ fn progress(context: &Context, rows: u64) -> ProgressBar {
     if !context.output.talk_is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} rows, {eta} left {msg}")
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos} of {human_len} rows, {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(rows).with_style(style).with_message("importing")
 }

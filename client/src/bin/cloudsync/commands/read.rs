@@ -55,7 +55,12 @@ pub(crate) async fn list(context: &Context, asked: args::List) -> Result<(), Fai
             break;
         }
     }
-    if output.style == Style::Terminal { output.table(&RecordJson::NAMES, &rows) } else { Ok(()) }
+    match output.style {
+        Style::Terminal if rows.is_empty() => output.aside("no records"),
+        Style::Terminal => output.table(&RecordJson::NAMES, &rows)?,
+        Style::Json | Style::Plain => {}
+    }
+    Ok(())
 }
 
 /// The client, after reading the log as far as it can be reached.

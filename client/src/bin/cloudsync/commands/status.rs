@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::args;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::{counted, fields};
+use crate::output::counted;
 use crate::parked::why_and_how;
 
 /// Sending goes on as long as it gets on; this only bounds it.
@@ -67,7 +67,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
         Some(false) => "not reachable",
         None => "not asked",
     };
-    let rows = [
+    let mut facts = vec![
         ("account", card.email.clone()),
         ("device", format!("{} ({device_id})", card.device)),
         ("server", format!("{} ({online})", context.address(card))),
@@ -76,10 +76,11 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
         ("conflicts", conflicts.to_string()),
         ("damaged", status.damaged.to_string()),
     ];
-    output.lines(&rows.map(|(name, value)| format!("{name}\t{value}")))?;
-    if let Some(problem) = problem.map(|failure| context.failure(failure)) {
-        output.line(&fields(&["problem".to_owned(), problem.code.to_owned(), problem.message]))?;
-        output.say(&problem.help);
+    let problem = problem.map(|failure| context.failure(failure));
+    facts.extend(problem.as_ref().map(|problem| ("problem", problem.code.to_owned())));
+    output.facts(&facts)?;
+    if let Some(problem) = problem {
+        output.say(&format!("{}\n{}", problem.message, problem.help));
     }
     context.mention_conflicts().await;
     Ok(())
