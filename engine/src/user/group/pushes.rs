@@ -1,0 +1,140 @@
+//! Pushes of a group: is it known, may the session push, is it in shape, does it fit the log; in this order.
+//!
+//! Never: a record left unnamed that stands in a push's way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloudsync_protocol::entry::Operation;
+use cloudsync_protocol::error::RecordIssue;
+use cloudsync_protocol::frame::{OWN_LOG, Pushed};
+use cloudsync_protocol::limits::{COLLECTIONS_MAX, RECORDS_MAX};
+use cloudsync_protocol::statement::BatchStatement;
+use cloudsync_protocol::{Batch, CollectionName, DeviceId, Entry, ErrorCode, Failure, Hash, Header, RecordKey, Seq, Version};
+
+use super::{Author, Tentative, issue};
+use crate::batch::{self, BatchError, Checked};
+use crate::log::{Current, Figures};
+use crate::user::inbox::PushItem;
+use crate::user::refusal;
+
+/// What a push changes, if it is accepted.
+struct Change {
+    figures: Figures,
+    records: BTreeMap<RecordKey, Current>,
+    collections: BTreeSet<CollectionName>,
+    /// What each operation replaces.
+    replaced: Vec<Option<Current>>,
+}
+
+impl Tentative<'_> {
+    pub(super) fn push(&mut self, push: PushItem) -> Result<Pushed, Failure> {
+        let PushItem { peer, request, signed, hash, statement, operations, shape, .. } = push;
+        // A device that is not enrolled has no entry that dedup could ask.
+        refusal::standing(request, self.roster.standing(peer.device))?;
+        if let Some(pushed) = self.dedup(request, peer.device, hash, &statement)? {
+            return Ok(pushed);
+        }
+        let differs = self.differing.iter().any(|(device, _)| *device == peer.device);
+        if differs || self.facts.bars.is_held(peer.device, self.facts.now_ms) {
+            return Err(refusal::barred(request, self.facts.retry_after_ms));
+        }
+        refusal::right(request, self.facts.pushers.right(peer))?;
+        let checked = shape.map_err(|error| self.misshapen(request, &error))?;
+        let ahead = batch::clocks_ahead(&checked.headers, self.server_ts);
+        if !ahead.is_empty() {
+            return Err(self.misshapen(request, &BatchError::Invalid(ahead)));
+        }
+        let change = self.judge(request, &checked, &operations)?;
+        let device_seq = checked.statement.device_seq;
+        let from = self.head.seq;
+        let entry = Entry::Batch(Batch { first: from.next(), server_ts: self.server_ts, signed, operations });
+        let to = entry.last();
+        self.follow(request, entry, Author::Pusher { session: peer.session, device_seq }, &change.replaced)?;
+        self.records.extend(change.records.into_iter().map(|(key, current)| (key, Some(current))));
+        Ok(Pushed { request, log: OWN_LOG, device_seq, hash, timeline: self.head.timeline, from, to })
+    }
+
+    /// The answer of a push that was committed before, or the refusal of one that can't follow.
+    fn dedup(&self, request: u32, device: DeviceId, hash: Hash, statement: &BatchStatement) -> Result<Option<Pushed>, Failure> {
+        let settled = self.head.dedup.get(&device);
+        let last = settled.map_or(refusal::NO_PUSH, |settled| settled.push);
+        let device_seq = statement.device_seq;
+        if let Some(settled) = settled.filter(|settled| settled.push.device_seq == device_seq) {
+            if last.hash != hash {
+                return Err(refusal::with_last(request, ErrorCode::SequenceReused, last));
+            }
+            let from = Seq(last.seq.0.saturating_sub(u64::from(settled.operations)));
+            let timeline = self.head.timeline;
+            return Ok(Some(Pushed { request, log: OWN_LOG, device_seq, hash, timeline, from, to: last.seq }));
+        }
+        if device_seq < last.device_seq {
+            return Err(refusal::with_last(request, ErrorCode::Settled, last));
+        }
+        if statement.prev_hash == last.hash { Ok(None) } else { Err(refusal::with_last(request, ErrorCode::ChainMoved, last)) }
+    }
+
+    /// What the push makes of the records, or every record that stands in its way.
+    fn judge(&self, request: u32, checked: &Checked, operations: &[Operation]) -> Result<Change, Failure> {
+        let mut change =
+            Change { figures: self.head.figures, records: BTreeMap::new(), collections: BTreeSet::new(), replaced: Vec::new() };
+        let mut issues: Vec<RecordIssue> = Vec::new();
+        let mut refused = BTreeSet::new();
+        let mut seq = self.head.seq;
+        for (index, (header, Operation::Put(put))) in checked.headers.iter().zip(operations).enumerate() {
+            seq = seq.next();
+            let key = header.key();
+            if refused.contains(&key) {
+                continue;
+            }
+            let before = change.records.get(&key).copied().or_else(|| self.current(&key));
+            match self.judge_operation(&change, header, put.base, before) {
+                Ok(()) => {
+                    let hash = checked.envelope_hash(index);
+                    let current = Current { version: header.version, seq, hash, bytes: put.envelope.bytes(), dead: header.is_tombstone() };
+                    change.figures = before.map_or(change.figures, |before| change.figures.without(&before)).with(&current);
+                    if !self.head.collections.contains(&header.collection) {
+                        change.collections.insert(header.collection.clone());
+                    }
+                    change.records.insert(key, current);
+                    change.replaced.push(before);
+                }
+                Err(code) => {
+                    // What this very push made of the record before is not current: name what is.
+                    issues.push(issue(key.clone(), code, self.current(&key)));
+                    refused.insert(key);
+                }
+            }
+        }
+        if issues.is_empty() { Ok(change) } else { Err(refusal::records(request, issues)) }
+    }
+
+    fn judge_operation(&self, change: &Change, header: &Header, base: Version, before: Option<Current>) -> Result<(), ErrorCode> {
+        let version = before.map_or(Version::NONE, |before| before.version);
+        match base.cmp(&version) {
+            std::cmp::Ordering::Less => return Err(ErrorCode::Stale),
+            std::cmp::Ordering::Greater => return Err(ErrorCode::BaseUnknown),
+            std::cmp::Ordering::Equal => {}
+        }
+        let Some(before) = before else { return self.judge_new(change, header) };
+        // Another parent would break the chain that every client checks.
+        if header.parent == before.hash { Ok(()) } else { Err(ErrorCode::HeaderInvalid) }
+    }
+
+    /// A record that never was: also as a tombstone, which then would delete nothing.
+    fn judge_new(&self, change: &Change, header: &Header) -> Result<(), ErrorCode> {
+        let is_known = self.head.collections.contains(&header.collection) || change.collections.contains(&header.collection);
+        if !is_known && self.head.collections.len() + change.collections.len() >= COLLECTIONS_MAX {
+            return Err(ErrorCode::CollectionsFull);
+        }
+        if change.figures.records() >= RECORDS_MAX { Err(ErrorCode::RecordsFull) } else { Ok(()) }
+    }
+
+    fn current(&self, key: &RecordKey) -> Option<Current> {
+        self.records.get(key).copied().flatten()
+    }
+
+    /// A push whose shape is wrong: names the records, with what is current.
+    fn misshapen(&self, request: u32, error: &BatchError) -> Failure {
+        refusal::batch(request, error, |key| self.current(key))
+    }
+}
