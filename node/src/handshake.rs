@@ -71,7 +71,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Frame, Failure> {
     codec::decode(bytes).map_err(|error| Failure::new(0, ErrorCode::Malformed, format!("not a frame: {error}")))
 }
 
-/// Sends the challenge and answers account calls until a hello comes.
+/// Sends the challenge and answers account calls until a hello comes: within [`HELLO_TIMEOUT`] of the challenge, however long
+/// TLS and HTTP took before; after each account call that was answered without a failure within [`ACCOUNT_CALL_TIMEOUT`].
 pub(crate) async fn greet<R: Source, W: Sink>(
     shared: &Arc<Shared>,
     carrier: Carrier,

@@ -52,7 +52,8 @@ pub(crate) fn admin(admin: Admin) -> Router {
     Router::new().route("/healthz", get(health)).route("/readyz", get(ready)).route("/metrics", get(metrics)).with_state(admin)
 }
 
-/// Serves one connection until it ends, was idle for [`HELLO_TIMEOUT`], or became a WebSocket.
+/// Serves one connection until it ends, was idle for [`HELLO_TIMEOUT`], or became a WebSocket. A head must be whole within
+/// [`HELLO_TIMEOUT`] of its own, whatever TLS took.
 pub(crate) async fn serve<S>(shared: &Shared, io: S, router: Router, place: Place)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -32,6 +32,7 @@ pub(crate) async fn https(shared: Arc<Shared>, listener: TcpListener, tls: Arc<S
     .await;
 }
 
+/// The TLS handshake, within [`HELLO_TIMEOUT`]; what follows has its own.
 async fn tls_connection(shared: Arc<Shared>, acceptor: TlsAcceptor, (stream, peer): (TcpStream, SocketAddr), router: Router, place: Place) {
     match tokio::time::timeout(HELLO_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(mut stream)) => {

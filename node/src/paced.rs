@@ -152,6 +152,38 @@ mod tests {
         assert_eq!(Stalled::of(&error), Some(Stalled::Reading));
     }
 
+    /// Reads a frame that begins with one byte; after its grace each other one comes this much after the last moment.
+    async fn drips(late: Duration, early: Duration) -> io::Result<()> {
+        let patience = Patience::default();
+        let (mut peer, near) = duplex(64);
+        let (mut paced, _) = Paced::new(near, patience);
+        let begun = Instant::now();
+        let last = |number: u32| begun + patience.frame_grace + Duration::from_millis(10) * number;
+        let writing = async {
+            for number in 0..50 {
+                if number > 0 {
+                    tokio::time::sleep_until(last(number) + late - early).await;
+                }
+                peer.write_all(b"a").await.unwrap();
+            }
+        };
+        let reading = async {
+            for _ in 0..50 {
+                paced.read_u8().await?;
+            }
+            Ok(())
+        };
+        tokio::join!(writing, reading).1
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_at_100_bytes_a_second_goes_through_and_a_slower_one_does_not() {
+        let moment = Duration::from_millis(2);
+        drips(Duration::ZERO, moment).await.unwrap();
+        let error = drips(moment, Duration::ZERO).await.unwrap_err();
+        assert_eq!(Stalled::of(&error), Some(Stalled::Reading));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_reads_nothing_is_noticed() {
         let (_peer, near) = duplex(4);

@@ -78,6 +78,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, endpoint: Endpoint) {
     }
 }
 
+/// The QUIC handshake, within [`HELLO_TIMEOUT`]; what follows has its own.
 async fn connect(shared: Arc<Shared>, incoming: quinn::Incoming, place: Place) {
     let peer = incoming.remote_address();
     let connecting = match incoming.accept() {

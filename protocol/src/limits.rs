@@ -57,7 +57,8 @@ pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
 pub const DEVICE_QUEUE_FRAMES_MAX: usize = 256;
 /// Bytes that wait for one device.
 pub const DEVICE_QUEUE_BYTES_MAX: usize = 1024 * 1024;
-/// From the accepted connection to a valid hello (or account call).
+/// For each step to a session by itself: the handshake of TLS or QUIC, the head of HTTP, then *hello* or an account call from the
+/// challenge on. An account call that was answered without a failure gives 30 s to the next frame (`node`'s `handshake`).
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// The slowest that a frame may come in, in bytes a second, once it has begun.
 pub const FRAME_BYTES_PER_SECOND_MIN: u64 = 100;

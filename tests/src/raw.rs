@@ -16,14 +16,15 @@ use cloudsync_client::statement::hello_proof;
 use cloudsync_protocol::frame::{Challenge, Hello, Welcome};
 use cloudsync_protocol::limits::{ALPN, PROTOCOL_VERSION, WEBSOCKET_PATH};
 use cloudsync_protocol::statement::Carrier;
-use cloudsync_protocol::{DeviceId, Failure, Frame, Signature, codec};
+use cloudsync_protocol::{DeviceId, Failure, Frame, Hash, Signature, codec};
 use futures_util::{SinkExt as _, StreamExt as _};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ConnectionError, Endpoint, RecvStream, SendStream};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -91,12 +92,7 @@ impl RawClient {
             }
             Scheme::Wss | Scheme::Ws => {
                 let stream = TcpStream::connect(address).await?;
-                let io: Box<dyn Io> = if wire == Scheme::Wss {
-                    let config = pinned(pin.0, b"http/1.1")?;
-                    Box::new(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, stream).await?)
-                } else {
-                    Box::new(stream)
-                };
+                let io: Box<dyn Io> = if wire == Scheme::Wss { Box::new(over_tls(stream, pin.0).await?) } else { Box::new(stream) };
                 let (socket, _) = tokio_tungstenite::client_async(format!("ws://{address}{WEBSOCKET_PATH}"), io).await?;
                 Link::WebSocket(Box::new(socket))
             }
@@ -138,12 +134,16 @@ impl RawClient {
         self.send_bytes(codec::encode(&frame.into())).await
     }
 
-    /// Sends bytes on the control stream as they are, without a length.
+    /// Sends bytes as they are, without a length or a WebSocket's head: on the control stream, or below the WebSocket.
     pub async fn send_unframed(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         match &mut self.link {
-            Link::Quic { send, .. } => Ok(send.write_all(bytes).await?),
-            Link::WebSocket(_) => bail!("not QUIC"),
+            Link::Quic { send, .. } => send.write_all(bytes).await?,
+            Link::WebSocket(socket) => {
+                socket.get_mut().write_all(bytes).await?;
+                socket.get_mut().flush().await?;
+            }
         }
+        Ok(())
     }
 
     /// Sends a text message.
@@ -241,6 +241,12 @@ pub fn hello(device: DeviceId, token: &str, signature: Signature) -> Hello {
         signature,
         client: "raw".to_owned(),
     }
+}
+
+/// TLS to a node's HTTPS listener, by its pinned certificate.
+pub async fn over_tls(stream: TcpStream, pin: Hash) -> anyhow::Result<TlsStream<TcpStream>> {
+    let config = pinned(pin, b"http/1.1")?;
+    Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, stream).await?)
 }
 
 async fn within<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {

@@ -9,14 +9,22 @@
     reason = "a test names what it expects and fails where it stands"
 )]
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloudsync_protocol::ErrorCode;
-use cloudsync_protocol::frame::LoginStart;
+use anyhow::bail;
+use cloudsync_client::carrier::trust::{Pin, Trust};
+use cloudsync_client::connection::Server;
+use cloudsync_node::config::StoreSource;
+use cloudsync_protocol::frame::{LoginStart, Pong};
 use cloudsync_protocol::limits::HELLO_TIMEOUT;
-use cloudsync_tests::{RawClient, Received, TestNode, Wire};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use cloudsync_protocol::{ErrorCode, Frame, Hash};
+use cloudsync_storage::MemoryStore;
+use cloudsync_tests::raw::over_tls;
+use cloudsync_tests::{Person, RawClient, Received, TestNode, Wire};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
 
 type Tested = anyhow::Result<()>;
 
@@ -79,8 +87,9 @@ async fn a_refused_account_call_does_not_gain_time() -> Tested {
     Ok(())
 }
 
-async fn closes(mut stream: TcpStream, sent: &[u8]) -> Tested {
+async fn closes(mut stream: impl AsyncRead + AsyncWrite + Unpin, sent: &[u8]) -> Tested {
     stream.write_all(sent).await?;
+    stream.flush().await?;
     let begun = Instant::now();
     let mut rest = Vec::new();
     // A reset is a close as well.
@@ -103,9 +112,103 @@ async fn an_unfinished_tls_handshake_is_closed() -> Tested {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unfinished_http_head_is_closed() -> Tested {
     let node = TestNode::start_in_memory().await?;
-    let address = node.address(Wire::Ws)?;
-    let nothing = closes(TcpStream::connect(address).await?, b"");
-    let half = closes(TcpStream::connect(address).await?, b"GET /v1/sync HTTP/1.1\r\nhost: here\r\n");
-    let (nothing, half) = tokio::join!(nothing, half);
-    nothing.and(half)
+    let (plain, tls) = (node.address(Wire::Ws)?, node.address(Wire::Wss)?);
+    let head = b"GET /v1/sync HTTP/1.1\r\nhost: here\r\n";
+    let nothing = closes(TcpStream::connect(plain).await?, b"");
+    let half = closes(TcpStream::connect(plain).await?, head);
+    let nothing_in_tls = closes(over_tls(TcpStream::connect(tls).await?, node.pin().0).await?, b"");
+    let half_in_tls = closes(over_tls(TcpStream::connect(tls).await?, node.pin().0).await?, head);
+    let (nothing, half, nothing_in_tls, half_in_tls) = tokio::join!(nothing, half, nothing_in_tls, half_in_tls);
+    nothing.and(half).and(nothing_in_tls).and(half_in_tls)
+}
+
+/// The first datagram of a QUIC client, as it would send it to a server.
+async fn first_datagram() -> anyhow::Result<Vec<u8>> {
+    let nobody = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let server = Server { address: format!("quic://{}", nobody.local_addr()?).parse()?, trust: Trust::Pinned(Pin(Hash([0; 32]))) };
+    let mut datagram = vec![0; 2048];
+    tokio::select! {
+        received = nobody.recv(&mut datagram) => datagram.truncate(received?),
+        connected = RawClient::connect_to(&server) => bail!("nobody answered, and yet: {connected:?}"),
+    }
+    Ok(datagram)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfinished_quic_handshake_is_given_up_and_its_place_is_free_again() -> Tested {
+    let node = TestNode::start_with(|config| config.connections_max = 1).await?;
+    let half = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    half.connect(node.address(Wire::Quic)?).await?;
+    half.send(&first_datagram().await?).await?;
+    let begun = Instant::now();
+    // The node's first answer: from here on the handshake waits for us.
+    half.recv(&mut [0; 2048]).await?;
+    assert!(RawClient::connect(&node, Wire::Quic).await.is_err(), "the only place is taken");
+    while RawClient::connect(&node, Wire::Quic).await.is_err() {
+        assert!(begun.elapsed() < HELLO_TIMEOUT + SLACK, "not given up in time");
+    }
+    in_time(begun);
+    Ok(())
+}
+
+/// A ping as one frame of that wire, `bytes` of it all in all; what a reader does not know of it is ignored.
+fn long_ping(wire: Wire, bytes: u16) -> Vec<u8> {
+    let payload = bytes - if wire == Wire::Quic { 4 } else { 8 };
+    let [high, low] = payload.to_be_bytes();
+    let head = if wire == Wire::Quic { vec![0, 0, high, low] } else { vec![0x82, 0x80 | 126, high, low, 0, 0, 0, 0] };
+    // [5, 7, bin of the rest]
+    let [bin_high, bin_low] = (payload - 6).to_be_bytes();
+    let mut frame = [head, vec![0x93, 5, 7, 0xC5, bin_high, bin_low]].concat();
+    frame.resize(usize::from(bytes), 0);
+    frame
+}
+
+/// Sends a frame in pieces of 10 B, one every so often; what the node says then.
+async fn drip(node: &TestNode, wire: Wire, person: &Person, every: Duration) -> anyhow::Result<Received> {
+    let mut client = RawClient::connect(node, wire).await?;
+    client.hello(&person.keys.device, &person.tokens.access_token).await?;
+    assert!(matches!(client.frame().await?, Frame::Welcome(_)));
+    let mut pieces = tokio::time::interval(every);
+    for piece in long_ping(wire, DRIPPED_BYTES).chunks(DRIP_BYTES) {
+        pieces.tick().await;
+        if client.send_unframed(piece).await.is_err() {
+            break;
+        }
+    }
+    client.next().await
+}
+
+const DRIP_BYTES: usize = 10;
+const DRIPPED_BYTES: u16 = 400;
+/// 10 B in that time is a little more than `FRAME_BYTES_PER_SECOND_MIN`.
+const FAST_ENOUGH: Duration = Duration::from_millis(98);
+const TOO_SLOW: Duration = Duration::from_millis(500);
+/// Less than 400 B take at either pace.
+const GRACE: Duration = Duration::from_secs(2);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_at_the_slowest_pace_goes_through_and_a_slower_one_ends_the_session() -> Tested {
+    let node = TestNode::start_with(|config| {
+        config.store = StoreSource::Given(Arc::new(MemoryStore::new()));
+        config.patience.frame_grace = GRACE;
+    })
+    .await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    let done = Wire::ALL.map(|wire| {
+        let (node, ada) = (&node, &ada);
+        async move {
+            let begun = Instant::now();
+            let (fast, slow) = tokio::join!(drip(node, wire, ada, FAST_ENOUGH), drip(node, wire, ada, TOO_SLOW));
+            assert!(begun.elapsed() > GRACE, "no pace was ever looked at");
+            assert!(matches!(fast?, Received::Frame(frame) if matches!(*frame, Frame::Pong(Pong { number: 7 }))), "{wire:?}");
+            let Received::Frame(frame) = slow? else { bail!("{wire:?}: a failure was due") };
+            let Frame::Failure(failure) = *frame else { bail!("{wire:?}: a failure was due, there came {frame:?}") };
+            assert_eq!((failure.request, failure.code), (0, ErrorCode::FrameTooSlow), "{wire:?}");
+            anyhow::Ok(())
+        }
+    });
+    for done in futures_util::future::join_all(done).await {
+        done?;
+    }
+    Ok(())
 }
