@@ -1,23 +1,78 @@
-//! What a replica that has read before demands of a snapshot, and what it keeps when that is not met.
+//! What a replica demands of a snapshot, and what it keeps when that is not met.
 //!
-//! Never: a server session; the simulation has those.
+//! Never: a replica that goes back.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic where it stands")]
-
-mod support;
-
-use cloudsync_engine::replica::{Content, NewEdit, Onto, SnapshotError, SnapshotOutcome, Start, Tables, Why};
+use cloudsync_engine::replica::{NewEdit, Onto, Outcome, SnapshotError, SnapshotOutcome, Start, Tables, Why};
 use cloudsync_protocol::frame::{HeadAt, SnapshotPage, SnapshotToken};
 use cloudsync_protocol::{Cursor, DeviceSeq, Seq};
 
-use support::keys::{Keys, key, row, value};
-use support::log::{Device, Log, TIMELINE};
+use crate::desk::{content, put, write, written};
+use crate::support::keys::{Keys, identify_as, key, row, value};
+use crate::support::log::{Device, Log, TIMELINE};
 
-fn write(device: &mut Device, log: &mut Log, record: &str, content: Content) {
-    let new = NewEdit { key: key(record), content, onto: Onto::Replica, now_ms: 1_000 };
-    device.transact(|replica, _| replica.edit(new)).unwrap();
-    device.drain(log);
-    device.pull(log);
+#[test]
+fn a_snapshot_moves_the_cursor_at_its_end_and_pulls_from_there() {
+    let (mut log, mut writer, mut reader) = written(&["a", "b", "c"]);
+    let start = log.head();
+    let first = log.snapshot(None, start, 2);
+    let SnapshotOutcome::Next { resume } = reader.snapshot_page(None, &first).unwrap() else { panic!("more") };
+    assert_eq!(reader.replica().cursor().unwrap().seq, Seq(0));
+    // Written meanwhile: "c" is in the snapshot with a higher number than its start, "a" only in the log after it.
+    for record in ["c", "a"] {
+        put(&mut writer, record, value("newer"));
+        writer.drain(&mut log);
+        writer.pull(&log);
+    }
+    let entries = log.entries_of(Seq(0), log.head());
+    assert!(matches!(reader.apply(Seq(0), log.head(), &entries).unwrap(), Outcome::Gap { .. }), "not while it is under way");
+    assert_eq!(reader.snapshot_page(None, &first).unwrap(), SnapshotOutcome::Old { resume: Some(resume.clone()) });
+    let second = log.snapshot(Some(&resume), start, 2);
+    assert!(matches!(reader.snapshot_page(Some(&resume), &second).unwrap(), SnapshotOutcome::Complete { cursor } if cursor.seq == start));
+    assert_eq!(content(&mut reader, "a"), Some(value("a")));
+    assert_eq!(reader.pull(&log).stopped, None);
+    assert_eq!((content(&mut reader, "a"), content(&mut reader, "c")), (Some(value("newer")), Some(value("newer"))));
+}
+
+#[test]
+fn a_snapshot_without_a_roster_row_that_was_read_is_refused() {
+    let (mut log, _, mut reader) = written(&["a"]);
+    reader.pull(&log);
+    log.change(Keys::new(5).enrol());
+    let mut page = log.snapshot(None, log.head(), 9);
+    page.roster.remove(1);
+    assert!(matches!(reader.snapshot_page(None, &page).unwrap_err(), SnapshotError::Untrusted(_)));
+    page.roster = vec![row(1, identify_as(&ed25519_dalek::SigningKey::from_bytes(&[5; 32]), 1))];
+    assert!(matches!(reader.snapshot_page(None, &page).unwrap_err(), SnapshotError::Untrusted(_)));
+}
+
+#[test]
+fn a_roster_that_comes_in_pages_is_verified_across_them() {
+    let (mut log, _, mut reader) = written(&["a"]);
+    reader.pull(&log);
+    log.change(Keys::new(5).enrol());
+    let start = log.head();
+    let whole = log.snapshot(None, start, 9);
+    let token = |roster_after| SnapshotToken { timeline: TIMELINE, start, last: None, roster_after };
+    let pages: Vec<SnapshotPage> = [(0..2, Some(token(Some(Seq(2))))), (2..4, None)]
+        .map(|(rows, resume)| SnapshotPage {
+            roster: whole.roster[rows].to_vec(),
+            rows: if resume.is_none() { whole.rows.clone() } else { Vec::new() },
+            resume,
+            ..whole.clone()
+        })
+        .to_vec();
+    let mut short = pages[0].clone();
+    short.roster.remove(1);
+    assert!(matches!(reader.snapshot_page(None, &short).unwrap_err(), SnapshotError::Untrusted(_)), "a row read before is missing");
+    assert!(matches!(reader.snapshot_page(None, &pages[0]).unwrap(), SnapshotOutcome::Next { .. }));
+    let resume = pages[0].resume.clone();
+    assert!(matches!(reader.snapshot_page(resume.as_ref(), &pages[1]).unwrap(), SnapshotOutcome::Complete { .. }));
+    assert_eq!(reader.pull(&log).stopped, None);
+    let mut fifth = Device::new(5);
+    fifth.pull(&log);
+    put(&mut fifth, "b", value("by the new one"));
+    fifth.drain(&mut log);
+    assert_eq!(reader.pull(&log).stopped, None);
 }
 
 /// A writer's log, and a reader that has read "a" (twice written), "b" and "c" of it; "b" was written once more since.

@@ -1,0 +1,26 @@
+//! One replica's rules, told as sentences: one binary, so that it links once.
+//!
+//! Never: a server session; the simulation has those.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic where it stands")]
+
+#[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod claims;
+#[cfg(test)]
+mod conflicts;
+#[cfg(test)]
+mod desk;
+#[cfg(test)]
+mod edits;
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod revoked;
+#[cfg(test)]
+mod snapshots;
+#[path = "../support/mod.rs"]
+mod support;
+#[cfg(test)]
+mod untrusted;

@@ -1,0 +1,155 @@
+//! What does not verify, and stops the replica where it stands.
+//!
+//! Never: an entry passed over.
+
+use bytes::Bytes;
+use cloudsync_engine::replica::{Content, Why};
+use cloudsync_protocol::error::LastPush;
+use cloudsync_protocol::statement::{self, BatchStatement};
+use cloudsync_protocol::{Batch, DeviceSeq, Entry, Operation, Seq, codec};
+
+use crate::desk::{content, put, written};
+use crate::support;
+use crate::support::keys::{Keys, identify_as, value};
+use crate::support::log::{Device, Log};
+
+fn last_batch(log: &mut Log) -> &mut Batch {
+    match log.entries.last_mut() {
+        Some(Entry::Batch(batch)) => batch,
+        _ => panic!("no batch"),
+    }
+}
+
+/// Reads a log whose last batch was changed: what is wrong with it.
+fn why(change: impl FnOnce(&mut Log, &Keys)) -> Why {
+    let (mut log, writer, mut reader) = written(&["s1", "s2"]);
+    change(&mut log, &writer.keys);
+    let applied = reader.pull(&log);
+    assert_eq!(applied.cursor.seq, Seq(4), "the batch before was applied");
+    assert_eq!((content(&mut reader, "s1"), content(&mut reader, "s2")), (Some(value("s1")), None));
+    let stopped = applied.stopped.unwrap();
+    assert_eq!(stopped.device_seq, Some(DeviceSeq(2)));
+    let again = reader.pull(&log);
+    assert_eq!((again.cursor.seq, again.stopped.as_ref()), (Seq(4), Some(&stopped)), "and there it stays");
+    assert!(stopped.to_string().starts_with("batch 2 of device 01010101"), "{stopped}");
+    stopped.why
+}
+
+#[test]
+fn a_batch_whose_signature_is_not_its_devices_stops_the_replica_there() {
+    assert!(matches!(why(|log, _| last_batch(log).signed.signature.0[5] ^= 1), Why::Batch(_)));
+}
+
+#[test]
+fn a_batch_with_a_swapped_body_stops_the_replica_there() {
+    let swapped = why(|log, _| {
+        let Operation::Put(put) = &mut last_batch(log).operations[0];
+        put.envelope.body = Bytes::from(vec![7; 128]);
+    });
+    assert!(matches!(swapped, Why::Batch(_)));
+}
+
+#[test]
+fn a_batch_of_a_device_not_enrolled_stops_the_replica_there() {
+    let (mut log, _, mut reader) = written(&["s1"]);
+    let mut stranger = Device::new(8);
+    put(&mut stranger, "s2", value("by a ghost"));
+    stranger.drain(&mut log);
+    let applied = reader.pull(&log);
+    assert_eq!(applied.cursor.seq, Seq(4));
+    assert_eq!(applied.stopped.map(|stopped| stopped.device), Some(Some(stranger.me.device)));
+}
+
+#[test]
+fn a_batch_of_a_revoked_device_stops_the_replica_and_one_before_does_not() {
+    let (mut log, mut writer, mut reader) = written(&["s1"]);
+    log.change(writer.keys.revoke(DeviceSeq(1), reader.me.device));
+    put(&mut writer, "s2", value("too late"));
+    writer.drain(&mut log);
+    let applied = reader.pull(&log);
+    assert_eq!(applied.cursor.seq, Seq(5), "up to the revocation");
+    assert!(applied.stopped.is_some());
+    assert_eq!(content(&mut reader, "s1"), Some(value("s1")));
+}
+
+#[test]
+fn a_batch_that_leaves_one_out_of_its_devices_chain_stops_the_replica_there() {
+    let (log, _, mut reader) = written(&["s1", "s2"]);
+    let mut short = log.clone();
+    short.entries.retain(|entry| entry.first() != Seq(4));
+    last_batch(&mut short).first = Seq(4);
+    let applied = reader.pull(&short);
+    assert_eq!(applied.stopped.map(|stopped| stopped.why), Some(Why::Chain { last: DeviceSeq(0) }));
+}
+
+#[test]
+fn a_batch_given_twice_stops_the_replica() {
+    let (mut log, _, mut reader) = written(&["s1"]);
+    let mut again = last_batch(&mut log).clone();
+    again.first = Seq(5);
+    log.append(again);
+    assert_eq!(reader.pull(&log).stopped.map(|stopped| stopped.why), Some(Why::Chain { last: DeviceSeq(1) }));
+}
+
+/// Signed by its device, but sealed to something that opens to nothing.
+fn sealed_to_nothing(log: &mut Log, record: &str) {
+    let mut cheat = Device::new(1);
+    cheat.pull(log);
+    put(&mut cheat, record, value("x"));
+    let mut operations = cheat.outgoing().unwrap().operations();
+    let Operation::Put(put) = &mut operations[0];
+    let last = log.last_of(cheat.me.device);
+    let mut header = put.envelope.check().unwrap();
+    header.device_seq = last.device_seq.next();
+    put.envelope.header = codec::encode(&header).into();
+    put.envelope.body = Bytes::from(vec![0; 128]);
+    let statement = BatchStatement {
+        format: statement::FORMAT,
+        log: header.log,
+        device: header.device,
+        device_seq: header.device_seq,
+        prev_hash: last.hash,
+        envelopes: vec![put.envelope.hash()],
+        seen: Vec::new(),
+    };
+    let signed = support::keys::signed(&cheat.keys.signing, statement::CONTEXT_BATCH, &statement);
+    let (first, hash) = (log.head().next(), signed.hash());
+    log.append(Batch { first, server_ts: 0, signed, operations });
+    log.last.insert(header.device, LastPush { device_seq: header.device_seq, hash, seq: first });
+}
+
+#[test]
+fn an_envelope_that_verifies_and_does_not_open_marks_its_record_damaged_and_the_replica_goes_on() {
+    let (mut log, _, mut reader) = written(&["s1"]);
+    sealed_to_nothing(&mut log, "s2");
+    let mut third = Device::new(3);
+    log.change(third.keys.enrol());
+    third.pull(&log);
+    put(&mut third, "s3", value("after it"));
+    third.drain(&mut log);
+    let start = log.head();
+    let by_snapshot = &mut Device::new(2);
+    by_snapshot.snapshot_page(None, &log.snapshot(None, start, 9)).unwrap();
+    let applied = reader.pull(&log);
+    assert_eq!((applied.stopped, applied.cursor.seq), (None, start));
+    for reader in [&mut reader, by_snapshot] {
+        assert_eq!((content(reader, "s2"), content(reader, "s3")), (Some(Content::Damaged), Some(value("after it"))));
+        let listed = reader.replica().list(None, None, 9).unwrap().records;
+        assert_eq!(listed.iter().filter(|shown| shown.content == Content::Damaged).count(), 1);
+        assert_eq!(reader.replica().status().unwrap().damaged, 1);
+    }
+    // It can be written over.
+    put(&mut reader, "s2", value("mended"));
+    reader.drain(&mut log);
+    assert_eq!((content(&mut reader, "s2"), reader.replica().status().unwrap().damaged), (Some(value("mended")), 0));
+}
+
+#[test]
+fn a_roster_that_begins_with_another_identity_is_refused() {
+    let mut reader = Device::new(2);
+    let mut log = Log::default();
+    log.change(identify_as(&ed25519_dalek::SigningKey::from_bytes(&[5; 32]), 1));
+    let applied = reader.pull(&log);
+    assert_eq!(applied.cursor.seq, Seq(0));
+    assert!(matches!(applied.stopped.unwrap().why, Why::Identity { .. }));
+}
