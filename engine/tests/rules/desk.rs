@@ -11,7 +11,7 @@ use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{Cursor, ErrorCode, Failure, Frame, Hash, Seq, View, frame};
 
 use crate::maker::{self, LOG, NOW_MS};
-use crate::model::{Parked, Store, Variant};
+use crate::support::store::{Parked, Store, Variant};
 
 pub(crate) const VIEW: View = View(1);
 /// What the shell says of a frame's length; the rules only compare it.

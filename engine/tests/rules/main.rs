@@ -1,6 +1,6 @@
 //! The rules of the engine, told as sentences: one binary, so that it links once.
 //!
-//! Never: a store, a clock or a socket. A model of the store stands in, with the faults that a real one has.
+//! Never: a store, a clock or a socket. The store of `support` stands in, with the faults that a real one has.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it expects and fails on the rest")]
 
@@ -12,8 +12,6 @@ mod desk;
 mod limits;
 #[cfg(test)]
 mod maker;
-#[cfg(test)]
-mod model;
 #[cfg(test)]
 mod model_runs;
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use cloudsync_engine::invariants::Invariant;
 use proptest::prelude::*;
 
-use crate::model::Variant;
 use crate::simulation::Simulation;
 use crate::support::rng::Rng;
+use crate::support::store::Variant;
 
 /// A script that is the same in every run.
 fn script(seed: u64, length: usize) -> Vec<(u8, u8)> {

@@ -6,7 +6,7 @@ use cloudsync_protocol::{Cursor, ErrorCode, Frame, Hash, Seq, View};
 
 use crate::desk::{Desk, Fault, code, failure};
 use crate::maker::{create, peer, push};
-use crate::model::{Store, Variant};
+use crate::support::store::{Store, Variant};
 
 const NONE: Hash = Hash([0; 32]);
 

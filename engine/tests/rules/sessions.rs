@@ -8,7 +8,7 @@ use cloudsync_protocol::{Cursor, ErrorCode, Frame, Hash, Seq, ShortHash, Timelin
 
 use crate::desk::{Desk, code};
 use crate::maker::{create, peer, push};
-use crate::model::{Store, Variant};
+use crate::support::store::{Store, Variant};
 
 const NONE: Hash = Hash([0; 32]);
 

@@ -1,4 +1,5 @@
-//! What the engine's integration tests share: keys that seal by hashing, a log that decides at once, and devices on it.
+//! What the engine's integration tests share: keys that seal by hashing, a log that decides at once, devices on it, a store
+//! with the faults of a clustered one, and a simulated whole.
 //!
 //! Never: the rules under test. Whatever a test asserts is decided in `engine`.
 
@@ -16,3 +17,4 @@ pub mod keys;
 pub mod log;
 pub mod rng;
 pub mod sim;
+pub mod store;

@@ -1,5 +1,5 @@
-//! Random runs: devices with two sessions each, up to two owners of one log at a time, and the model store with its
-//! faults. Every invariant is checked at every step.
+//! Random runs of the owner's rules: two owners of one log at a time, a store with its faults, and clients that also do what
+//! no honest one would. Every invariant is checked at every step. (Honest devices with replicas: `support::sim`.)
 //!
 //! Never: knowledge of the rules' insides. It sees events and effects only.
 
@@ -9,7 +9,7 @@ mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloudsync_engine::invariants::{Invariant, OneContent, Rising, Violation};
+use cloudsync_engine::invariants::{Invariant, Rising, Violation};
 use cloudsync_engine::session::SessionId;
 use cloudsync_engine::user::{CallId, Event};
 use cloudsync_protocol::error::LastPush;
@@ -18,7 +18,7 @@ use cloudsync_protocol::{Cursor, DeviceId, Entry, Hash, Seq};
 
 use self::owners::Owner;
 use crate::maker;
-use crate::model::{Store, Variant};
+use crate::support::store::{Store, Variant};
 
 pub(crate) const DEVICES: u8 = 2;
 
@@ -45,7 +45,6 @@ pub(crate) struct Simulation {
     claimed: Vec<(DeviceId, SessionId, u64)>,
     committed: Vec<(DeviceId, Hash, u64)>,
     submitters: BTreeMap<(Hash, u64), BTreeSet<SessionId>>,
-    content: OneContent,
     rising: BTreeMap<(u64, SessionId), Rising>,
 }
 
@@ -71,7 +70,6 @@ impl Simulation {
             claimed: Vec::new(),
             committed: Vec::new(),
             submitters: BTreeMap::new(),
-            content: OneContent::default(),
             rising: BTreeMap::new(),
         };
         simulation.begin_owner(Vec::new());

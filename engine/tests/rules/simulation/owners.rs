@@ -13,7 +13,7 @@ use cloudsync_protocol::{Entry, Epoch, OwnerId};
 use super::{Checked, Simulation};
 use crate::desk::options;
 use crate::maker::{self, NOW_MS};
-use crate::model::{Parked, Variant};
+use crate::support::store::{Parked, Variant};
 
 /// One owner of the log, of a moment.
 pub(super) struct Owner {
@@ -176,7 +176,6 @@ impl Simulation {
             for entry in self.store.log()?.iter().filter(|entry| entry.first() > commit.after) {
                 if let Entry::Batch(batch) = entry {
                     let (hash, statement) = (batch.signed.hash(), cloudsync_engine::batch::statement(maker::LOG, &batch.signed).unwrap());
-                    self.content.committed(statement.device, statement.device_seq, hash, batch.first)?;
                     self.committed.push((statement.device, hash, self.tick));
                     self.submitters.insert((hash, self.tick), self.submitted.get(&hash).cloned().unwrap_or_default());
                 }

@@ -11,9 +11,9 @@ use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::{SnapshotPage, SnapshotToken};
 use cloudsync_protocol::{Envelope, RecordKey, Seq};
 
-use super::store::Store;
 use crate::support::log::Device;
 use crate::support::rng::Rng;
+use crate::support::store::Store;
 
 const READERS_MAX: usize = 4;
 /// No device of any run; reading asks for no enrolment.
@@ -132,7 +132,7 @@ fn state_of(store: &Store, device: &Device) -> State {
         let content = device.keys.open(&row.envelope.check().unwrap(), &row.envelope).unwrap();
         (row.seq, row.envelope.clone(), content)
     };
-    let records = store.current.iter().map(|(key, row)| (key.clone(), opened(row))).collect();
+    let records = store.current().into_iter().map(|(key, row)| (key, opened(&row))).collect();
     State { head: store.head_seq(), records, roster: store.roster() }
 }
 
@@ -140,7 +140,7 @@ fn page_of(store: &Store, snapshots: Snapshots, asked: Option<&SnapshotToken>) -
     match snapshots {
         Snapshots::AsDesigned => store.snapshot(1, asked),
         Snapshots::WithoutTombstones => {
-            let mut living = store.current.clone();
+            let mut living = store.current();
             living.retain(|_, row| !row.envelope.check().unwrap().is_tombstone());
             store.snapshot_of(&living, 1, asked)
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use cloudsync_engine::cursor::{self, Extent, Verdict};
 use cloudsync_engine::invariants::Claims;
+use cloudsync_engine::log::Acquire;
 use cloudsync_engine::session::{Peer, SessionId};
 use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Effect, Event, Options, User};
 use cloudsync_protocol::frame::{Pull, Snapshot};
@@ -14,9 +15,9 @@ use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{DeviceId, Frame, Seq, View, codec};
 
 use super::network::Network;
-use super::store::Store;
 use crate::support::keys::LOG;
 use crate::support::rng::Rng;
+use crate::support::store::{Parked, Store};
 
 #[derive(Debug, Default)]
 pub struct Server {
@@ -70,7 +71,8 @@ impl Server {
     /// A commit on its way when its owner died may apply later.
     fn orphan(&mut self, waiting: Waiting) {
         if let Waiting::Effect(Effect::Persist(commit)) = waiting {
-            self.store.parked.push(*commit);
+            let late = self.store.plan_commit(*commit);
+            self.store.parked.push(late);
         }
     }
 
@@ -194,10 +196,9 @@ impl Server {
 
     /// Carries out one effect that waits for the store, and says what came of it.
     pub fn store_step(&mut self, now_ms: u64, weather: Weather, rng: &mut Rng, network: &mut Network) {
-        let foul = |rng: &mut Rng, percent| weather == Weather::Foul && rng.chance(percent);
         if !self.store.parked.is_empty() && (weather == Weather::Fair || rng.chance(30)) {
             let late = self.store.parked.remove(0);
-            self.store.commit(&late);
+            self.apply(late);
         }
         if self.waiting.is_empty() {
             return;
@@ -211,39 +212,18 @@ impl Server {
             None => return,
         };
         let event = match effect {
-            Effect::Acquire(acquire) => {
-                let lost = foul(rng, 10);
-                let outcome = if lost && rng.chance(50) {
-                    AcquireOutcome::InDoubt
-                } else {
-                    let head = self.store.acquire(&acquire);
-                    if lost { AcquireOutcome::InDoubt } else { AcquireOutcome::Won(Box::new(head)) }
-                };
-                Event::Acquired { owner: acquire.owner, outcome }
-            }
+            Effect::Acquire(acquire) => Event::Acquired { owner: acquire.owner, outcome: self.acquire(&acquire, weather, rng) },
             Effect::ReadRoster { read } => Event::RosterRead { read, outcome: Ok(self.store.roster()) },
             Effect::ReadHead { read } => Event::HeadRead { read, outcome: Ok(self.store.head.clone()) },
-            Effect::ReadRow { read, seq } => Event::RowRead { read, outcome: Ok(self.store.row_hash(seq)) },
+            Effect::ReadRow { read, seq } => Event::RowRead { read, outcome: Ok(self.store.row(seq)) },
             Effect::LookUp { read, records } => {
-                let found = records.iter().map(|key| self.store.look_up(key)).collect();
-                Event::Found { read, outcome: Ok(found) }
+                let currents = self.store.currents();
+                Event::Found { read, outcome: Ok(records.iter().map(|key| currents.get(key).copied()).collect()) }
             }
             Effect::Persist(commit) => {
                 let id = commit.head.commit;
-                let outcome = match rng.below(4) {
-                    0 if foul(rng, 40) => CommitOutcome::Unknown,
-                    1 if foul(rng, 40) => {
-                        self.store.commit(&commit);
-                        CommitOutcome::Unknown
-                    }
-                    2 if foul(rng, 40) => {
-                        self.store.parked.push(*commit);
-                        CommitOutcome::Unknown
-                    }
-                    3 if foul(rng, 20) => CommitOutcome::Unavailable,
-                    _ if self.store.commit(&commit) => CommitOutcome::Durable,
-                    _ => CommitOutcome::Fenced,
-                };
+                let planned = self.store.plan_commit(*commit);
+                let outcome = self.commit(planned, weather, rng);
                 Event::Persisted { commit: id, outcome }
             }
             other => panic!("{other:?} does not wait for the store"),
@@ -251,16 +231,59 @@ impl Server {
         self.handle(now_ms, event, network);
     }
 
+    /// Whether it applied; the store's invariants are checked either way.
+    fn apply(&mut self, planned: Parked) -> bool {
+        let applied = self.store.apply(planned).unwrap();
+        self.store.check().unwrap();
+        applied
+    }
+
+    /// Lost before it applied, or after, or parked to apply later.
+    fn acquire(&mut self, acquire: &Acquire, weather: Weather, rng: &mut Rng) -> AcquireOutcome {
+        let planned = self.store.plan_acquire(acquire, 0);
+        if foul(weather, rng, 10) {
+            match rng.below(3) {
+                0 => self.store.parked.push(planned),
+                1 => assert!(self.apply(planned)),
+                _ => {}
+            }
+            return AcquireOutcome::InDoubt;
+        }
+        self.apply(planned);
+        self.store.won(acquire.owner)
+    }
+
+    fn commit(&mut self, planned: Parked, weather: Weather, rng: &mut Rng) -> CommitOutcome {
+        match rng.below(4) {
+            0 if foul(weather, rng, 40) => CommitOutcome::Unknown,
+            1 if foul(weather, rng, 40) => {
+                self.apply(planned);
+                CommitOutcome::Unknown
+            }
+            2 if foul(weather, rng, 40) => {
+                self.store.parked.push(planned);
+                CommitOutcome::Unknown
+            }
+            3 if foul(weather, rng, 20) => CommitOutcome::Unavailable,
+            _ if self.apply(planned) => CommitOutcome::Durable,
+            _ => CommitOutcome::Fenced,
+        }
+    }
+
     fn pull(&self, session: SessionId, pull: &Pull, network: &mut Network) {
         let head = self.store.head.as_ref().expect("a log that was never written to has no devices");
         // The store never goes back here, so every cursor is of it.
         match cursor::judge(pull.from, &Extent::from(head)) {
             Verdict::Fine => {}
-            Verdict::Depends(check) => check.with(self.store.row_hash(check.seq())).unwrap(),
+            Verdict::Depends(check) => check.with(self.store.row(check.seq())).unwrap(),
             Verdict::Refused(refusal) => panic!("{refusal}"),
         }
         network.answer(session, self.store.page(pull.request, head.timeline, pull.from.seq, pull.to.min(head.seq)).into());
     }
+}
+
+fn foul(weather: Weather, rng: &mut Rng, percent: u64) -> bool {
+    weather == Weather::Foul && rng.chance(percent)
 }
 
 /// Drops a session's events and says so.

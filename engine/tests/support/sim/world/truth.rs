@@ -16,7 +16,7 @@ impl World {
         let store: BTreeMap<RecordKey, (Version, Seq, Hash)> = self
             .server
             .store
-            .current
+            .current()
             .iter()
             .map(|(key, row)| (key.clone(), (row.envelope.check().unwrap().version, row.seq, row.envelope.hash())))
             .collect();
@@ -31,7 +31,7 @@ impl World {
             invariants::replica_equals_store(&replica, &store)?;
             assert_eq!(client.device.tables.roster().unwrap(), self.server.store.roster());
             for pushed in &client.acknowledged {
-                let entry = self.server.store.entries.iter().find(|entry| entry.first() == pushed.from.next());
+                let entry = self.server.store.entries().iter().find(|entry| entry.first() == pushed.from.next());
                 let Some(Entry::Batch(batch)) = entry else { panic!("acknowledged and lost: {pushed:?}") };
                 assert_eq!((batch.signed.hash(), entry.map(Entry::last)), (pushed.hash, Some(pushed.to)), "acknowledged and lost");
             }
@@ -42,14 +42,14 @@ impl World {
 
     /// How many operations each committed push has.
     pub fn operations(&self) -> Vec<usize> {
-        let entries = self.server.store.entries.iter();
+        let entries = self.server.store.entries().iter();
         entries.filter_map(|entry| if let Entry::Batch(batch) = entry { Some(batch.operations.len()) } else { None }).collect()
     }
 
     /// Everything that was ever committed of each record.
     fn history(&self) -> BTreeMap<RecordKey, Vec<Content>> {
         let mut history: BTreeMap<RecordKey, Vec<Content>> = BTreeMap::new();
-        for entry in &self.server.store.entries {
+        for entry in self.server.store.entries() {
             let Entry::Batch(batch) = entry else { continue };
             for Operation::Put(put) in &batch.operations {
                 let header = put.envelope.check().unwrap();

@@ -5,16 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use cloudsync_engine::invariants::{self, Epochs, Violation};
+use cloudsync_engine::invariants::{self, Epochs, OneContent, Violation};
 use cloudsync_engine::log::{Acquire, Commit, Current, Head, epoch_to_win};
 use cloudsync_engine::user::AcquireOutcome;
 use cloudsync_protocol::codec::decode;
 use cloudsync_protocol::entry::RosterRow;
+use cloudsync_protocol::statement::BatchStatement;
 use cloudsync_protocol::{Entry, Epoch, Header, Operation, OwnerId, RecordKey, Seq, ShortHash};
 
 /// How this store and its owners go about things: as designed, or wrong in a way that must be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Variant {
+pub enum Variant {
     AsDesigned,
     /// After an unknown outcome only the head is read; the epoch stays.
     ResolveByReading,
@@ -24,29 +25,47 @@ pub(crate) enum Variant {
 
 /// A compare-and-set that a paused coordinator holds.
 #[derive(Debug, Clone)]
-pub(crate) enum Parked {
+pub enum Parked {
     Acquire { epoch: Epoch, owner: OwnerId },
     Commit(Box<Commit>),
 }
 
 #[derive(Debug)]
-pub(crate) struct Store {
-    pub(crate) variant: Variant,
-    pub(crate) head: Option<Head>,
+pub struct Store {
+    pub variant: Variant,
+    pub head: Option<Head>,
     bodies: BTreeMap<(Seq, Epoch), Entry>,
     /// `(after, to, epoch)` of each applied commit.
     commits: Vec<(Seq, Seq, Epoch)>,
-    pub(crate) parked: Vec<Parked>,
-    pub(crate) epochs: Epochs,
+    pub parked: Vec<Parked>,
+    epochs: Epochs,
+    contents: OneContent,
+    /// What [`log`](Self::log) gives, as of the last write.
+    log: Result<Vec<Entry>, Violation>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::new(Variant::AsDesigned)
+    }
 }
 
 impl Store {
-    pub(crate) fn new(variant: Variant) -> Self {
-        Self { variant, head: None, bodies: BTreeMap::new(), commits: Vec::new(), parked: Vec::new(), epochs: Epochs::default() }
+    pub fn new(variant: Variant) -> Self {
+        Self {
+            variant,
+            head: None,
+            bodies: BTreeMap::new(),
+            commits: Vec::new(),
+            parked: Vec::new(),
+            epochs: Epochs::default(),
+            contents: OneContent::default(),
+            log: Ok(Vec::new()),
+        }
     }
 
     /// The compare-and-set of an acquire, to be applied or parked. `acquired` counts those of the activation before.
-    pub(crate) fn plan_acquire(&mut self, acquire: &Acquire, acquired: u64) -> Parked {
+    pub fn plan_acquire(&mut self, acquire: &Acquire, acquired: u64) -> Parked {
         let head = self.head.get_or_insert_with(|| Head::new(Epoch(0), OwnerId::default(), acquire.timeline));
         let epoch = match self.variant {
             Variant::AsDesigned | Variant::ResolveByReading => epoch_to_win(head.epoch, acquire.view),
@@ -56,15 +75,16 @@ impl Store {
     }
 
     /// Writes the bodies of a commit; its compare-and-set is to be applied or parked.
-    pub(crate) fn plan_commit(&mut self, commit: Commit) -> Parked {
+    pub fn plan_commit(&mut self, commit: Commit) -> Parked {
         for entry in &commit.entries {
             self.bodies.insert((entry.first(), commit.head.epoch), entry.clone());
         }
+        self.log = self.read_log();
         Parked::Commit(Box::new(commit))
     }
 
     /// Applies a compare-and-set, if its condition holds.
-    pub(crate) fn apply(&mut self, parked: Parked) -> Result<bool, Violation> {
+    pub fn apply(&mut self, parked: Parked) -> Result<bool, Violation> {
         let Some(head) = &mut self.head else { return Ok(false) };
         match parked {
             Parked::Acquire { epoch, owner } => {
@@ -84,17 +104,20 @@ impl Store {
                     return Ok(false);
                 }
                 let epoch = head.epoch;
-                self.commits.push((commit.after, commit.head.seq, epoch));
+                let after = commit.after;
+                self.commits.push((after, commit.head.seq, epoch));
                 *head = Head { epoch, owner: head.owner, ..commit.head };
+                self.log = self.read_log();
                 if self.variant == Variant::AsDesigned {
                     self.epochs.committed(epoch)?;
                 }
+                self.note_contents(after)?;
                 Ok(true)
             }
         }
     }
 
-    pub(crate) fn won(&self, owner: OwnerId) -> AcquireOutcome {
+    pub fn won(&self, owner: OwnerId) -> AcquireOutcome {
         match &self.head {
             Some(head) if head.owner == owner => AcquireOutcome::Won(Box::new(head.clone())),
             Some(_) | None => AcquireOutcome::InDoubt,
@@ -102,7 +125,22 @@ impl Store {
     }
 
     /// Every committed entry, as a reader finds it.
-    pub(crate) fn log(&self) -> Result<Vec<Entry>, Violation> {
+    pub fn log(&self) -> Result<&[Entry], Violation> {
+        self.log.as_deref().map_err(Clone::clone)
+    }
+
+    /// D1.
+    fn note_contents(&mut self, after: Seq) -> Result<(), Violation> {
+        for entry in self.log.iter().flatten().filter(|entry| entry.first() > after) {
+            if let Entry::Batch(batch) = entry {
+                let statement: BatchStatement = decode(&batch.signed.statement).unwrap();
+                self.contents.committed(statement.device, statement.device_seq, batch.signed.hash(), batch.first)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_log(&self) -> Result<Vec<Entry>, Violation> {
         let mut log = Vec::new();
         for (after, to, epoch) in &self.commits {
             let mut last = *after;
@@ -121,13 +159,13 @@ impl Store {
         Ok(log)
     }
 
-    pub(crate) fn roster(&self) -> Vec<RosterRow> {
-        let rows = self.log().unwrap_or_default().into_iter();
-        rows.filter_map(|entry| if let Entry::Roster(row) = entry { Some(row) } else { None }).collect()
+    pub fn roster(&self) -> Vec<RosterRow> {
+        let rows = self.log().unwrap_or_default().iter();
+        rows.filter_map(|entry| if let Entry::Roster(row) = entry { Some(row.clone()) } else { None }).collect()
     }
 
     /// Every version there ever was, in order, with its record.
-    pub(crate) fn versions(&self) -> Vec<(RecordKey, Current)> {
+    pub fn versions(&self) -> Vec<(RecordKey, Current)> {
         let mut versions = Vec::new();
         for entry in self.log().unwrap_or_default() {
             if let Entry::Batch(batch) = entry {
@@ -140,11 +178,11 @@ impl Store {
         versions
     }
 
-    pub(crate) fn currents(&self) -> BTreeMap<RecordKey, Current> {
+    pub fn currents(&self) -> BTreeMap<RecordKey, Current> {
         self.versions().into_iter().collect()
     }
 
-    pub(crate) fn row(&self, seq: Seq) -> Option<ShortHash> {
+    pub fn row(&self, seq: Seq) -> Option<ShortHash> {
         self.log().ok()?.iter().find_map(|entry| match entry {
             Entry::Batch(batch) => {
                 let index = seq.0.checked_sub(batch.first.0)?;
@@ -155,21 +193,19 @@ impl Store {
     }
 
     /// V3, Q1, and that the head can be rebuilt from the rows.
-    pub(crate) fn check(&self) -> Result<(), Violation> {
+    pub fn check(&self) -> Result<(), Violation> {
         let Some(head) = &self.head else { return Ok(()) };
         let log = self.log()?;
-        invariants::entries_are_contiguous(Seq::ZERO, &log, head.seq)?;
+        invariants::entries_are_contiguous(Seq::ZERO, log, head.seq)?;
         let currents = self.currents();
         invariants::figures_equal_recount(head.figures, currents.values())?;
         let mut rebuilt = Head { commit: head.commit, ..Head::new(head.epoch, head.owner, head.timeline) };
         let mut known: BTreeMap<RecordKey, Current> = BTreeMap::new();
-        for entry in &log {
-            let mut made = BTreeMap::new();
+        for entry in log {
             rebuilt
                 .follow(entry, |index, header| {
                     let Entry::Batch(batch) = entry else { return None };
                     let Operation::Put(put) = &batch.operations[index];
-                    made.insert(header.key(), ());
                     known.insert(header.key(), Current::of(batch.first.plus(index as u64), &put.envelope, header))
                 })
                 .unwrap();
