@@ -13,7 +13,7 @@ use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, Seq};
 use ractor::ActorRef;
 use tokio::time::Instant;
 
-use crate::metrics::INVARIANT_VIOLATIONS;
+use crate::metrics::violations;
 use crate::queue::encode;
 use crate::stored::{self, Call};
 use crate::user::{Feeds, State};
@@ -190,7 +190,7 @@ impl State {
 
 fn violated(violation: &Violation) {
     tracing::error!(%violation, "an invariant is broken: a bug");
-    metrics::counter!(INVARIANT_VIOLATIONS, "invariant" => format!("{:?}", violation.invariant)).increment(1);
+    violations(violation.invariant).increment(1);
 }
 
 const fn outcome_name(outcome: CommitOutcome) -> &'static str {

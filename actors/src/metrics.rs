@@ -2,6 +2,7 @@
 //!
 //! Never: an id of a user, device or record as a label.
 
+use cloudsync_engine::invariants::Invariant;
 use cloudsync_protocol::ErrorCode;
 use metrics::{Counter, Gauge, Histogram, Unit};
 
@@ -81,6 +82,15 @@ pub fn describe() {
         "failures told to clients, by code; a refused push also by its records' codes, each once"
     );
     metrics::describe_counter!(INVARIANT_VIOLATIONS, Unit::Count, "invariants of the design found broken, by number");
+    // An alarm on an increase needs the 0 before it.
+    for invariant in Invariant::ALL {
+        violations(invariant).increment(0);
+    }
+}
+
+/// Those of one invariant.
+pub(crate) fn violations(invariant: Invariant) -> Counter {
+    metrics::counter!(INVARIANT_VIOLATIONS, "invariant" => format!("{invariant:?}"))
 }
 
 /// Counts a failure that a client is told of; of those before *welcome*, the node does.

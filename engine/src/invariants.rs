@@ -38,6 +38,12 @@ pub enum Invariant {
     R1,
 }
 
+impl Invariant {
+    /// Every one.
+    pub const ALL: [Self; 11] =
+        [Self::V1, Self::V2, Self::V3, Self::V4, Self::S1, Self::S2, Self::D1, Self::D2, Self::L1, Self::Q1, Self::R1];
+}
+
 /// An invariant that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{invariant:?} violated: {facts}")]

@@ -130,6 +130,7 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let metrics = telemetry::metrics()?;
         cloudsync_actors::metrics::describe();
+        cloudsync_storage::metrics::describe();
         let (Opened { store, embedded, secrets }, certificate) = open(&config).await?;
         let rosters = Arc::new(RegionRosters::default());
         let accounts = Accounts::new(Arc::clone(&secrets), &config.accounts, Arc::clone(&store), rosters.clone());

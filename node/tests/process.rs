@@ -115,6 +115,28 @@ fn a_node_that_is_ready_says_where_and_answers_there() {
 }
 
 #[test]
+fn what_an_alarm_waits_for_is_there_with_its_meaning_before_it_ever_happened() {
+    let folder = TempDir::new().unwrap();
+    let node = Running::start(&folder, &[]);
+    let metrics = get(node.address("admin"), "/metrics");
+    for (name, kind) in [
+        ("cloudsync_invariant_violations_total", "counter"),
+        ("cloudsync_store_commit_seconds", "histogram"),
+        ("cloudsync_store_errors_total", "counter"),
+        ("cloudsync_store_fsync_seconds", "histogram"),
+        ("cloudsync_store_group_operations", "histogram"),
+    ] {
+        assert!(metrics.contains(&format!("# HELP {name} ")), "{name} is not described in {metrics}");
+        assert!(metrics.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind} in {metrics}");
+    }
+    let violations: Vec<_> = metrics.lines().filter(|line| line.starts_with("cloudsync_invariant_violations_total{")).collect();
+    for invariant in ["V1", "V2", "V3", "V4", "D1", "D2", "L1"] {
+        let none = format!("cloudsync_invariant_violations_total{{invariant=\"{invariant}\"}} 0");
+        assert!(violations.contains(&none.as_str()), "{none} is missing in {violations:?}");
+    }
+}
+
+#[test]
 fn sigterm_and_sigint_end_a_node_with_0_whoever_is_connected() {
     for signal in [Signal::TERM, Signal::INT] {
         let folder = TempDir::new().unwrap();

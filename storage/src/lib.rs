@@ -6,6 +6,7 @@
 pub mod conformance;
 pub mod embedded;
 pub mod memory;
+pub mod metrics;
 mod paging;
 mod pieces;
 pub mod store;

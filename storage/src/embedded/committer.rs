@@ -24,6 +24,7 @@ use super::request::{Outcome, Request, Sweep, count_error};
 use super::schema;
 use super::side::SideFile;
 use super::space::Gauge;
+use crate::metrics::{FSYNC_SECONDS, GROUP_OPERATIONS};
 use crate::store::{CommitError, ReadError, WriteError};
 use crate::write::{Write, Written};
 
@@ -120,7 +121,7 @@ impl Committer {
     }
 
     fn group(&mut self, mut requests: Vec<Request>) {
-        metrics::histogram!("cloudsync_store_group_operations").record(count(&requests));
+        metrics::histogram!(GROUP_OPERATIONS).record(count(&requests));
         let room = self.room();
         let outcome = self.transact(|connection, cache| {
             let outcomes = requests.iter().map(|request| apply_one(connection, cache, request, room)).collect::<Result<Vec<_>, _>>()?;
@@ -190,7 +191,7 @@ impl Committer {
         }
         self.connection = Some(connection);
         if changed {
-            metrics::histogram!("cloudsync_store_fsync_seconds").record(began.elapsed().as_secs_f64());
+            metrics::histogram!(FSYNC_SECONDS).record(began.elapsed().as_secs_f64());
             self.number = number;
             self.promise();
         }

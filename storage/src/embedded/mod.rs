@@ -30,6 +30,7 @@ use cloudsync_protocol::frame::SnapshotToken;
 use cloudsync_protocol::{DeviceId, FamilyId, LogId, RecordKey, Seq, ShortHash, UserId};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::metrics::COMMIT_SECONDS;
 use crate::store::{
     Account, AcquireError, CommitError, CreateAccountError, Family, History, Page, Pull, PullError, ReadError, SnapshotPage, Store,
     WriteError,
@@ -184,7 +185,7 @@ impl Store for EmbeddedStore {
             Err(Unanswered::Closed) => Err(CommitError::Unavailable(CLOSED.into())),
             Err(Unanswered::Lost) => Err(CommitError::Unknown(LOST.into())),
         };
-        metrics::histogram!("cloudsync_store_commit_seconds").record(began.elapsed().as_secs_f64());
+        metrics::histogram!(COMMIT_SECONDS).record(began.elapsed().as_secs_f64());
         result
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::apply::Prepared;
 use super::fault::Fault;
+use crate::metrics::ERRORS;
 use crate::store::{AcquireError, CommitError, ReadError, WriteError};
 use crate::write::{Write, Written};
 
@@ -108,5 +109,5 @@ impl Request {
 }
 
 pub(super) fn count_error(outcome: &'static str) {
-    metrics::counter!("cloudsync_store_errors_total", "outcome" => outcome).increment(1);
+    metrics::counter!(ERRORS, "outcome" => outcome).increment(1);
 }
