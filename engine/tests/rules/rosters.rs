@@ -2,14 +2,15 @@
 
 use cloudsync_engine::roster::{ChangeError, Judged, Roster, RowError};
 use cloudsync_engine::user::{BAR_MS, Effect, Event};
+use cloudsync_protocol::codec::encode;
 use cloudsync_protocol::frame::{ChangeRoster, OWN_LOG};
-use cloudsync_protocol::limits::{DEVICE_NAME_BYTES_MAX, DEVICES_MAX};
+use cloudsync_protocol::limits::{DEVICE_NAME_BYTES_MAX, DEVICES_MAX, STATEMENT_BYTES_MAX};
 use cloudsync_protocol::statement::{CONTEXT_ENROL, CONTEXT_REVOKE, EnrolChange, EnrolStatement, RosterChange};
 use cloudsync_protocol::{Cursor, DeviceSeq, ErrorCode, Frame, Hash, LogId, Seq};
 
 use crate::desk::{Desk, code, failure};
 use crate::maker::{self, LOG, create, device, device_key, enrol, identity, peer, push, revoke};
-use crate::support::keys::{self, Keys, enrol_of, identify_as, row, signed};
+use crate::support::keys::{self, Keys, enrol_of, identify_as, row, signed, signed_bytes};
 
 const NONE: Hash = Hash([0; 32]);
 
@@ -101,6 +102,26 @@ fn a_device_name_fits_to_its_last_byte() {
     for (bytes, fits) in [(DEVICE_NAME_BYTES_MAX, true), (DEVICE_NAME_BYTES_MAX + 1, false)] {
         let statement = EnrolStatement { name: vec![0; bytes].into(), ..Keys::new(1).enrolment() };
         assert_eq!(roster.judge(&enrol_of(&statement)).is_ok(), fits);
+    }
+}
+
+#[test]
+fn a_statement_with_what_a_newer_release_appends_fits_to_its_last_byte() {
+    let roster = Roster::from_rows(LOG, &[row(1, identity())]).unwrap();
+    for (bytes, fits) in [(STATEMENT_BYTES_MAX, true), (STATEMENT_BYTES_MAX + 1, false)] {
+        let mut statement = encode(&Keys::new(1).enrolment());
+        assert_eq!(statement[0], 0x98, "eight fields");
+        statement[0] = 0x99;
+        let appended = u16::try_from(bytes - statement.len() - 3).unwrap();
+        statement.push(0xc5);
+        statement.extend(appended.to_be_bytes());
+        statement.resize(bytes, 0);
+        let change = RosterChange::Enrol(EnrolChange { signed: signed_bytes(&keys::identity(), CONTEXT_ENROL, statement.into()) });
+        match roster.judge(&change) {
+            Ok(Judged::Enrol(_)) => assert!(fits),
+            Err(error) => assert!(!fits && matches!(error, ChangeError::TooLarge { .. }) && error.code() == ErrorCode::StatementInvalid),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

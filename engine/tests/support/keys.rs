@@ -32,7 +32,11 @@ fn public(key: &SigningKey) -> PublicKey {
 
 /// Signs a statement in its context.
 pub fn signed<T: serde::Serialize>(key: &SigningKey, context: &[u8], statement: &T) -> Signed {
-    let statement = Bytes::from(codec::encode(statement));
+    signed_bytes(key, context, codec::encode(statement).into())
+}
+
+/// The same of bytes that may be anything.
+pub fn signed_bytes(key: &SigningKey, context: &[u8], statement: Bytes) -> Signed {
     let signature = Signature(key.sign(&[context, &statement].concat()).to_bytes());
     Signed { statement, signature }
 }
