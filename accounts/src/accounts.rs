@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use cloudsync_protocol::frame::Tokens;
-use cloudsync_protocol::{DeviceId, Failure, Nonce, UserId};
+use cloudsync_protocol::{Failure, Nonce};
 use cloudsync_storage::Store;
-use cloudsync_storage::store::{Family, WriteError};
+use cloudsync_storage::store::Family;
 
 use crate::conversation::Conversation;
 use crate::failures;
 use crate::refresh::Families;
-use crate::rosters::Rosters;
+use crate::roster_access::Rosters;
 use crate::secrets::Secrets;
 use crate::tickets::Tickets;
 use crate::tokens::{Access, AccessTokens, TokenError};
@@ -101,14 +101,6 @@ impl Accounts {
     #[must_use]
     pub fn jwks(&self) -> &str {
         self.inner.access.jwks()
-    }
-
-    /// Ends every log-in of a device: what follows a committed revoke. Repeatable.
-    ///
-    /// # Errors
-    /// When it is not known to be durable: do it again.
-    pub async fn revoke_device(&self, user: UserId, device: DeviceId) -> Result<(), WriteError> {
-        self.inner.store.revoke_families(user, device).await
     }
 
     /// The tokens of a family as it stands.

@@ -21,7 +21,7 @@ use crate::email;
 use crate::failures::{self, refuse};
 use crate::passwords::{LoginState, PasswordError, Passwords};
 use crate::refresh::{Bound, Presented};
-use crate::roster::{self, Page};
+use crate::roster_rows::{self, Page};
 
 /// What the next frame may go on with.
 #[derive(Debug)]
@@ -201,7 +201,7 @@ impl Conversation {
         let inner = self.inner();
         let keyring = inner.store.keyring(user).await.map_err(|read| failures::of_read(&read))?;
         let keyring = keyring.ok_or_else(|| refuse(ErrorCode::AccountErased, "this account was erased"))?;
-        let Page { rows: roster, more } = roster::page(inner.rosters.roster(user).await?, Seq::ZERO);
+        let Page { rows: roster, more } = roster_rows::page(inner.rosters.roster(user).await?, Seq::ZERO);
         let ticket = inner.tickets.issue(user, &self.nonce, now_ms).into();
         Ok(Authorized { request, user, ticket, keyring_version: keyring.version, keyring: keyring.bytes, roster, more })
     }
@@ -214,7 +214,7 @@ impl Conversation {
 
     async fn get_roster(&self, get: &GetRoster, now_ms: u64) -> Result<RosterPage, Failure> {
         let user = self.ticketed(&get.ticket, now_ms)?;
-        let Page { rows: roster, more } = roster::page(self.inner().rosters.roster(user).await?, get.after);
+        let Page { rows: roster, more } = roster_rows::page(self.inner().rosters.roster(user).await?, get.after);
         Ok(RosterPage { request: get.request, roster, more })
     }
 
@@ -224,9 +224,9 @@ impl Conversation {
         if self.enrolled.is_some_and(|device| device != enrol.device) {
             return Err(refuse(ErrorCode::TicketInvalid, "this log-in has enrolled its device; log in again for another"));
         }
-        let signing = match roster::key_to_enrol(&enrol.changes, enrol.device)? {
+        let signing = match roster_rows::key_to_enrol(&enrol.changes, enrol.device)? {
             Some(signing) => signing,
-            None => roster::enrolled_key(&inner.rosters.roster(user).await?, enrol.device)?,
+            None => roster_rows::enrolled_key(&inner.rosters.roster(user).await?, enrol.device)?,
         };
         let ticket: String = enrol.ticket.iter().map(|byte| format!("{byte:02x}")).collect();
         if verify::refresh(&signing, &self.nonce, &ticket, &enrol.proof).is_err() {
@@ -248,7 +248,7 @@ impl Conversation {
         let proven = inner.families.prove(presented).await.map_err(|error| error.failure())?;
         // A revoke is committed before its families are ended: in between, or after a crash in between, the roster says it.
         let roster = inner.rosters.roster(proven.family.user).await?;
-        if let Err(failure) = roster::enrolled_key(&roster, proven.family.device) {
+        if let Err(failure) = roster_rows::enrolled_key(&roster, proven.family.device) {
             if failure.code == ErrorCode::DeviceRevoked {
                 inner.families.end(&proven.family).await.map_err(|error| error.failure())?;
             }

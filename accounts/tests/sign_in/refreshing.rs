@@ -5,6 +5,7 @@
 use cloudsync_accounts::REFRESH_TOKEN_LIFETIME;
 use cloudsync_protocol::ErrorCode;
 use cloudsync_protocol::frame::Refresh;
+use cloudsync_storage::Store as _;
 use cloudsync_storage::memory::{Fault, Target};
 
 use crate::support::{Device, NOW_MS, USER, server};
@@ -128,7 +129,7 @@ async fn revoking_a_device_ends_its_log_ins_and_nobody_elses() {
     let mut connection = server.connect();
     let authorized = connection.log_in(crate::support::EMAIL, crate::support::PASSWORD).await.unwrap();
     let others = connection.enrol(&authorized, &other, vec![other.enrolment(USER)]).await.unwrap();
-    server.accounts.revoke_device(USER, device.id).await.unwrap();
+    server.store.revoke_families(USER, device.id).await.unwrap();
     let failure = server.connect().refresh(&device, &first.refresh_token).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::RefreshInvalid);
     server.connect().refresh(&other, &others.refresh_token).await.unwrap();

@@ -95,7 +95,7 @@ pub(crate) struct Server {
     pub(crate) accounts: Accounts,
     pub(crate) faults: Faults,
     pub(crate) ledger: Arc<Ledger>,
-    store: Arc<MemoryStore>,
+    pub(crate) store: Arc<MemoryStore>,
     nonces: Mutex<u8>,
 }
 
