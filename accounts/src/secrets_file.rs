@@ -3,11 +3,12 @@
 //! Never: overwriting secrets that are there, or going on with a file that others could read. Losing the file locks out
 //! every password, so everything odd is refused with what to do about it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use cloudsync_storage::durable_file;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -15,9 +16,6 @@ use crate::secrets::{FORMAT, Fields, Secrets};
 
 /// The file's name in the data folder.
 pub const SECRETS_FILE: &str = "secrets.json";
-
-/// What the file is before it is whole.
-const UNFINISHED: &str = "secrets.json.unfinished";
 const SECRETS_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What to do when there is no file.
@@ -102,14 +100,6 @@ fn read(path: &Path) -> Result<Secrets, SecretsError> {
 fn create(folder: &Path, path: &Path) -> Result<Secrets, SecretsError> {
     let fields = Fields::generate().map_err(SecretsError::Generate)?;
     let text = Zeroizing::new(serde_json::to_vec_pretty(&fields).map_err(|_| SecretsError::Generate("they can't be written as JSON"))?);
-    let unfinished = folder.join(UNFINISHED);
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(&unfinished)(error)),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(io(&unfinished))?;
-    file.write_all(&text).and_then(|()| file.sync_all()).map_err(io(&unfinished))?;
-    fs::rename(&unfinished, path).map_err(io(path))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))?;
+    durable_file::write(folder, SECRETS_FILE, &text).map_err(io(path))?;
     read(path)
 }

@@ -2,13 +2,14 @@
 //!
 //! Never: a private key in a log, in an error, or in a file that others may read.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cloudsync_protocol::Hash;
+use cloudsync_storage::durable_file;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -18,7 +19,6 @@ use crate::config::CertificateSource;
 
 /// The self-made certificate and its key, in one file so that they can't get apart.
 pub(crate) const SELF_MADE_FILE: &str = "certificate.pem";
-const UNFINISHED: &str = "certificate.pem.unfinished";
 const OTHERS: u32 = 0o077;
 
 /// Why there is no certificate.
@@ -104,15 +104,7 @@ fn make(folder: &Path, path: &Path) -> Result<(), CertificateError> {
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     let text = certificate.pem() + &key.serialize_pem();
-    let unfinished = folder.join(UNFINISHED);
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(&unfinished)(error)),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(io(&unfinished))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io(&unfinished))?;
-    fs::rename(&unfinished, path).map_err(io(path))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))
+    durable_file::write(folder, SELF_MADE_FILE, text.as_bytes()).map_err(io(path))
 }
 
 #[cfg(test)]

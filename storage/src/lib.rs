@@ -4,6 +4,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod durable_file;
 pub mod embedded;
 pub mod memory;
 pub mod metrics;

@@ -120,7 +120,7 @@ fn a_file_cut_short_or_changed_is_refused_without_telling_what_stands_in_it() {
 #[test]
 fn what_a_crash_left_unfinished_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    let unfinished = folder.path().join("secrets.json.unfinished");
+    let unfinished = folder.path().join("secrets.json.tmp");
     fs::write(&unfinished, b"{\"form").unwrap();
     Secrets::open(folder.path(), IfAbsent::Create).unwrap();
     assert!(!unfinished.exists());

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use super::open::OpenError;
+use crate::durable_file;
 
 /// The folder format that this code reads and writes.
 pub const FORMAT: u32 = 1;
@@ -37,7 +38,7 @@ impl Folder {
         let lock = lock(&path)?;
         if format.is_none() {
             let text = format!("{FORMAT_PREFIX}{FORMAT}\n");
-            write_durably(&path, "format", text.as_bytes()).map_err(|error| OpenError::io(&path.join("format"), &error))?;
+            durable_file::write(&path, "format", text.as_bytes()).map_err(|error| OpenError::io(&path.join("format"), &error))?;
         }
         Ok(Self { path, _lock: lock })
     }
@@ -76,17 +77,6 @@ impl Folder {
 /// Opens or creates a file that only its owner may read.
 pub(super) fn private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
-}
-
-/// Writes a whole file so that it is there whole or not at all, also after a power cut.
-fn write_durably(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = folder.join(format!("{name}.tmp"));
-    let mut file = private(&temporary)?;
-    file.set_len(0)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, folder.join(name))?;
-    File::open(folder)?.sync_all()
 }
 
 /// The folder's format, `None` for one that has none yet and nothing foreign.
