@@ -9,13 +9,19 @@
     reason = "a test names what it expects and fails where it stands"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use cloudsync_client::account;
+use cloudsync_client::connection::Connection;
 use cloudsync_client::keys::DeviceKeys;
+use cloudsync_client::statement::hello_proof;
+use cloudsync_node::config::StoreSource;
 use cloudsync_protocol::frame::{Authenticate, Hello, LoginFinish, Ping};
 use cloudsync_protocol::limits::{FRAME_BYTES_MAX, PROTOCOL_VERSION};
 use cloudsync_protocol::statement::{Carrier, hello_message};
 use cloudsync_protocol::{ErrorCode, Frame, Nonce, Signature};
+use cloudsync_storage::MemoryStore;
 use cloudsync_tests::{Person, RawClient, Received, TestNode, Wire, raw};
 
 type Tested = anyhow::Result<()>;
@@ -88,7 +94,7 @@ async fn a_signature_of_another_connection_or_carrier_is_refused() -> Tested {
         {
             let mut client = RawClient::connect(&node, wire).await?;
             let nonce = nonce.unwrap_or(client.challenge().await?.nonce);
-            let signature = cloudsync_client::statement::hello_proof(&ada.keys.device, &nonce, carrier, token)?;
+            let signature = hello_proof(&ada.keys.device, &nonce, carrier, token)?;
             assert_ne!(hello_message(&nonce, Carrier::Quic, token), hello_message(&nonce, Carrier::WebSocket, token));
             client.send(hello(&ada, signature)).await?;
             assert_eq!(client.failure().await?.0.code, ErrorCode::SignatureInvalid, "{wire:?}");
@@ -126,22 +132,68 @@ async fn bad_bytes_end_a_session_with_their_code() -> Tested {
     Ok(())
 }
 
+/// Sends *authenticate* with that token, for the connection of that nonce.
+async fn authenticate(client: &mut RawClient, device: &DeviceKeys, nonce: &Nonce, token: &str) -> anyhow::Result<Frame> {
+    let signature = hello_proof(device, nonce, client.carrier(), token)?;
+    client.send(Authenticate { request: 9, token: token.to_owned(), signature }).await?;
+    client.frame().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fresh_token_keeps_a_session_and_an_old_one_ends_it() -> Tested {
+async fn a_fresh_token_carries_a_session_past_the_end_of_the_old_one_and_then_ends_it_itself() -> Tested {
+    const MINUTE: Duration = Duration::from_secs(60);
+    for wire in Wire::ALL {
+        // With a clock of its own, on which tokens hold for 15 minutes; sessions are looked at every second.
+        let node = TestNode::start_with(|config| {
+            config.store = StoreSource::Given(Arc::new(MemoryStore::new()));
+            config.region.keep_alive_interval = Duration::from_secs(1);
+        })
+        .await?;
+        let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+        let device = &ada.keys.device;
+        let mut client = RawClient::connect(&node, wire).await?;
+        let nonce = client.challenge().await?.nonce;
+        let signature = hello_proof(device, &nonce, client.carrier(), &ada.tokens.access_token)?;
+        client.send(hello(&ada, signature)).await?;
+        assert!(matches!(client.frame().await?, Frame::Welcome(_)));
+        let mut left_alone = welcomed(&node, wire, &ada).await?;
+
+        node.clock().advance(10 * MINUTE);
+        let connection = Connection::open(&node.server(wire)?).await?;
+        let fresh = account::refresh(&connection, device, &ada.tokens.refresh_token).await?;
+        assert_ne!(fresh.access_token, ada.tokens.access_token);
+        let Frame::Authenticated(answer) = authenticate(&mut client, device, &nonce, &fresh.access_token).await? else {
+            anyhow::bail!("{wire:?}: it was not authenticated")
+        };
+        assert_eq!((answer.request, answer.token_expires_ts), (9, fresh.access_expires_ts));
+        // The old one, which still holds, takes nothing away.
+        let Frame::Authenticated(answer) = authenticate(&mut client, device, &nonce, &ada.tokens.access_token).await? else {
+            anyhow::bail!("{wire:?}: it was not authenticated")
+        };
+        assert_eq!(answer.token_expires_ts, fresh.access_expires_ts);
+
+        node.clock().advance(10 * MINUTE);
+        assert_eq!(left_alone.failure().await?.0.code, ErrorCode::TokenExpired, "{wire:?}: the other session has the old token only");
+        client.send(Ping { number: 8 }).await?;
+        assert!(matches!(client.frame().await?, Frame::Pong(_)), "{wire:?}: the old token's end is no longer this session's");
+
+        node.clock().advance(10 * MINUTE);
+        assert_eq!(client.failure().await?.0.code, ErrorCode::TokenExpired, "{wire:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_not_signed_for_changes_nothing() -> Tested {
     let node = TestNode::start_in_memory().await?;
     let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
     for wire in Wire::ALL {
-        let mut client = RawClient::connect(&node, wire).await?;
-        let nonce = client.challenge().await?.nonce;
-        let token = ada.tokens.access_token.clone();
-        let signature = cloudsync_client::statement::hello_proof(&ada.keys.device, &nonce, client.carrier(), &token)?;
-        client.send(hello(&ada, signature)).await?;
-        assert!(matches!(client.frame().await?, Frame::Welcome(_)));
-        client.send(Authenticate { request: 9, token: token.clone(), signature }).await?;
-        assert!(matches!(client.frame().await?, Frame::Authenticated(answer) if answer.request == 9));
-        client.send(Authenticate { request: 10, token, signature: Signature([0; 64]) }).await?;
+        let mut client = welcomed(&node, wire, &ada).await?;
+        client.send(Authenticate { request: 10, token: ada.tokens.access_token.clone(), signature: Signature([0; 64]) }).await?;
         let Frame::Failure(failure) = client.frame().await? else { anyhow::bail!("a failure was due") };
         assert_eq!((failure.request, failure.code), (10, ErrorCode::SignatureInvalid));
+        client.send(Ping { number: 8 }).await?;
+        assert!(matches!(client.frame().await?, Frame::Pong(_)), "{wire:?}: the session goes on");
     }
     Ok(())
 }
