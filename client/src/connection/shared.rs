@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use cloudsync_protocol::frame::{Ping, Pong, Welcome};
+use cloudsync_protocol::frame::{GoingAway, Ping, Pong, Welcome};
 use cloudsync_protocol::limits::{FRAME_BYTES_MAX, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
-use cloudsync_protocol::{Frame, codec};
+use cloudsync_protocol::{Failure, Frame, codec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::Error;
 use super::events::EventQueue;
-use super::route::{Route, route};
+use super::route::{Route, SessionEvent, route};
 
 /// Frames that wait to be written; requests wait for credit before, so this only smooths.
 pub(crate) const OUTGOING_FRAMES_MAX: usize = UNANSWERED_REQUESTS_MAX + 4;
@@ -38,6 +38,8 @@ struct State {
     answers: HashMap<u32, (oneshot::Sender<Result<Frame, Error>>, Credit)>,
     welcome: Option<oneshot::Sender<Result<Welcome, Error>>>,
     welcomed: bool,
+    /// What the server said before it closes.
+    leaving: Option<GoingAway>,
     pings: u64,
 }
 
@@ -147,6 +149,9 @@ impl Shared {
                 Ok(())
             }
             Route::Event(event) => {
+                if let SessionEvent::GoingAway(going) = &event {
+                    self.state().leaving = Some(going.clone());
+                }
                 self.events.put(event, bytes.len());
                 Ok(())
             }
@@ -157,10 +162,12 @@ impl Shared {
         }
     }
 
-    /// Ends the connection for everyone who waits; the first reason stays.
+    /// Ends the connection for everyone who waits; the first reason stays. A server that said that it leaves had one.
     pub(crate) fn end(&self, error: &Error) {
         let (answers, welcome) = {
             let mut state = self.state();
+            let left = state.leaving.take().filter(|_| matches!(error, Error::Closed(_)));
+            let error = left.map_or_else(|| error.clone(), |going| left_by_the_server(going).into());
             self.ended.send_if_modified(|ended| {
                 let first = ended.is_none();
                 if first {
@@ -191,6 +198,10 @@ impl Shared {
     fn broken(&self) -> Error {
         self.ended.borrow().clone().unwrap_or_else(|| Error::Closed("it broke".to_owned()))
     }
+}
+
+fn left_by_the_server(going: GoingAway) -> Failure {
+    Failure { retry_after_ms: Some(going.retry_after_ms), ..Failure::new(0, going.code, going.message) }
 }
 
 /// An answer, or the refusal that it is.

@@ -58,6 +58,15 @@ fn unreadable(error: connection::Error) -> Result<Read, Error> {
 impl Online {
     /// Reads to the head and stays attached: what is committed from now on comes as events. Says where that was.
     pub async fn catch_up(&mut self) -> Result<Cursor, Error> {
+        loop {
+            match self.attach_and_read().await {
+                Ok(cursor) => return Ok(cursor),
+                Err(error) => Box::pin(self.follow(error)).await?,
+            }
+        }
+    }
+
+    async fn attach_and_read(&mut self) -> Result<Cursor, Error> {
         let mut attempts = Attempts::default();
         loop {
             let place = self.place().await?;

@@ -2,6 +2,8 @@
 //!
 //! Never: content, a key or a token in a message.
 
+use std::time::Duration;
+
 use cloudsync_engine::replica::{
     AnswerError, ApplyError, AttachError, ClaimError, EditError, OpenReplicaError, OutgoingError, SnapshotError, TablesError, Untrusted,
 };
@@ -100,6 +102,15 @@ impl Error {
             | connection::Error::Protocol(_)
             | connection::Error::Sign(_) => Offline::No,
         }
+    }
+}
+
+impl Error {
+    /// How long the node says to wait that leaves; nothing when it is something else.
+    pub(super) fn leaving(&self) -> Option<Duration> {
+        let Self::Connection(connection::Error::Refused(failure)) = self else { return None };
+        let after_ms = failure.retry_after_ms.filter(|_| failure.code == ErrorCode::GoingAway)?;
+        Some(Duration::from_millis(after_ms.into()))
     }
 }
 

@@ -7,6 +7,8 @@ mod client;
 mod devices;
 mod error;
 mod keys;
+#[cfg(test)]
+mod leaving_tests;
 mod online;
 mod parked;
 mod push;

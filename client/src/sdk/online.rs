@@ -5,15 +5,21 @@
 use std::time::Duration;
 
 use cloudsync_protocol::ErrorCode;
+use tokio::time::Instant;
 
 use super::client::Client;
 use super::refresh::{RENEW_BEFORE, Renew, admission, offset_ms};
-use super::{Error, time};
+use super::{Error, Offline, time};
 use crate::connection::{Connection, Events, Session};
 use crate::replica::Access;
 
 /// A clock that is off by less is not noted anew at each connection.
 const OFFSET_NOTED_MS: u64 = 1000;
+
+/// Nodes that leave one after the other, before that is said.
+const LEFT_MAX: u32 = 8;
+/// A node that only starts anew is back by then.
+const BACK_WITHIN: Duration = Duration::from_secs(3);
 
 /// An open session.
 #[derive(Debug)]
@@ -25,6 +31,8 @@ pub struct Online {
     /// Until when the session's token holds, by the server's clock.
     pub(super) token_expires_ts: u64,
     pub(super) claimed: bool,
+    /// How many nodes left it.
+    pub(super) left: u32,
 }
 
 impl Client {
@@ -48,7 +56,7 @@ impl Client {
         }
         self.note_offset(offset_ms).await?;
         let token_expires_ts = session.welcome().token_expires_ts;
-        Ok(Online { client: self.clone(), session, events, offset_ms, token_expires_ts, claimed: false })
+        Ok(Online { client: self.clone(), session, events, offset_ms, token_expires_ts, claimed: false, left: 0 })
     }
 
     async fn note_offset(&self, offset_ms: i64) -> Result<(), Error> {
@@ -82,6 +90,24 @@ impl Online {
         let authenticated = self.session.authenticate(device, &tokens.access_token).await.map_err(admission)?;
         self.token_expires_ts = authenticated.token_expires_ts;
         Ok(())
+    }
+
+    /// Where the node said that it leaves: connects again after the time that it told. Any other error is given back.
+    pub async fn follow(&mut self, error: Error) -> Result<(), Error> {
+        let Some(told) = error.leaving().filter(|_| self.left < LEFT_MAX) else { return Err(error) };
+        let (mut backoff, mut wait) = (time::Backoff::new(), time::jittered(told));
+        let until = Instant::now() + wait + BACK_WITHIN;
+        loop {
+            tokio::time::sleep(wait).await;
+            match self.client.connect().await {
+                Ok(next) => {
+                    *self = Self { left: self.left + 1, ..next };
+                    return Ok(());
+                }
+                Err(error) if error.offline() == Offline::No || Instant::now() >= until => return Err(error),
+                Err(_) => wait = backoff.wait(),
+            }
+        }
     }
 
     /// Says goodbye.

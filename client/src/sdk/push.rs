@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cloudsync_engine::replica::{ClaimOutcome, Next, OutboxBatch, Replica};
-use cloudsync_protocol::{DeviceSeq, Failure, Hash};
+use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, Hash};
 
 use super::error::is_device_over;
 use super::keys::DeviceSeal;
@@ -69,6 +69,8 @@ impl Online {
                     })
                     .await?
             }
+            // The session is over; what became of the batch is for the next one's claim to say.
+            Err(error) if error.code() == Some(ErrorCode::GoingAway) => return Err(error.into()),
             Err(connection::Error::Refused(failure)) => self.refused((device_seq, hash), *failure).await?,
             Err(error) => return Err(error.into()),
         };
@@ -79,10 +81,14 @@ impl Online {
     pub async fn push_all(&mut self, patience: Duration) -> Result<(), Error> {
         let deadline = tokio::time::Instant::now() + patience;
         loop {
-            let wait = match self.push().await? {
-                Pushing::Idle => return Ok(()),
-                Pushing::Decided => Duration::ZERO,
-                Pushing::Wait(wait) => wait,
+            let wait = match self.push().await {
+                Ok(Pushing::Idle) => return Ok(()),
+                Ok(Pushing::Decided) => Duration::ZERO,
+                Ok(Pushing::Wait(wait)) => wait,
+                Err(error) => {
+                    self.follow(error).await?;
+                    Duration::ZERO
+                }
             };
             if tokio::time::Instant::now() + wait >= deadline {
                 return Ok(());

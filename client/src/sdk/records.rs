@@ -108,7 +108,12 @@ impl Online {
                 Ok(Ok(Pushing::Decided)) | Err(_) => {}
                 Ok(Ok(Pushing::Idle)) => tokio::time::sleep(FATE_POLL).await,
                 Ok(Ok(Pushing::Wait(wait))) => tokio::time::sleep(wait.min(ends - tokio::time::Instant::now())).await,
-                Ok(Err(error)) => return Err(error),
+                // Out of time it stays queued, as ever.
+                Ok(Err(error)) => {
+                    if let Ok(followed) = tokio::time::timeout_at(ends, Box::pin(self.follow(error))).await {
+                        followed?;
+                    }
+                }
             }
         }
     }

@@ -109,7 +109,8 @@ impl Watch {
             return Err(error);
         }
         let now = Instant::now();
-        self.connect_at = self.connect_at.max(now + self.backoff.wait());
+        let wait = error.leaving().map_or_else(|| self.backoff.wait(), time::jittered);
+        self.connect_at = self.connect_at.max(now + wait);
         self.ready.push_back(WatchEvent::Offline(error.to_string(), self.connect_at - now));
         Ok(())
     }

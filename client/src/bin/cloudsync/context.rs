@@ -114,8 +114,8 @@ impl Context {
     pub(crate) async fn mention_conflicts(&self) {
         let Ok(client) = self.client() else { return };
         let Ok(parked) = client.conflicts().await else { return };
-        if let Some((why, how)) = why_and_how(&parked) {
-            self.output.say(&self.hint(&format!("{why}: {how}")));
+        if let Some((why, _)) = why_and_how(&parked) {
+            self.output.say(&self.hint(&format!("{why}: see `cloudsync conflicts`")));
         }
     }
 

@@ -50,8 +50,10 @@ pub(crate) fn just_now(conflict: &Conflict) -> String {
     let key = &conflict.mine.key;
     match (refusal(conflict), &conflict.current) {
         (Some(code), _) => format!("{key}: your edit is refused ({code}) and kept: {}", refused_help(code)),
-        (None, Some(current)) => format!("{key}: your edit is in conflict with version {} and kept: {SETTLE}", current.version),
-        (None, None) => format!("{key}: your edit is in conflict and kept: {SETTLE}"),
+        (None, Some(current)) => {
+            format!("{key}: your edit is in conflict with version {} and kept: see `cloudsync conflicts`", current.version)
+        }
+        (None, None) => format!("{key}: your edit is in conflict and kept: see `cloudsync conflicts`"),
     }
 }
 

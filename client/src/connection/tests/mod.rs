@@ -2,7 +2,7 @@
 //!
 //! Never: a sleep in place of a condition.
 
-mod server;
+pub(crate) mod server;
 mod streams;
 
 use std::time::{Duration, Instant};

@@ -22,12 +22,12 @@ use crate::carrier::websocket::Io;
 use crate::carrier::{Address, Pin, Scheme, Trust};
 use crate::connection::Server;
 
-pub(super) const EVERY_SCHEME: [Scheme; 3] = [Scheme::Quic, Scheme::Wss, Scheme::Ws];
+pub(crate) const EVERY_SCHEME: [Scheme; 3] = [Scheme::Quic, Scheme::Wss, Scheme::Ws];
 
-pub(super) struct FakeServer {
+pub(crate) struct FakeServer {
     listening: Listening,
-    pub(super) address: Address,
-    pub(super) pin: Pin,
+    pub(crate) address: Address,
+    pub(crate) pin: Pin,
 }
 
 enum Listening {
@@ -36,13 +36,13 @@ enum Listening {
 }
 
 /// The server's end of one connection.
-pub(super) enum Peer {
+pub(crate) enum Peer {
     Quic { connection: quinn::Connection, send: quinn::SendStream, receive: Option<quinn::RecvStream> },
     WebSocket(Box<WebSocketStream<Box<dyn Io>>>),
 }
 
 impl FakeServer {
-    pub(super) async fn start(scheme: Scheme) -> Self {
+    pub(crate) async fn start(scheme: Scheme) -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let pin = Pin(Hash::of(&[made.cert.der()]));
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
@@ -71,12 +71,12 @@ impl FakeServer {
         Self { listening, address: Address { scheme, host: "127.0.0.1".to_owned(), port }, pin }
     }
 
-    pub(super) fn server(&self) -> Server {
+    pub(crate) fn server(&self) -> Server {
         Server { address: self.address.clone(), trust: Trust::Pinned(self.pin) }
     }
 
     /// Takes the next connection; nothing when it ends before it is one.
-    pub(super) async fn accept(&self) -> Option<Peer> {
+    pub(crate) async fn accept(&self) -> Option<Peer> {
         match &self.listening {
             Listening::Quic(endpoint) => {
                 let connection = endpoint.accept().await?.await.ok()?;
@@ -95,28 +95,28 @@ impl FakeServer {
     }
 
     /// Takes the next connection and challenges it.
-    pub(super) async fn challenge(&self) -> Peer {
+    pub(crate) async fn challenge(&self) -> Peer {
         let mut peer = self.accept().await.unwrap();
         peer.send(&challenge()).await;
         peer
     }
 }
 
-pub(super) fn challenge() -> Frame {
+pub(crate) fn challenge() -> Frame {
     Challenge { nonce: Nonce([7; 32]), server_ts: 1, version_min: 1, version_max: 1 }.into()
 }
 
-pub(super) fn welcome() -> Frame {
+pub(crate) fn welcome() -> Frame {
     Welcome { version: 1, session: 5, user: UserId([1; 16]), server_ts: 1, token_expires_ts: 2, keyring_version: 1, nodes: Vec::new() }
         .into()
 }
 
 impl Peer {
-    pub(super) async fn send(&mut self, frame: &Frame) {
+    pub(crate) async fn send(&mut self, frame: &Frame) {
         self.send_bytes(codec::encode(frame).into()).await;
     }
 
-    pub(super) async fn send_bytes(&mut self, bytes: Bytes) {
+    pub(crate) async fn send_bytes(&mut self, bytes: Bytes) {
         match self {
             Self::Quic { send, .. } => write(send, &bytes).await.unwrap(),
             Self::WebSocket(socket) => socket.send(Message::Binary(bytes)).await.unwrap(),
@@ -124,7 +124,7 @@ impl Peer {
     }
 
     /// The next frame; nothing once the client is gone.
-    pub(super) async fn receive(&mut self) -> Option<Frame> {
+    pub(crate) async fn receive(&mut self) -> Option<Frame> {
         match self {
             Self::Quic { receive, .. } => {
                 let bytes = read(receive.as_mut()?).await.ok()??;
@@ -141,13 +141,13 @@ impl Peer {
     }
 
     /// Welcomes whoever says hello.
-    pub(super) async fn welcome(&mut self) {
+    pub(crate) async fn welcome(&mut self) {
         assert!(matches!(self.receive().await, Some(Frame::Hello(_))));
         self.send(&welcome()).await;
     }
 
     /// Sends on the event stream where there is one.
-    pub(super) async fn send_event(&mut self, frame: &Frame) {
+    pub(crate) async fn send_event(&mut self, frame: &Frame) {
         match self {
             Self::Quic { connection, .. } => {
                 let mut stream = connection.open_uni().await.unwrap();
@@ -158,7 +158,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn connection(&self) -> quinn::Connection {
+    pub(crate) fn connection(&self) -> quinn::Connection {
         match self {
             Self::Quic { connection, .. } => connection.clone(),
             Self::WebSocket(_) => panic!("a WebSocket has no streams"),
@@ -167,14 +167,14 @@ impl Peer {
 }
 
 /// A port that takes connections and never says a word.
-pub(super) async fn mute_port() -> (TcpListener, u16) {
+pub(crate) async fn mute_port() -> (TcpListener, u16) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
 }
 
 /// A port where nobody listens.
-pub(super) async fn closed_port() -> u16 {
+pub(crate) async fn closed_port() -> u16 {
     let (listener, port) = mute_port().await;
     drop(listener);
     assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err());

@@ -40,8 +40,12 @@ impl Sender<'_> {
     /// Sends a batch, if there is one; offline, the rest waits in the queue.
     async fn send(&mut self) -> Result<(), Failure> {
         let Some(online) = &mut self.online else { return Ok(()) };
-        match online.push().await {
+        let sent = match online.push().await {
             Ok(Pushing::Decided | Pushing::Idle | Pushing::Wait(_)) => Ok(()),
+            Err(error) => online.follow(error).await,
+        };
+        match sent {
+            Ok(()) => Ok(()),
             Err(error) if error.offline() == Offline::Yes => self.lost(&error.to_string()),
             Err(error) => Err(error.into()),
         }
