@@ -3,6 +3,7 @@
 //! Never: state of a connection; that is [`Conversation`]'s. What takes the CPU for long leaves the runtime.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloudsync_protocol::frame::Tokens;
 use cloudsync_protocol::{Failure, Nonce};
@@ -15,7 +16,7 @@ use crate::refresh::Families;
 use crate::roster_access::Rosters;
 use crate::secrets::Secrets;
 use crate::tickets::Tickets;
-use crate::tokens::{Access, AccessTokens, TokenError};
+use crate::tokens::{ACCESS_TOKEN_LIFETIME, Access, AccessTokens, TokenError};
 
 /// Who may register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +36,15 @@ pub struct Options {
     pub audience: String,
     /// Who may register.
     pub registration: Registration,
+    /// How long an access token holds, in whole seconds; [`ACCESS_TOKEN_LIFETIME`] unless a test wants it shorter.
+    pub access_token_lifetime: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { issuer: "cloudsync".to_owned(), audience: "cloudsync".to_owned(), registration: Registration::Closed }
+        let registration = Registration::Closed;
+        let access_token_lifetime = ACCESS_TOKEN_LIFETIME;
+        Self { issuer: "cloudsync".to_owned(), audience: "cloudsync".to_owned(), registration, access_token_lifetime }
     }
 }
 
@@ -69,7 +74,7 @@ impl Accounts {
     /// Accounts of a store.
     #[must_use]
     pub fn new(secrets: Arc<Secrets>, options: &Options, store: Arc<dyn Store>, rosters: Arc<dyn Rosters>) -> Self {
-        let access = AccessTokens::new(&options.issuer, &options.audience, secrets.signing.clone());
+        let access = AccessTokens::new(options, secrets.signing.clone());
         let inner = Inner {
             registration: options.registration,
             tickets: Tickets::new(secrets.ticket.clone()),

@@ -11,7 +11,9 @@ use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-/// How long an access token holds.
+use crate::accounts::Options;
+
+/// How long an access token holds, unless told otherwise.
 pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 const TYPE: &str = "at+jwt";
@@ -96,6 +98,7 @@ impl TokenKey {
 pub(crate) struct AccessTokens {
     issuer: String,
     audience: String,
+    lifetime: Duration,
     keys: Vec<TokenKey>,
     validation: Validation,
     jwks: String,
@@ -108,15 +111,16 @@ impl std::fmt::Debug for AccessTokens {
 }
 
 impl AccessTokens {
-    pub(crate) fn new(issuer: &str, audience: &str, keys: Vec<TokenKey>) -> Self {
+    pub(crate) fn new(options: &Options, keys: Vec<TokenKey>) -> Self {
+        let Options { issuer, audience, access_token_lifetime: lifetime, .. } = options.clone();
         let mut validation = Validation::new(Algorithm::RS256);
         validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
-        validation.set_issuer(&[issuer]);
-        validation.set_audience(&[audience]);
+        validation.set_issuer(&[&issuer]);
+        validation.set_audience(&[&audience]);
         validation.validate_exp = false; // by the caller's clock, in `verify`
         let set = JwkSet { keys: keys.iter().map(|key| key.jwk.clone()).collect() };
         let jwks = serde_json::to_string(&set).expect("a key set is plain text");
-        Self { issuer: issuer.to_owned(), audience: audience.to_owned(), keys, validation, jwks }
+        Self { issuer, audience, lifetime, keys, validation, jwks }
     }
 
     /// The public keys as a JSON document (RFC 7517).
@@ -131,7 +135,7 @@ impl AccessTokens {
         let mut jti = [0; 16];
         aws_lc_rs::rand::fill(&mut jti).map_err(|_| TokenError::Invalid("no randomness"))?;
         let iat = now_ms / 1000;
-        let exp = iat + ACCESS_TOKEN_LIFETIME.as_secs();
+        let exp = iat + self.lifetime.as_secs();
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: self.audience.clone(),

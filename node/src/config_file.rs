@@ -140,6 +140,7 @@ impl AccountsTable {
             registration,
             issuer: self.issuer.unwrap_or(default.issuer),
             audience: self.audience.unwrap_or(default.audience),
+            access_token_lifetime: default.access_token_lifetime,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test that finds something else fails there")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use cloudsync_client::account::Password;
@@ -112,6 +112,42 @@ async fn a_watch_tells_its_own_pushes_others_and_what_another_process_read_first
     ids.sort_unstable();
     assert_eq!(ids, ["g1", "g2", "g3", "g4"]);
     watch.close().await;
+    node.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_watch_renews_its_token_again_and_again_without_a_break() -> anyhow::Result<()> {
+    // A session renews when its token holds for less than 45 s: every 2 s here.
+    let node = TestNode::start_with(|config| config.accounts.access_token_lifetime = Duration::from_secs(47)).await?;
+    let folder = tempfile::tempdir()?;
+    let watcher = client(&node, Wire::Quic, &folder).await?;
+    let other = client(&node, Wire::Quic, &folder).await?;
+    let store = Store::open(&Profile::at(folder.path().join("profile")).replica())?;
+    let stored = || store.transact(Access::Read, |tables| tables.tokens());
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let watching = tokio::spawn(async move {
+        let mut watch = Watch::new(watcher);
+        while tell.send(watch.next().await).is_ok() {}
+    });
+    assert!(matches!(told.recv().await.context("it ended")??, WatchEvent::Live(_)));
+    let mut known = vec![stored()?];
+    let begun = Instant::now();
+    // Two: the second is asked for only if the session took the first.
+    while known.len() < 3 {
+        anyhow::ensure!(begun.elapsed() < Duration::from_secs(30), "not renewed");
+        let now = stored()?;
+        if known.last() != Some(&now) {
+            known.push(now);
+        }
+        // Nothing says when a profile changes: it is looked at again and again.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    other.edit(key("g1")?, Content::Value("1".into()), Onto::Replica).await?;
+    // Nothing else before it: no break of the connection.
+    let event = tokio::time::timeout(Duration::from_secs(20), told.recv()).await?.context("it ended")??;
+    assert!(matches!(&event, WatchEvent::Change(change) if change.key.record.to_string() == "g1"), "{event:?}");
+    watching.abort();
     node.shutdown().await;
     Ok(())
 }

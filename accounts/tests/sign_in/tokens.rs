@@ -109,7 +109,7 @@ async fn a_token_of_another_key_is_refused_under_its_own_name_and_under_ours() {
 async fn a_token_of_another_issuer_or_audience_is_refused() {
     let server = server();
     for (issuer, audience) in [("elsewhere", "cloudsync"), ("cloudsync", "elsewhere")] {
-        let options = Options { issuer: issuer.into(), audience: audience.into(), registration: Registration::Open };
+        let options = Options { issuer: issuer.into(), audience: audience.into(), registration: Registration::Open, ..Options::default() };
         let token = server_with(&options).sign_up(&Device::new(1)).await.access_token;
         refused(&server, &token);
     }
