@@ -62,10 +62,11 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
             damaged: status.damaged,
         });
     }
-    let online = match online {
-        Some(true) => "reachable",
-        Some(false) => "not reachable",
-        None => "not asked",
+    let online = match (online, &problem) {
+        (Some(true), _) => "reachable",
+        (Some(false), Some(Failure { code: "certificate_not_pinned" | "certificate_untrusted", .. })) => "not trusted",
+        (Some(false), _) => "not reachable",
+        (None, _) => "not asked",
     };
     let mut facts = vec![
         ("account", card.email.clone()),
