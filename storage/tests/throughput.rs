@@ -25,6 +25,33 @@ const LOGS: usize = 20_000;
 const RUN: Duration = Duration::from_secs(4);
 const BODY_BYTES: usize = 220;
 
+/// Seconds of CPU that the committer's thread, and all threads of this process, have had.
+fn cpu_seconds() -> (f64, f64) {
+    let (mut committer, mut all) = (0.0, 0.0);
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let task = task.unwrap().path();
+        // A thread that ended meanwhile had little.
+        let Ok(times) = std::fs::read_to_string(task.join("schedstat")) else { continue };
+        let seconds = times.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9;
+        all += seconds;
+        if std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "store-commit") {
+            committer += seconds;
+        }
+    }
+    (committer, all)
+}
+
+/// The number of the newest group.
+fn groups(folder: &TempDir) -> f64 {
+    let database = rusqlite::Connection::open(folder.path().join("cloudsync.db")).unwrap();
+    database.query_row("SELECT number FROM groups", [], |row| row.get(0)).unwrap()
+}
+
+/// How many wait at once: what `CLOUDSYNC_BENCH_AT_ONCE` says, or each of these.
+fn waiting() -> Vec<usize> {
+    std::env::var("CLOUDSYNC_BENCH_AT_ONCE").ok().map_or_else(|| vec![1, 16, 64, 256], |one| vec![one.parse().unwrap()])
+}
+
 /// One of many writers at once, each with logs of its own.
 async fn write(store: Arc<EmbeddedStore>, mut writers: Vec<Writer>, seed: u64) -> (Vec<Writer>, Vec<Duration>) {
     let (began, mut random, mut times) = (Instant::now(), seed, Vec::new());
@@ -66,9 +93,9 @@ async fn commits_a_second_and_bytes_an_operation() {
     let store = Arc::new(open(folder.path()));
     let mut writers = acquire(&store).await;
     let mut operations = 0;
-    for at_once in [1, 16, 64, 256] {
+    for at_once in waiting() {
         let share = writers.len() / at_once;
-        let began = Instant::now();
+        let (began, before, first_group) = (Instant::now(), cpu_seconds(), groups(&folder));
         let tasks: Vec<_> = (0..at_once)
             .map(|task| tokio::spawn(write(Arc::clone(&store), writers.split_off(writers.len() - share), u64::try_from(task).unwrap())))
             .collect();
@@ -80,9 +107,18 @@ async fn commits_a_second_and_bytes_an_operation() {
         }
         times.sort_unstable();
         operations += times.len();
-        let rate = f64::from(u32::try_from(times.len()).unwrap()) / began.elapsed().as_secs_f64();
+        let commits = f64::from(u32::try_from(times.len()).unwrap());
+        let (rate, after) = (commits / began.elapsed().as_secs_f64(), cpu_seconds());
+        let micros = |after: f64, before: f64| (after - before) / commits * 1e6;
+        let a_group = commits / (groups(&folder) - first_group);
+        let (committer, all) = (micros(after.0, before.0), micros(after.1, before.1));
         let at = |share: usize| times[times.len() * share / 100];
-        println!("{at_once} at once: {rate:.0} commits/s, p50 {:?}, p99 {:?}, worst {:?}", at(50), at(99), times[times.len() - 1]);
+        println!(
+            "{at_once} at once: {rate:.0} commits/s, {a_group:.0} a group, p50 {:?}, p99 {:?}, worst {:?}; CPU a commit: committer {committer:.1} µs, all {all:.1} µs",
+            at(50),
+            at(99),
+            times[times.len() - 1]
+        );
     }
     store.close().await;
     let file = std::fs::metadata(folder.path().join("cloudsync.db")).unwrap().len();

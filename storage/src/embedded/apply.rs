@@ -23,9 +23,52 @@ pub(super) struct Prepared {
     log: LogId,
     after: Seq,
     head: Head,
-    entries: Vec<Entry>,
+    told: Told,
     rows: Vec<Encoded>,
     bytes: u64,
+}
+
+/// What a commit's rows tell of the head after them.
+#[derive(Debug)]
+enum Told {
+    /// Batches only add to a head, so that what they add was found before by following them from an empty one: the
+    /// committer neither decodes nor hashes them again.
+    Added(Box<Head>),
+    /// A change of the roster also takes away: these are followed from the stored head.
+    Entries(Vec<Entry>),
+}
+
+impl Told {
+    fn of(entries: Vec<Entry>, after: &Head) -> Self {
+        if entries.iter().any(|entry| matches!(entry, Entry::Roster(_))) {
+            return Self::Entries(entries);
+        }
+        let mut added = Box::new(Head::new(after.epoch, after.owner, after.timeline));
+        follow(&mut added, &entries);
+        Self::Added(added)
+    }
+
+    fn put_into(&self, head: &mut Head) {
+        match self {
+            Self::Entries(entries) => follow(head, entries),
+            Self::Added(added) => {
+                (head.seq, head.row) = (added.seq, added.row);
+                head.dedup.extend(&added.dedup);
+                for name in &added.collections {
+                    if !head.collections.contains(name) {
+                        head.collections.insert(name.clone());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Figures come with the commit's trailer: the versions that were replaced need not be looked up.
+fn follow(head: &mut Head, entries: &[Entry]) {
+    for entry in entries {
+        head.follow(entry, |_, _| None).expect("what was accepted decodes");
+    }
 }
 
 #[derive(Debug)]
@@ -60,7 +103,8 @@ impl Prepared {
         };
         let rows: Vec<Encoded> = commit.entries.iter().flat_map(split).map(encode).collect();
         let bytes = rows.iter().map(|row| row.row.len() as u64).sum();
-        Self { log: commit.log, after: commit.after, head: commit.head, entries: commit.entries, rows, bytes }
+        let told = Told::of(commit.entries, &commit.head);
+        Self { log: commit.log, after: commit.after, head: commit.head, told, rows, bytes }
     }
 
     pub(super) const fn operations(&self) -> usize {
@@ -156,10 +200,7 @@ pub(super) fn commit(connection: &Connection, cache: &mut Cache, commit: &Prepar
         cache.put(log, cached);
         return Ok(Err(CommitError::Fenced));
     }
-    for entry in &commit.entries {
-        // Figures come with the commit, below.
-        head.follow(entry, |_, _| None).expect("what was accepted decodes");
-    }
+    commit.told.put_into(head);
     Trailer::of(&commit.head).put_into(head);
     // Whatever the rows can't tell is written with the head itself: a rewind, say.
     let told_by_rows = *head == commit.head;

@@ -8,6 +8,7 @@ mod committer;
 mod erase;
 mod fault;
 mod folder;
+mod gather;
 mod head;
 mod open;
 mod readers;
@@ -52,7 +53,7 @@ const QUEUE_REQUESTS: usize = 1024;
 pub struct Options {
     /// Threads that read.
     pub readers: usize,
-    /// Heads that the committer remembers.
+    /// Heads that the committer remembers: about 1 KiB each. A log beyond them is read again at its next commit.
     pub heads_max: usize,
     /// The WAL is checkpointed when it is so long.
     pub wal_bytes_max: u64,
@@ -73,7 +74,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             readers: 2,
-            heads_max: 4096,
+            heads_max: 32 * 1024,
             wal_bytes_max: 64 * 1024 * 1024,
             reserve_bytes: RESERVE_BYTES_MIN,
             space: Space::Measured,
