@@ -9,7 +9,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame as Fragment};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -130,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Sink for WebSocketSink<S> {
     }
 }
 
-/// Says why it ends, then reads until the peer has closed too. Between the fragments of a message that the peer did not take
+/// Says why it ends, or answers the peer's close, then reads until the peer has closed too. Between the fragments of a message that the peer did not take
 /// a close still has its place (RFC 6455, 5.4).
 pub(crate) async fn close<S: AsyncRead + AsyncWrite + Unpin + Send>(
     source: WebSocketSource<S>,
@@ -142,7 +142,15 @@ pub(crate) async fn close<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let Ok(mut stream) = sink.sink.reunite(source.stream) else { return Ok(()) };
     stream.get_mut().wait_again();
     let close = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-    stream.send(Message::Close(Some(close))).await.map_err(write_error)?;
+    let told = match stream.send(Message::Close(Some(close))).await {
+        // The peer closed first: the answer to that is made, and waits to be written.
+        Err(Error::Protocol(ProtocolError::SendAfterClosing)) => stream.flush().await,
+        told => told,
+    };
+    match told {
+        Ok(()) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => {}
+        Err(error) => return Err(write_error(error)),
+    }
     let mut io = stream.into_inner();
     let mut rest = [0; READ_BUFFER_BYTES];
     let lost = |error: std::io::Error| WriteError::Lost(error.to_string());

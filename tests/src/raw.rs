@@ -27,6 +27,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::node::{TestNode, Wire};
 use crate::person::Person;
@@ -151,6 +152,14 @@ impl RawClient {
         match &mut self.link {
             Link::Quic { .. } => bail!("not a WebSocket"),
             Link::WebSocket(socket) => Ok(socket.send(Message::text(text.to_owned())).await?),
+        }
+    }
+
+    /// Begins the closing handshake of a WebSocket.
+    pub async fn close(&mut self, code: u16) -> anyhow::Result<()> {
+        match &mut self.link {
+            Link::Quic { .. } => bail!("not a WebSocket"),
+            Link::WebSocket(socket) => Ok(socket.send(Message::Close(Some(CloseFrame { code: code.into(), reason: "".into() }))).await?),
         }
     }
 

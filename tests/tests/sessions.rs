@@ -54,6 +54,21 @@ async fn a_signed_in_device_is_welcome_on_every_wire() -> Tested {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_clients_close_is_answered_by_a_close() -> Tested {
+    let node = TestNode::start_in_memory().await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    for wire in [Wire::Wss, Wire::Ws] {
+        let mut early = RawClient::connect(&node, wire).await?;
+        early.challenge().await?;
+        for mut client in [early, welcomed(&node, wire, &ada).await?] {
+            client.close(1000).await?;
+            assert_eq!(client.next().await?, Received::Closed { code: 1000, reason: String::new() }, "{wire:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_another_device_or_past_its_time_is_refused() -> Tested {
     let node = TestNode::start_in_memory().await?;
     let ada = Person::register(&node, Wire::Ws, "ada@example.com").await?;
