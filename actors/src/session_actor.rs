@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use cloudsync_engine::session::TokenState;
+use cloudsync_engine::session::{CreditError, TokenState};
 use cloudsync_engine::verify::HelloProof;
 use cloudsync_protocol::frame::{Authenticate, Authenticated, OWN_LOG, Pong};
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, UserId};
@@ -85,7 +85,13 @@ impl SessionHandle {
         } else if shared.is_draining() {
             session.turn_away(lane, going_away(id, &shared.options));
         } else if let Err(error) = session.queue.admit(id, bytes) {
-            session.turn_away(lane, Failure::new(id, error.code(), error.to_string()));
+            match error {
+                // A failure by that number would be taken for the connection's word, or for another request's answer.
+                CreditError::Zero | CreditError::InUse(_) => session.end(error.code(), error.to_string()),
+                CreditError::Requests | CreditError::Bytes { .. } => {
+                    session.turn_away(lane, Failure::new(id, error.code(), error.to_string()));
+                }
+            }
         } else if let Some(room) = shared.budgets.request(bytes) {
             let ticket = Ticket::new(Arc::clone(session), id, lane, room);
             if log == OWN_LOG {
