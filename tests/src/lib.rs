@@ -10,10 +10,12 @@ pub mod canary;
 pub mod command_line;
 pub mod device;
 pub mod ledger;
+pub mod minted;
 pub mod node;
 pub mod person;
 mod pinned;
 pub mod process;
+pub mod python;
 pub mod raw;
 pub mod tee;
 

@@ -3,6 +3,7 @@
 //! Never: a fixed port or a shared folder; any number of them run side by side.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,6 +19,9 @@ use cloudsync_storage::{MemoryStore, Store};
 use tempfile::TempDir;
 
 use crate::process::metrics_at;
+
+/// The data folder's name in a node's own folder.
+const DATA: &str = "data";
 
 /// How a client reaches a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +99,7 @@ impl TestNode {
 
     async fn start_in(folder: TempDir, change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
         let clock = Arc::new(TestClock::default());
-        let mut config = Config::dev(folder.path().join("data"));
+        let mut config = Config::dev(folder.path().join(DATA));
         config.clock = clock.clone();
         change(&mut config);
         let node = Box::pin(Node::start(config)).await.context("the node did not start")?;
@@ -128,6 +132,12 @@ impl TestNode {
     /// `quic://…`, `wss://…` or `ws://…`, as the SDK and the command line take it.
     pub fn url(&self, wire: Wire) -> anyhow::Result<String> {
         Ok(format!("{}://{}", wire.scheme(), self.address(wire)?))
+    }
+
+    /// Its data folder.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join(DATA)
     }
 
     /// What clients trust: its self-made certificate.

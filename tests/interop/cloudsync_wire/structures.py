@@ -1,0 +1,145 @@
+"""The structures of docs/wire.md, *Encoding*, in its order and by its names.
+
+Never: a rule; these are shapes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import ClassVar, Final
+
+ZERO_HASH: Final = bytes(32)
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far a replica has read."""
+
+    timeline: bytes
+    seq: int
+    row: bytes
+
+
+BEGINNING: Final = Cursor(bytes(16), 0, bytes(8))
+
+
+@dataclass(frozen=True)
+class RecordKey:
+    collection: str
+    record: str
+
+
+@dataclass(frozen=True)
+class Signed:
+    statement: bytes
+    signature: bytes
+
+    def hash(self) -> bytes:
+        """The statement's."""
+        return sha256(self.statement).digest()
+
+
+@dataclass(frozen=True)
+class Envelope:
+    header: bytes
+    body: bytes
+    wrap: bytes
+
+    def hash(self) -> bytes:
+        """SHA-256 of header and body; the wrap is outside."""
+        return sha256(self.header + self.body).digest()
+
+
+@dataclass(frozen=True)
+class Operation:
+    TAG: ClassVar[int] = 1
+    base: int
+    envelope: Envelope
+
+
+@dataclass(frozen=True)
+class IdentityChange:
+    TAG: ClassVar[int] = 1
+    signed: Signed
+
+
+@dataclass(frozen=True)
+class EnrolChange:
+    TAG: ClassVar[int] = 2
+    signed: Signed
+
+
+@dataclass(frozen=True)
+class RevokeChange:
+    TAG: ClassVar[int] = 3
+    signed: Signed
+
+
+RosterChange = IdentityChange | EnrolChange | RevokeChange
+
+
+@dataclass(frozen=True)
+class RosterRow:
+    seq: int
+    server_ts: int
+    change: IdentityChange | EnrolChange | RevokeChange
+
+
+@dataclass(frozen=True)
+class BatchEntry:
+    """A committed push in the log."""
+
+    TAG: ClassVar[int] = 1
+    first: int
+    server_ts: int
+    signed: Signed
+    operations: list[Operation]
+
+
+@dataclass(frozen=True)
+class RosterEntry:
+    """A roster row in the log."""
+
+    TAG: ClassVar[int] = 2
+    seq: int
+    server_ts: int
+    change: IdentityChange | EnrolChange | RevokeChange
+
+
+Entry = BatchEntry | RosterEntry
+
+
+@dataclass(frozen=True)
+class Row:
+    """A record's version as snapshots and histories give it."""
+
+    seq: int
+    server_ts: int
+    envelope: Envelope
+
+
+@dataclass(frozen=True)
+class RecordIssue:
+    key: RecordKey
+    code: str
+    current: int
+    current_seq: int
+
+
+@dataclass(frozen=True)
+class LastPush:
+    device_seq: int
+    hash: bytes
+    seq: int
+
+
+NOTHING_PUSHED: Final = LastPush(0, ZERO_HASH, 0)
+
+
+@dataclass(frozen=True)
+class SnapshotToken:
+    timeline: bytes
+    start: int
+    last: RecordKey | None
+    roster_after: int | None

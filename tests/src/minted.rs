@@ -1,0 +1,109 @@
+//! The account and the device of the frozen vectors, written through the store, with tokens minted by a node's own key.
+//!
+//! Never: a password; nobody logs in here.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use cloudsync_engine::log::{Acquire, Commit};
+use cloudsync_protocol::entry::RosterRow;
+use cloudsync_protocol::statement::{EnrolChange, IdentityChange, PublicKey, RosterChange, Signature, Signed};
+use cloudsync_protocol::{CommitId, DeviceId, Entry, OwnerId, TimelineId, UserId};
+use cloudsync_storage::Store;
+use cloudsync_storage::store::Account;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+
+/// What the vectors of `client` froze of statements.
+const STATEMENTS: &str = include_str!("../../client/vectors/statement.json");
+/// What its keyring is; nothing here opens it.
+pub const KEYRING: &[u8] = b"the frozen account's keyring";
+const CREATED_TS: u64 = 1_700_000_000_000;
+
+/// The frozen account, on a store.
+#[derive(Debug, Clone)]
+pub struct FrozenAccount {
+    /// Whose log it is.
+    pub user: UserId,
+    /// Its one device.
+    pub device: DeviceId,
+    vectors: Value,
+}
+
+impl FrozenAccount {
+    /// Writes the account, the identity and the device into an empty store, as a node would have.
+    pub async fn write(store: &Arc<dyn Store>) -> anyhow::Result<Self> {
+        let vectors: Value = serde_json::from_str(STATEMENTS)?;
+        let user = UserId::from_hex(text(&vectors, "/log")?).context("the user")?;
+        let device = DeviceId::from_hex(text(&vectors, "/device/id")?).context("the device")?;
+        let account = Account {
+            email: "frozen@example.com".to_owned(),
+            user,
+            opaque_record: Bytes::from_static(b"nobody logs in"),
+            recovery: PublicKey([1; 32]),
+            created_ts: CREATED_TS,
+        };
+        store.create_account(account, Bytes::from_static(KEYRING)).await?;
+        let acquire = Acquire {
+            log: user.into(),
+            view: cloudsync_actors::Options::default().view,
+            owner: OwnerId(rand::random()),
+            timeline: TimelineId(rand::random()),
+        };
+        let mut head = store.acquire(acquire).await?;
+        let after = head.seq;
+        let identity = RosterChange::Identity(IdentityChange { signed: signed(&vectors, "/identity_change")? });
+        let enrolment = RosterChange::Enrol(EnrolChange { signed: signed(&vectors, "/enrol_change/signed")? });
+        let mut entries = Vec::new();
+        for change in [identity, enrolment] {
+            let entry = Entry::Roster(RosterRow { seq: head.seq.next(), server_ts: CREATED_TS, change });
+            head.follow(&entry, |_, _| None)?;
+            entries.push(entry);
+        }
+        head.commit = CommitId(rand::random());
+        store.commit(Commit { log: user.into(), after, entries, head }).await?;
+        Ok(Self { user, device, vectors })
+    }
+
+    /// A field of the vectors, such as `/device/signing_seed`.
+    pub fn vector(&self, pointer: &str) -> anyhow::Result<&str> {
+        text(&self.vectors, pointer)
+    }
+
+    /// An access token, signed by the key that the node with this data folder has. `number` makes it another one.
+    pub fn mint(&self, data: &Path, now_ms: u64, number: u32) -> anyhow::Result<String> {
+        let secrets: Value = serde_json::from_slice(&std::fs::read(data.join(cloudsync_accounts::SECRETS_FILE))?)?;
+        let pem = text(&secrets, "/signing_keys/0/private_key_pem")?;
+        let (seconds, life) = (now_ms / 1000, cloudsync_accounts::ACCESS_TOKEN_LIFETIME.as_secs());
+        let options = cloudsync_accounts::Options::default();
+        let claims = json!({
+            "iss": options.issuer, "aud": options.audience, "sub": self.user.to_string(), "device": self.device.to_string(),
+            "iat": seconds, "exp": seconds + life, "jti": format!("minted {number}"),
+        });
+        let key = EncodingKey::from_rsa_pem(pem.as_bytes())?;
+        let header = Header { typ: Some("at+jwt".to_owned()), kid: Some(kid(&key)?), ..Header::new(Algorithm::RS256) };
+        Ok(jsonwebtoken::encode(&header, &claims, &key)?)
+    }
+}
+
+fn kid(key: &EncodingKey) -> anyhow::Result<String> {
+    let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(key, Algorithm::RS256)?;
+    Ok(jwk.thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256)?)
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a str> {
+    value.pointer(pointer).and_then(Value::as_str).with_context(|| format!("no text at {pointer}"))
+}
+
+fn signed(vectors: &Value, pointer: &str) -> anyhow::Result<Signed> {
+    let of = |field: &str| hexadecimal(text(vectors, &format!("{pointer}/{field}"))?);
+    let signature = of("signature")?.try_into().ok().map(Signature).context("the signature's length")?;
+    Ok(Signed { statement: of("statement")?.into(), signature })
+}
+
+fn hexadecimal(text: &str) -> anyhow::Result<Vec<u8>> {
+    let pairs = (0..text.len()).step_by(2).map(|at| text.get(at..at + 2).context("half a byte"));
+    pairs.map(|pair| Ok(u8::from_str_radix(pair?, 16)?)).collect()
+}
