@@ -13,6 +13,7 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived, StreamReset
+from aioquic.tls import SessionTicket
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from .carrier import Arrived, Ended, Inbox, Via, pinned
@@ -35,6 +36,11 @@ class _Protocol(QuicConnectionProtocol):
         self._parts: dict[int, bytearray] = {}
         self._deaf = False
         self._unheard: list[tuple[Any, Any]] = []
+
+    def transport(self) -> asyncio.DatagramTransport:
+        """The socket that it sends by now."""
+        assert self._transport is not None
+        return self._transport
 
     def datagram_received(self, data: Any, addr: Any) -> None:
         if self._deaf:
@@ -79,14 +85,17 @@ class QuicCarrier:
     number: int = 1
     control: int = CONTROL
 
-    def __init__(self, protocol: _Protocol, quic: QuicConnection) -> None:
+    def __init__(self, protocol: _Protocol, quic: QuicConnection, tickets: list[SessionTicket]) -> None:
         self._protocol, self._quic = protocol, quic
+        self.tickets = tickets
+        """For TLS to resume by; what they allow of 0-RTT."""
 
     @classmethod
     async def connect(cls, host: str, port: int, certificate_sha256: str) -> QuicCarrier:
         """Up to the handshake; the node's certificate is pinned."""
         configuration = QuicConfiguration(is_client=True, alpn_protocols=[ALPN], server_name="localhost", verify_mode=ssl.CERT_NONE)
-        quic = QuicConnection(configuration=configuration)
+        tickets: list[SessionTicket] = []
+        quic = QuicConnection(configuration=configuration, session_ticket_handler=tickets.append)
         loop = asyncio.get_running_loop()
         _, protocol = await loop.create_datagram_endpoint(lambda: _Protocol(quic), local_addr=("127.0.0.1", 0))
         protocol.connect((host, port))
@@ -94,7 +103,7 @@ class QuicCarrier:
         # The library checked the handshake's signature by this certificate; whose it is it was told not to judge.
         certificate = quic.tls._peer_certificate
         pinned(certificate.public_bytes(Encoding.DER) if certificate else None, certificate_sha256)
-        return cls(protocol, quic)
+        return cls(protocol, quic, tickets)
 
     def open_stream(self) -> int:
         return self._quic.get_next_available_stream_id()
@@ -120,6 +129,14 @@ class QuicCarrier:
         if stream & OPENED_BY_SERVER and stream != CONTROL:
             raise Malformed(f"a second bidirectional stream of the node's: {stream}")
         return Via.ANSWERS
+
+    async def move(self) -> None:
+        """Goes on from another port, as after a change of network."""
+        before = self._protocol.transport()
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(lambda: self._protocol, local_addr=("127.0.0.1", 0))
+        before.close()
+        self._protocol.change_connection_id()
 
     def turn_deaf(self) -> None:
         self._protocol.hear(False)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 
 from cloudsync_wire.frames import OWN_LOG, Attach, HeadAt, Pull
-from cloudsync_wire.structures import Cursor
+from cloudsync_wire.structures import BatchEntry, Cursor
 
-from .frozen import refusal
+from .frozen import ROSTER_ROWS, refusal
 from .replica import Replica
 from .world import World
 
@@ -98,9 +98,13 @@ async def cursors_that_the_log_does_not_have(world: World) -> None:
         "timeline_unknown": [Cursor(os.urandom(16), cursor.seq, cursor.row)],
     }
     for code, cursors in wrong.items():
-        for cursor in cursors:
-            assert await refusal(session, Attach(session.number(), OWN_LOG, cursor)) == code
-            assert await refusal(session, Pull(session.number(), OWN_LOG, cursor, cursor.seq + 10)) == code
+        for given in cursors:
+            assert await refusal(session, Attach(session.number(), OWN_LOG, given)) == code
+            assert await refusal(session, Pull(session.number(), OWN_LOG, given, given.seq + 10)) == code
+    # A cursor is the end of an entry; this one is inside the frozen batch.
+    assert isinstance(entry := replica.entries[ROSTER_ROWS], BatchEntry)
+    inside = Cursor(cursor.timeline, entry.first, entry.operations[0].envelope.hash()[:8])
+    assert await refusal(session, Pull(session.number(), OWN_LOG, inside, cursor.seq)) == "store_rewound"
     # At 0 neither timeline nor row is looked at; and a pull may ask for more than there is.
     beginning = Cursor(os.urandom(16), 0, os.urandom(8))
     assert (await session.attach(beginning)).head == replica.cursor.seq
