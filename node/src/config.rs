@@ -109,7 +109,7 @@ pub struct Config {
     pub region: cloudsync_actors::Options,
     /// Connections that are open at a time, all carriers together; further ones are refused.
     pub connections_max: usize,
-    /// Public URLs of the nodes, for *welcome*; empty: clients keep the one that they came by.
+    /// Public URLs of the nodes, told in *welcome*. A client may try them when it connects again; ours does not read them yet.
     pub nodes: Vec<String>,
     /// How long shutting down waits for clients and actors.
     pub drain_timeout: Duration,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cloudsync_protocol::ErrorCode;
-use cloudsync_protocol::limits::FRAME_BYTES_PER_SECOND_MIN;
+use cloudsync_protocol::limits::{FRAME_BYTES_PER_SECOND_MIN, FRAME_GRACE, WRITE_STALL_MAX};
 use tokio::time::Instant;
 
 /// How long the other end of a connection may take over what it has to do.
@@ -23,7 +23,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { frame_grace: Duration::from_secs(5), write_stall_max: Duration::from_secs(30), close_timeout: Duration::from_secs(1) }
+        Self { frame_grace: FRAME_GRACE, write_stall_max: WRITE_STALL_MAX, close_timeout: Duration::from_secs(1) }
     }
 }
 

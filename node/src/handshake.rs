@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudsync_protocol::frame::{Challenge, Hello};
-use cloudsync_protocol::limits::{HELLO_TIMEOUT, PROTOCOL_VERSION};
+use cloudsync_protocol::limits::{ACCOUNT_CALL_TIMEOUT, ACCOUNT_CALLS_MAX, HELLO_TIMEOUT, PROTOCOL_VERSION};
 use cloudsync_protocol::statement::Carrier;
 use cloudsync_protocol::{ErrorCode, Failure, Frame, Nonce, codec};
 use tokio::time::Instant;
@@ -16,11 +16,6 @@ use crate::close::Ending;
 use crate::framing::{ReadError, Sink, Source, WriteError};
 use crate::shared::{RETRY_AFTER_MS, Shared};
 use crate::telemetry::Meters;
-
-/// From the answer to an account call to the next one: the client stretches the password meanwhile.
-const ACCOUNT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Account calls of one connection; registering and enrolling takes three.
-const ACCOUNT_CALLS_MAX: u32 = 32;
 
 /// Why a connection ends before *welcome*.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use cloudsync_protocol::limits::HELLO_TIMEOUT;
+use cloudsync_protocol::limits::{HELLO_TIMEOUT, REQUEST_STREAMS_MAX};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -19,8 +19,6 @@ use crate::shared::{Place, Shared};
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Often enough for NATs, which forget a UDP flow after 30 s or more (RFC 4787, REQ-5, asks for 2 min; many don't).
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// Request streams that a client may have open.
-pub(crate) const REQUEST_STREAMS_MAX: u32 = 16;
 /// Bytes on their way on one stream, either direction; with 100 ms of round trip that is 2.5 MB/s.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// On all streams of a connection.

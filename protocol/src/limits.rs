@@ -1,6 +1,8 @@
-//! Every limit of the protocol, once.
+//! What a client and a node count on of each other in numbers, once: each row of the *Limits* of `docs/wire.md`, and the bounds
+//! that are proven against those at the end of this file.
 //!
-//! Never: a limit that is not named here, or named here without an error code and a test at it and one past it.
+//! Never: a bound that one side could change without the other's noticing (a store's groups, a region's queues: those are its
+//! crate's own).
 
 use std::time::Duration;
 
@@ -58,10 +60,20 @@ pub const DEVICE_QUEUE_FRAMES_MAX: usize = 256;
 /// Bytes that wait for one device.
 pub const DEVICE_QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// For each step to a session by itself: the handshake of TLS or QUIC, the head of HTTP, then *hello* or an account call from the
-/// challenge on. An account call that was answered without a failure gives 30 s to the next frame (`node`'s `handshake`).
+/// challenge on. An account call that was answered without a failure gives [`ACCOUNT_CALL_TIMEOUT`] to the next frame.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the answer to an account call to the next one: the client stretches the password meanwhile.
+pub const ACCOUNT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Account calls of one connection; registering and enrolling takes three.
+pub const ACCOUNT_CALLS_MAX: u32 = 32;
+/// Request streams that a client may have open on a QUIC connection.
+pub const REQUEST_STREAMS_MAX: u32 = 16;
 /// The slowest that a frame may come in, in bytes a second, once it has begun.
 pub const FRAME_BYTES_PER_SECOND_MIN: u64 = 100;
+/// A frame may stall for that long before its pace counts: a lost packet or a sleeping radio is no attack.
+pub const FRAME_GRACE: Duration = Duration::from_secs(5);
+/// With bytes to send, a peer that takes none of them for that long is too slow.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 /// An access token as text.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 /// An e-mail address (RFC 5321, 4.5.3.1.3, less the brackets).

@@ -24,7 +24,7 @@ const OPEN: i64 = 0;
 const CLOSED: i64 = 1;
 const COMMITTED: i64 = 2;
 const REASON_STALE: &str = "stale";
-/// After every key: no text sorts behind it but as a longer one.
+/// Before every key: nothing sorts before the empty text, which no name is.
 const FIRST: &str = "";
 
 /// One transaction.

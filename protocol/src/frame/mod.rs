@@ -34,9 +34,9 @@ crate::wire_enum! {
         Welcome(Welcome) = 3,
         /// Server: the session ends soon.
         GoingAway(GoingAway) = 4,
-        /// Either: are you there?
+        /// Client: are you there?
         Ping(Ping) = 5,
-        /// Either: yes.
+        /// Server: yes.
         Pong(Pong) = 6,
         /// Server: a request, or the connection, failed.
         Failure(Failure) = 7,

@@ -123,7 +123,7 @@ impl EmbeddedStore {
         while closed.changed().await.is_ok() {}
     }
 
-    /// Asks the committer: the outer error is a request that was not taken, the middle one an answer that never came.
+    /// Asks the committer. The error says whether the request was taken, and so whether it may have been done.
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Unanswered> {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Unanswered::Closed)?;
         let (reply, answer) = oneshot::channel();

@@ -202,13 +202,6 @@ fn section(carriers: &[(Wire, Vec<Round>)]) -> anyhow::Result<Section> {
          since a disk that others use as well changes its own floor from one moment to the next; p99 is shown as it was met."
             .into(),
     );
-    sentences.push(
-        "Where the rest goes (system calls traced): the look-up's thread and the committer's are woken and answer, four wake-ups in all; \
-         six pages are read, and five (22 KB, on average) go to the WAL before it is synced. A cache of versions would save the first, \
-         fewer pages a commit the second; `fsync` where SQLite could call `fdatasync` makes no difference that \
-         shows above this disk's noise."
-            .into(),
-    );
     Ok(Section {
         id: "W1".into(),
         title: "durable push → received by the user's other device, at light load".into(),

@@ -79,7 +79,7 @@ impl Device {
         self.output(&[how, "--email", EMAIL, "--device", &self.name, "--password-stdin"], &format!("{PASSWORD}\n"))
     }
 
-    /// Signs in unless it is; with `may_register`, by making the account if there is none yet.
+    /// Signs in unless it is; with `First::Registers`, by making the account if there is none yet.
     pub(crate) fn ensure_signed_in(&self, first: First) -> anyhow::Result<(SignedIn, String)> {
         let status = self.output(&["status", "--json"], "")?;
         if status.status.code() != Some(NOT_SIGNED_IN) && self.profile.join("profile.json").exists() {

@@ -142,11 +142,12 @@ fn refused(error: sdk::Error, reach: Reach) -> Failure {
     let queued = matches!(&error, sdk::Error::Stopped { code: cloudsync_protocol::ErrorCode::Refused, .. });
     let failure = Failure::from(error);
     match (queued, failure.exit, reach) {
-        (true, ..) => Failure {
-            code: "edits_queued",
-            help: "`cloudsync sync` sends them, `cloudsync conflicts` shows conflicts; --discard throws all of them away".to_owned(),
-            ..failure
-        },
+        (true, ..) => Failure::new(
+            Exit::Refused,
+            "edits_queued",
+            failure.message,
+            "`cloudsync sync` sends them, `cloudsync conflicts` shows conflicts; --discard throws all of them away",
+        ),
         (false, Exit::Unreachable, Reach::Server) => Failure {
             help: "try again when the server can be reached, or --offline: the device then stays in the account's list".to_owned(),
             ..failure
