@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
+use cloudsync_protocol::frame::Page;
 use cloudsync_protocol::frame::{
-    Attach, Attached, Authenticate, Authenticated, ChangeRoster, Claim, Claimed, GetKeyring, History, Keyring, OWN_LOG, Pull, Push, Pushed,
-    RosterChanged, Snapshot, SnapshotToken, Versions, Welcome,
+    Attach, Attached, Authenticate, Authenticated, ChangeRoster, Claim, Claimed, History, OWN_LOG, Pull, Push, Pushed, RosterChanged,
+    SnapshotToken, Versions, Welcome,
 };
-use cloudsync_protocol::frame::{Page, SnapshotPage};
-use cloudsync_protocol::statement::{Carrier, RosterChange, Signed};
+use cloudsync_protocol::statement::{RosterChange, Signed};
 use cloudsync_protocol::{Cursor, Frame, Nonce, Operation, RecordKey, Seq, Version};
 
 use super::answer::answer;
@@ -56,12 +56,6 @@ impl Session {
         &self.welcome
     }
 
-    /// How its bytes travel.
-    #[must_use]
-    pub fn carrier(&self) -> Carrier {
-        self.inner.carrier
-    }
-
     /// Attaches to the user's own log: events above the head that is answered follow.
     pub async fn attach(&self, cursor: Cursor) -> Result<Attached, Error> {
         answer!(self.request(|request| Attach { request, log: OWN_LOG, cursor }.into()).await?, Attached)
@@ -76,11 +70,6 @@ impl Session {
     #[must_use]
     pub fn pages(&self, from: Cursor, to: Seq) -> Pages {
         Pages::new(self.clone(), from, to)
-    }
-
-    /// One page of the current state.
-    pub async fn snapshot(&self, resume: Option<SnapshotToken>) -> Result<SnapshotPage, Error> {
-        answer!(self.request(|request| Snapshot { request, log: OWN_LOG, resume }.into()).await?, SnapshotPage)
     }
 
     /// Every page of the current state from `resume` on, fetched as [`pages`](Self::pages) are.
@@ -102,11 +91,6 @@ impl Session {
     /// Appends a signed change of the roster.
     pub async fn change_roster(&self, change: RosterChange) -> Result<RosterChanged, Error> {
         answer!(self.request(|request| ChangeRoster { request, log: OWN_LOG, change }.into()).await?, RosterChanged)
-    }
-
-    /// The keyring.
-    pub async fn keyring(&self) -> Result<Keyring, Error> {
-        answer!(self.request(|request| GetKeyring { request }.into()).await?, Keyring)
     }
 
     /// Versions of one record.
