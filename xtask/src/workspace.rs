@@ -1,4 +1,4 @@
-//! Where things are: the workspace's root, its packages, its Rust files.
+//! Where things are: the workspace's root, its packages, its files.
 //!
 //! Never: a build.
 
@@ -38,6 +38,11 @@ pub(crate) fn array(value: &Value) -> &[Value] {
 
 /// Every Rust file of the workspace, sorted.
 pub(crate) fn rust_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    files_ending(folder, ".rs")
+}
+
+/// Every file of the workspace whose name ends like that, sorted.
+pub(crate) fn files_ending(folder: &Path, ending: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -48,7 +53,7 @@ pub(crate) fn rust_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
                 if !name.starts_with('.') && name != "target" && name != "node_modules" {
                     folders.push(path);
                 }
-            } else if name.ends_with(".rs") {
+            } else if name.ends_with(ending) {
                 files.push(path);
             }
         }

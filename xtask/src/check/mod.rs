@@ -6,6 +6,7 @@ mod bans;
 mod edges;
 mod heads;
 mod licences;
+mod paths;
 
 use crate::process::{cargo, run as run_command};
 use crate::report::{Outcome, Report};
@@ -19,6 +20,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     report.step("crate edges", || edges::check(&metadata()?));
     report.step("bans", bans::check);
     report.step("file heads", || heads::check(&root()));
+    report.step("paths in the pages", || paths::check(&root()));
     report.step("licences and sources", licences::check);
     report.step("clippy", || command(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]));
     report.step("rustdoc", || {
