@@ -7,7 +7,7 @@ use std::time::Duration;
 use cloudsync_engine::replica::{
     AnswerError, ApplyError, AttachError, ClaimError, EditError, OpenReplicaError, OutgoingError, SnapshotError, TablesError, Untrusted,
 };
-use cloudsync_protocol::{ErrorCode, RecordKey};
+use cloudsync_protocol::{DeviceId, ErrorCode, RecordKey};
 
 use crate::carrier::ConnectError;
 use crate::replica::StoreError;
@@ -28,6 +28,15 @@ pub enum Error {
     /// The replica is of another account than the profile's keys.
     #[error("{0}")]
     OtherAccount(String),
+    /// Somebody is signed in on the profile: no new account is made there.
+    #[error("this profile is signed in as {email} already")]
+    AlreadySignedIn { email: String },
+    /// Logging out would lose edits. How many the server does not have, and how many are conflicts.
+    #[error("{waiting} edits are not on the server yet, {parked} are conflicts")]
+    EditsQueued { waiting: u64, parked: u64 },
+    /// The account has as many devices as it may: these, each with its name where it opens.
+    #[error("the account has as many devices as it may: {}", listed(devices))]
+    DevicesFull { devices: Vec<(DeviceId, Option<String>)> },
     /// The connection, or a refusal.
     #[error(transparent)]
     Connection(connection::Error),
@@ -63,6 +72,11 @@ pub enum Error {
     Task,
 }
 
+fn listed(devices: &[(DeviceId, Option<String>)]) -> String {
+    let named = devices.iter().map(|(id, name)| format!("{id} ({})", name.as_deref().unwrap_or("?")));
+    named.collect::<Vec<_>>().join(", ")
+}
+
 /// Whether an error only says that the server can't be reached now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offline {
@@ -82,6 +96,9 @@ impl Error {
             | Self::Store(_)
             | Self::Unfinished(_)
             | Self::OtherAccount(_)
+            | Self::AlreadySignedIn { .. }
+            | Self::EditsQueued { .. }
+            | Self::DevicesFull { .. }
             | Self::Account(_)
             | Self::NotAdmitted { .. }
             | Self::Rewound(_)

@@ -15,7 +15,7 @@ use super::client::me;
 use crate::account::{self, Authorization, Enrolment, Password, Registration, Tokens};
 use crate::connection::{self, Connection, Server};
 use crate::keys::KeyFile;
-use crate::profile::{Card, Lock, Pending, Profile, State};
+use crate::profile::{self, Card, Lock, Pending, Profile, State};
 use crate::replica::{Access, Store};
 
 /// What a person says to register or log in.
@@ -85,8 +85,25 @@ fn normal(email: &str) -> String {
     email.trim().to_ascii_lowercase()
 }
 
-fn taken(email: &str) -> Error {
-    Error::Stopped { code: ErrorCode::EmailTaken, message: format!("this profile is signed in as {email}") }
+/// Whether a new account may be made on a profile: not where somebody is signed in, nor beside a registration of another
+/// address that did not end. What a registration asks first, and what is asked before a person types a password.
+pub fn check_registrable(profile: &Profile, email: &str) -> Result<(), Error> {
+    begun(profile, email).map(drop)
+}
+
+/// A registration that did not end, with the keys that it made.
+type Begun = (Box<Pending>, Box<KeyFile>);
+
+/// The one of that address, if there is one.
+fn begun(profile: &Profile, email: &str) -> Result<Option<Begun>, Error> {
+    match profile.state()? {
+        State::SignedIn(card, _) => Err(Error::AlreadySignedIn { email: card.email }),
+        State::Pending(pending, keys) if pending.email == normal(email) => Ok(Some((pending, keys))),
+        State::Pending(pending, _) => {
+            Err(profile::Error::Pending { folder: profile.folder().to_owned(), email: pending.email.clone() }.into())
+        }
+        State::Fresh | State::Unfinished(_) => Ok(None),
+    }
 }
 
 /// Makes a new account, and this device its first.
@@ -108,12 +125,7 @@ fn left_as_found(profile: &Profile, done: Result<SignedIn, Error>) -> Result<Sig
 
 async fn register_here(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error> {
     let lock = profile.lock()?;
-    let before = match profile.state()? {
-        State::SignedIn(card, _) => return Err(taken(&card.email)),
-        State::Pending(pending, keys) if pending.email == normal(&asked.email) => Some((pending, keys)),
-        State::Pending(pending, _) => return Err(taken(&format!("{} (not finished)", pending.email))),
-        State::Fresh | State::Unfinished(_) => None,
-    };
+    let before = begun(profile, &asked.email)?;
     let connection = Connection::open(&asked.server).await?;
     if let Some((_, keys)) = &before {
         // The account may be there: then this only finishes it.
@@ -152,7 +164,7 @@ fn pending(asked: &LogIn, user: UserId, recovery_code: String) -> Pending {
 }
 
 /// The server refused: nothing was created, what was there before counts again.
-fn give_back(profile: &Profile, before: Option<(Box<Pending>, Box<KeyFile>)>) -> Result<(), Error> {
+fn give_back(profile: &Profile, before: Option<Begun>) -> Result<(), Error> {
     match before {
         Some((pending, keys)) => profile.write_pending(&pending, &keys)?,
         None => {
@@ -253,9 +265,7 @@ fn with_devices(error: account::Error, authorization: &Authorization) -> Error {
         return error.into();
     }
     let enrolled = authorization.roster().devices().filter(|(_, device)| device.revoked.is_none());
-    let named: Vec<String> =
-        enrolled.map(|(id, _)| format!("{id} ({})", authorization.device_name(id).unwrap_or_else(|| "?".to_owned()))).collect();
-    Error::Stopped { code: ErrorCode::DevicesFull, message: format!("the account has as many devices as it may: {}", named.join(", ")) }
+    Error::DevicesFull { devices: enrolled.map(|(id, _)| (id, authorization.device_name(id))).collect() }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Never: edits thrown away that the person did not say may go.
 
 use cloudsync_engine::replica::{EditCounts, Tables as _};
-use cloudsync_protocol::{DeviceSeq, ErrorCode};
+use cloudsync_protocol::DeviceSeq;
 
 use super::client::{Client, Target};
 use super::error::is_device_over;
@@ -92,8 +92,7 @@ pub async fn log_out(profile: &Profile, target: Option<Target>, discard: Discard
 fn close(counts: EditCounts, discard: Discard, tables: &mut crate::replica::SqliteTables<'_>) -> Result<(), Error> {
     let EditCounts { waiting, signed, parked } = counts;
     if discard == Discard::No && waiting + signed + parked > 0 {
-        let message = format!("{} edits are not on the server yet, {parked} are conflicts", waiting + signed);
-        return Err(Error::Stopped { code: ErrorCode::Refused, message });
+        return Err(Error::EditsQueued { waiting: waiting + signed, parked });
     }
     Ok(tables.close()?)
 }
@@ -108,6 +107,9 @@ fn is_over(error: &Error) -> bool {
         | Error::Store(_)
         | Error::Unfinished(_)
         | Error::OtherAccount(_)
+        | Error::AlreadySignedIn { .. }
+        | Error::EditsQueued { .. }
+        | Error::DevicesFull { .. }
         | Error::Rewound(_)
         | Error::Untrusted(_)
         | Error::Unfit(_)

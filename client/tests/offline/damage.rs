@@ -1,14 +1,16 @@
 //! Profiles that are half-written, of a newer release, or of another account.
 
 use std::fs::Permissions;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
 
 use cloudsync_client::keys::{AccountSecrets, DeviceKeys, KeyFile};
-use cloudsync_client::profile::{Card, Profile};
+use cloudsync_client::profile::{Card, Pending, Profile};
 use cloudsync_protocol::UserId;
 use serde_json::json;
 
-use crate::support::Home;
+use crate::support::{Home, Ran, SERVER};
 
 #[track_caller]
 fn is_damage(home: &Home, file: &str) {
@@ -172,4 +174,27 @@ fn a_profile_that_another_process_signs_in_on_is_refused() {
     assert_eq!((ran.code, &ran.error()["code"]), (Some(4), &json!("profile_locked")));
     assert!(ran.error()["message"].as_str().unwrap().contains(&std::process::id().to_string()));
     home.run(&["list", "--offline"]).done();
+}
+
+#[test]
+fn registering_beside_a_registration_of_another_address_that_did_not_end_names_that_one() {
+    let home = Home::empty();
+    let profile = Profile::at(home.profile());
+    let keys = KeyFile { secrets: AccountSecrets::first(UserId([7; 16])), device: DeviceKeys::random() };
+    {
+        let _lock = profile.lock().unwrap();
+        let (email, user) = ("ada@example.com".into(), keys.secrets.user);
+        profile.write_pending(&Pending { email, user, device: "laptop".into(), recovery_code: "code".into() }, &keys).unwrap();
+    }
+    let asked = ["register", "--server", SERVER, "--email", "eve@example.com", "--device", "laptop", "--password-stdin", "--json"];
+    let mut registering = home.command(&asked).stdin(Stdio::piped()).spawn().unwrap();
+    // It may have refused before it reads.
+    drop(registering.stdin.take().unwrap().write_all(b"correct horse battery staple\n"));
+    let refused = Ran::from(registering.wait_with_output().unwrap());
+    let error = refused.error();
+    assert_eq!((refused.code, &error["code"]), (Some(7), &json!("registration_pending")), "{error}");
+    let says = |field: &str, what: &str| error[field].as_str().is_some_and(|text| text.contains(what));
+    assert!(says("message", "ada@example.com") && says("help", "login --email ada@example.com"), "{error}");
+    assert!(says("help", "logout --discard"), "it says how to give that one up: {error}");
+    assert_eq!(profile.pending().unwrap().unwrap().email, "ada@example.com", "it is kept");
 }

@@ -106,7 +106,7 @@ impl From<profile::Error> for Failure {
                 &error,
                 format!(
                     "run `cloudsync login --email {email}` on this profile: it finishes the registration and shows the recovery code; \
-                     where that says that there is no such account, `cloudsync register` again"
+                     where that says that there is no such account, `cloudsync register` it again; `cloudsync logout --discard` gives it up"
                 ),
             ),
             profile::Error::Locked { .. } => {
@@ -186,7 +186,6 @@ fn refused_help(code: ErrorCode) -> &'static str {
         ErrorCode::EmailTaken => "log in instead, or register another address",
         ErrorCode::EmailInvalid => "check the e-mail address",
         ErrorCode::RegistrationClosed => "ask the server's operator for an account",
-        ErrorCode::DevicesFull => "log in with --instead-of one of them, which is revoked",
         ErrorCode::StoreFull => "the server's disk is full: tell its operator; edits stay queued here",
         ErrorCode::StoreDamaged | ErrorCode::Internal => "tell the server's operator",
         _ => "nothing was changed on the server",
@@ -229,6 +228,21 @@ impl From<sdk::Error> for Failure {
                 Self::new(Exit::NotSignedIn, "login_unfinished", &error, "run `cloudsync login` on this profile again; its edits are kept")
             }
             sdk::Error::OtherAccount(_) => Self::new(Exit::Refused, "other_account", &error, "use another profile for another account"),
+            sdk::Error::AlreadySignedIn { .. } => Self::new(
+                Exit::Refused,
+                "already_signed_in",
+                &error,
+                "for another account use another --profile; to leave this one, `cloudsync logout`",
+            ),
+            sdk::Error::EditsQueued { .. } => Self::new(
+                Exit::Refused,
+                "edits_queued",
+                &error,
+                "`cloudsync sync` sends them, `cloudsync conflicts` shows conflicts; --discard throws all of them away",
+            ),
+            sdk::Error::DevicesFull { .. } => {
+                Self::new(Exit::Refused, "devices_full", &error, "log in with --instead-of one of them, which is revoked")
+            }
             sdk::Error::NotAdmitted { code, .. } => Self::new(
                 Exit::NotSignedIn,
                 code.name(),

@@ -67,11 +67,7 @@ fn machine() -> String {
 
 pub(crate) async fn register(context: &Context, asked: args::SignIn) -> Result<(), Failure> {
     // Said before a password is asked for.
-    if let State::SignedIn(card, _) = context.profile.state()? {
-        let message = format!("this profile is signed in as {} already", card.email);
-        let help = "for another account use another --profile; to leave this one, `cloudsync logout`";
-        return Err(Failure::new(Exit::Refused, "already_signed_in", message, help));
-    }
+    sdk::check_registrable(&context.profile, &asked.email)?;
     let asked = asked_for(context, asked, Repeat::Twice)?;
     show(context, sdk::register(&context.profile, &asked).await?)
 }
@@ -133,25 +129,18 @@ pub(crate) async fn log_out(context: &Context, asked: args::Logout) -> Result<()
         Err(failure) if matches!(failure.exit, Exit::NotSignedIn | Exit::Damage) => None,
         Err(failure) => return Err(failure),
     };
-    Box::pin(sdk::log_out(&context.profile, target, discard, reach)).await.map_err(|error| refused(error, reach))?;
+    Box::pin(sdk::log_out(&context.profile, target, discard, reach)).await.map_err(|error| unreached(error.into(), reach))?;
     context.output.say("logged out: keys and replica are removed");
     Ok(())
 }
 
-fn refused(error: sdk::Error, reach: Reach) -> Failure {
-    let queued = matches!(&error, sdk::Error::Stopped { code: cloudsync_protocol::ErrorCode::Refused, .. });
-    let failure = Failure::from(error);
-    match (queued, failure.exit, reach) {
-        (true, ..) => Failure::new(
-            Exit::Refused,
-            "edits_queued",
-            failure.message,
-            "`cloudsync sync` sends them, `cloudsync conflicts` shows conflicts; --discard throws all of them away",
-        ),
-        (false, Exit::Unreachable, Reach::Server) => Failure {
+/// Without the server there is another way out.
+fn unreached(failure: Failure, reach: Reach) -> Failure {
+    match (failure.exit, reach) {
+        (Exit::Unreachable, Reach::Server) => Failure {
             help: "try again when the server can be reached, or --offline: the device then stays in the account's list".to_owned(),
             ..failure
         },
-        (false, ..) => failure,
+        (_, Reach::Server | Reach::Nobody) => failure,
     }
 }
