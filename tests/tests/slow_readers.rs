@@ -38,7 +38,7 @@ const FLOOD_GROWTH_BYTES_MAX: u64 = 16 * MIB;
 const _: () = assert!(3 * FLOOD_REQUESTS as u64 * FLOOD_ANSWER_BYTES > 3 * FLOOD_GROWTH_BYTES_MAX);
 /// The bound on a loaded median: so many quiet ones, and a busy machine's ups and downs.
 const SLOWER_MAX: u32 = 4;
-const SLACK: Duration = Duration::from_millis(25);
+const SLACK: Duration = Duration::from_millis(5);
 /// A node gives a connection up that takes nothing for so long (`node/src/framing.rs`).
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(240);

@@ -21,6 +21,8 @@ pub const COLLECTION: &str = "timer_session";
 const NAMES: [&str; 7] = ["X.words", "word_cnt", "description", "DONE", "date", "estimate", "actual"];
 /// What stands for no number.
 const NONE: &str = "NA";
+/// Of a field that is wrong, in the message.
+const SHOWN_CHARS_MAX: usize = 60;
 
 /// A row as a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +156,7 @@ fn value(record: &ByteRecord, columns: [usize; 7]) -> Result<String, String> {
     let done = match done {
         "1" => true,
         "0" => false,
-        other => return Err(format!("DONE is {other:?}, not 0 or 1")),
+        other => return Err(format!("DONE is {}, not 0 or 1", shown(other))),
     };
     let (description, date) = (optional("description", description)?, checked_date(date)?);
     let (estimate, actual) = (optional("estimate", estimate)?, optional("actual", actual)?);
@@ -168,10 +170,16 @@ fn value(record: &ByteRecord, columns: [usize; 7]) -> Result<String, String> {
     Ok(json)
 }
 
+/// What stood there, for a person: whatever is in the file, the message stays a line.
+fn shown(text: &str) -> String {
+    let short: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    if short.len() < text.len() { format!("{short:?}… ({} B)", text.len()) } else { format!("{text:?}") }
+}
+
 fn number<'a>(name: &str, text: &'a str) -> Result<&'a str, String> {
     // The text is kept; it only has to be a number as JSON has them.
     let is_number = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'));
-    if is_number && text.parse::<Number>().is_ok() { Ok(text) } else { Err(format!("{name} is {text:?}, not a number")) }
+    if is_number && text.parse::<Number>().is_ok() { Ok(text) } else { Err(format!("{name} is {}, not a number", shown(text))) }
 }
 
 fn optional<'a>(name: &str, text: &'a str) -> Result<&'a str, String> {
@@ -180,7 +188,7 @@ fn optional<'a>(name: &str, text: &'a str) -> Result<&'a str, String> {
 
 /// YYYY-MM-DD, of a day that there is.
 fn checked_date(text: &str) -> Result<&str, String> {
-    let wrong = || format!("date is {text:?}, not a day as YYYY-MM-DD");
+    let wrong = || format!("date is {}, not a day as YYYY-MM-DD", shown(text));
     let mut parts = text.split('-');
     let mut part = |digits: usize| {
         let part = parts.next().filter(|part| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit()));

@@ -121,3 +121,10 @@ fn columns_are_found_by_name_and_missing_ones_named() {
     assert_eq!(Sessions::new(b"a,b\n", &ids).unwrap_err(), FileError::Columns(NAMES.to_vec()));
     assert_eq!(Sessions::new(b"", &ids).unwrap_err(), FileError::NoHeader);
 }
+
+#[test]
+fn a_wrong_field_of_any_size_is_named_in_a_line() {
+    let (_, broken) = read(&format!("\"@a\",1,1,1,{},NA,NA\n", "x".repeat(300_000)));
+    let [Broken { line: 2, why }] = broken.as_slice() else { panic!("one broken row: {}", broken.len()) };
+    assert!(why.starts_with("date is \"xxxx") && why.contains("… (300000 B)") && why.len() < 200, "{why}");
+}
