@@ -14,8 +14,8 @@ use tracing::debug;
 
 use crate::close::Ending;
 use crate::framing::{ReadError, Sink, Source, WriteError};
+use crate::metrics::Meters;
 use crate::shared::{RETRY_AFTER_MS, Shared};
-use crate::telemetry::Meters;
 
 /// Why a connection ends before *welcome*.
 #[derive(Debug)]

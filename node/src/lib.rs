@@ -1,4 +1,4 @@
-//! The node: QUIC, WebSocket and HTTP in front of accounts and actors, with configuration and telemetry.
+//! The node: QUIC, WebSocket and HTTP in front of accounts and actors, with configuration, logs and metrics.
 //!
 //! Never: rules. What may be written is the engine's business, who someone is that of the accounts.
 
@@ -13,6 +13,8 @@ mod handshake;
 mod http;
 mod joints;
 mod listeners;
+pub mod logs;
+pub mod metrics;
 mod node;
 mod paced;
 mod quic;
@@ -23,7 +25,6 @@ mod serve_websocket;
 mod session;
 mod shared;
 mod sockets;
-pub mod telemetry;
 mod tls;
 mod websocket;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use cloudsync_node::config::{Config, LogFormat, log_filter_of_environment};
-use cloudsync_node::{Node, Ready, descriptors, telemetry};
+use cloudsync_node::{Node, Ready, descriptors, logs};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -139,7 +139,7 @@ async fn serve(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<()
 
 fn run() -> anyhow::Result<()> {
     let (config, ready_file) = configure(CommandLine::parse().command)?;
-    telemetry::log_to_stderr(&config.log)?;
+    logs::log_to_stderr(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let served = runtime.block_on(serve(config, ready_file));
     runtime.shutdown_timeout(RUNTIME_TIMEOUT);

@@ -22,9 +22,9 @@ use crate::close::Ending;
 use crate::config::Config;
 use crate::data_folder::{self, DataFolderError, Opened};
 use crate::joints::{AccountTokens, RegionRosters};
+use crate::metrics::{Meters, MetricsError, recorder};
 use crate::shared::Shared;
 use crate::sockets::{self, BindError};
-use crate::telemetry::{self, Meters, TelemetryError};
 use crate::{http, listeners, quic_endpoint, tls};
 
 /// How often metrics that are not asked for are folded up.
@@ -56,7 +56,7 @@ pub enum StartError {
     Quic(std::io::Error),
     /// Metrics can't be recorded.
     #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
+    Metrics(#[from] MetricsError),
     /// The actors can't start.
     #[error(transparent)]
     Region(#[from] cloudsync_actors::StartError),
@@ -128,7 +128,7 @@ impl Node {
     /// # Errors
     /// What is wrong, why, and what to do about it; nothing is left running.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let metrics = telemetry::metrics()?;
+        let metrics = recorder()?;
         cloudsync_actors::metrics::describe();
         cloudsync_storage::metrics::describe();
         let (Opened { store, embedded, secrets }, certificate) = open(&config).await?;

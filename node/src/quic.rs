@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::close;
 use crate::framing::{Pace, Patience, ReadError, Sink, Source, WriteError, too_large, too_slow};
-use crate::telemetry::Meters;
+use crate::metrics::Meters;
 
 const LENGTH_BYTES: usize = 4;
 /// Room is made in steps of this, as bytes come in.

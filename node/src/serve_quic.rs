@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 use crate::close::Ending;
 use crate::framing::{Patience, Sink as _, Source as _, WriteError};
 use crate::handshake::refuse;
+use crate::metrics::Meters;
 use crate::quic::{QuicSink, QuicSource};
 use crate::session::{self, begin, read};
 use crate::shared::{Connected, Place, Shared};
-use crate::telemetry::Meters;
 
 /// Answers that wait for one request stream; a client that reads them in turn has never more than two pages there.
 const LANE_QUEUE_FRAMES_MAX: usize = 32;
@@ -42,15 +42,15 @@ pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, place: Pl
     let _ = send.set_priority(PRIORITY_CONTROL);
     let (mut source, mut sink) = (QuicSource::new(receive, &meters, patience), QuicSink::new(send, &meters, patience));
     let ending = match begin(&shared, Carrier::Quic, &mut source, &mut sink).await {
-        Ok((device, outbound)) => {
+        Ok((session, outbound)) => {
             let (answers, events) = outbound.split();
             let streams = Streams { connection: &connection, lanes: Lanes::default(), meters: &meters, patience };
-            let session = async {
-                tokio::join!(read(&device, &mut source), streams.write_answers(answers, &mut sink), streams.write_events(events, &device))
+            let served = async {
+                tokio::join!(read(&session, &mut source), streams.write_answers(answers, &mut sink), streams.write_events(events, &session))
             };
             let (end, written, ()) = tokio::select! {
-                done = session => done,
-                never = streams.take_lanes(&device) => match never {},
+                done = served => done,
+                never = streams.take_lanes(&session) => match never {},
             };
             let ending = Ending::of_session(end, written);
             meters.session_closed(ending.name());
@@ -94,7 +94,7 @@ impl Streams<'_> {
     }
 
     /// Writes events to a stream of their own.
-    async fn write_events(&self, mut events: Events, device: &SessionHandle) {
+    async fn write_events(&self, mut events: Events, session: &SessionHandle) {
         let Ok(stream) = self.connection.open_uni().await else { return };
         // Fails only on a stream that is closed already; writing to it says so.
         let _ = stream.set_priority(PRIORITY_EVENTS);
@@ -103,22 +103,22 @@ impl Streams<'_> {
             match sink.send(outgoing.frame.clone()).await {
                 Ok(()) => {}
                 Err(WriteError::TooSlow) => {
-                    return device.fail(ErrorCode::TooSlow, "events were not read for too long: read them, or close");
+                    return session.fail(ErrorCode::TooSlow, "events were not read for too long: read them, or close");
                 }
-                Err(WriteError::Lost(why)) => return device.fail(ErrorCode::TooSlow, format!("the event stream was given up: {why}")),
+                Err(WriteError::Lost(why)) => return session.fail(ErrorCode::TooSlow, format!("the event stream was given up: {why}")),
             }
         }
     }
 
     /// Serves every stream that the client opens. Never ends by itself.
-    async fn take_lanes(&self, device: &SessionHandle) -> std::convert::Infallible {
+    async fn take_lanes(&self, session: &SessionHandle) -> std::convert::Infallible {
         let mut tasks = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.connection.accept_bi() => match accepted {
                     Ok((send, receive)) => {
                         let lane = RequestStream::new(send, receive, self);
-                        tasks.spawn(lane.serve(device.clone()));
+                        tasks.spawn(lane.serve(session.clone()));
                     }
                     // The control stream's reader sees the same.
                     Err(_) => std::future::pending().await,
@@ -155,19 +155,19 @@ impl RequestStream {
     }
 
     /// Takes requests until the client has sent its last, and answers each.
-    async fn serve(mut self, device: SessionHandle) {
+    async fn serve(mut self, session: SessionHandle) {
         let (mut open, mut unanswered) = (true, 0_usize);
         while open || unanswered > 0 {
             tokio::select! {
                 next = self.source.next(), if open => match next {
-                    Ok(Some(bytes)) => match session::submit(&device, &bytes, Lane::Stream(self.number)) {
+                    Ok(Some(bytes)) => match session::submit(&session, &bytes, Lane::Stream(self.number)) {
                         Ok(()) => unanswered += 1,
                         Err(_) => return,
                     },
                     Ok(None) => open = false,
                     // A stream that is reset is the client's right: it wants the answers no more.
                     Err(error) => {
-                        session::refuse(&device, error);
+                        session::end_unread(&session, error);
                         return;
                     }
                 },
@@ -176,7 +176,7 @@ impl RequestStream {
                     match self.sink.send(outgoing.frame.clone()).await {
                         Ok(()) => unanswered = unanswered.saturating_sub(1),
                         Err(WriteError::TooSlow) => {
-                            return device.fail(ErrorCode::TooSlow, "answers were not read for too long: read them, or close");
+                            return session.fail(ErrorCode::TooSlow, "answers were not read for too long: read them, or close");
                         }
                         Err(WriteError::Lost(_)) => return,
                     }

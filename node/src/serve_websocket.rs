@@ -22,8 +22,8 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(shared: Arc<
     let _connected = Connected::new(place, &meters);
     let (mut source, mut sink) = websocket::split(io, &meters, patience).await;
     let ending = match begin(&shared, Carrier::WebSocket, &mut source, &mut sink).await {
-        Ok((device, outbound)) => {
-            let (end, written) = tokio::join!(read(&device, &mut source), write(outbound, &mut sink));
+        Ok((session, outbound)) => {
+            let (end, written) = tokio::join!(read(&session, &mut source), write(outbound, &mut sink));
             let ending = Ending::of_session(end, written);
             meters.session_closed(ending.name());
             ending

@@ -71,70 +71,70 @@ async fn open<W: Sink>(
         signature: hello.signature,
     };
     let opened = tokio::time::timeout(OPEN_TIMEOUT, shared.region.open(request)).await;
-    let (device, outbound) = opened.map_err(|_| {
+    let (session, outbound) = opened.map_err(|_| {
         Failure::new(0, ErrorCode::Busy, "the log's owner did not answer in time: say hello again").retry_after(RETRY_AFTER_MS)
     })??;
     let welcome = Welcome {
         version: PROTOCOL_VERSION,
-        session: device.session(),
-        user: device.user(),
+        session: session.session(),
+        user: session.user(),
         server_ts: shared.clock.now_ms(),
-        token_expires_ts: device.token_expires_ts(),
-        keyring_version: device.keyring_version(),
+        token_expires_ts: session.token_expires_ts(),
+        keyring_version: session.keyring_version(),
         nodes: shared.nodes.clone(),
     };
-    debug!(session = welcome.session, device = %device.device(), carrier = carrier.name(), client = %hello.client.escape_debug(), "session open");
+    debug!(session = welcome.session, device = %session.device(), carrier = carrier.name(), client = %hello.client.escape_debug(), "session open");
     sink.send(codec::encode(&Frame::from(welcome)).into()).await?;
-    Ok((device, outbound))
+    Ok((session, outbound))
 }
 
 /// Hands one frame to the session; a frame that is none ends it.
-pub(crate) fn submit(device: &SessionHandle, bytes: &[u8], lane: Lane) -> Result<(), ReadEnd> {
+pub(crate) fn submit(session: &SessionHandle, bytes: &[u8], lane: Lane) -> Result<(), ReadEnd> {
     match decode(bytes) {
         Ok(frame) => {
-            device.submit(frame, bytes.len(), lane);
+            session.submit(frame, bytes.len(), lane);
             Ok(())
         }
         Err(failure) => {
-            device.fail(failure.code, failure.message);
+            session.fail(failure.code, failure.message);
             Err(ReadEnd::Ended)
         }
     }
 }
 
-/// Ends the session as an end of reading asks for.
-pub(crate) fn refuse(device: &SessionHandle, error: ReadError) -> ReadEnd {
+/// Ends the session whose connection can't be read any more, as the reason asks for.
+pub(crate) fn end_unread(session: &SessionHandle, error: ReadError) -> ReadEnd {
     match error {
         ReadError::Refused { code, message } => {
-            device.fail(code, message);
+            session.fail(code, message);
             ReadEnd::Ended
         }
         ReadError::Lost(why) => {
-            debug!(session = device.session(), why, "connection lost");
+            debug!(session = session.session(), why, "connection lost");
             ReadEnd::Lost
         }
     }
 }
 
 /// Feeds the session from its connection until either ends. Afterwards the session is over.
-pub(crate) async fn read<R: Source>(device: &SessionHandle, source: &mut R) -> ReadEnd {
-    let mut ended = pin!(device.ended());
+pub(crate) async fn read<R: Source>(session: &SessionHandle, source: &mut R) -> ReadEnd {
+    let mut ended = pin!(session.ended());
     let end = loop {
         let next = tokio::select! {
             () = &mut ended => break ReadEnd::Ended,
             next = source.next() => next,
         };
         let submitted = match next {
-            Ok(Some(bytes)) => submit(device, &bytes, Lane::Control),
+            Ok(Some(bytes)) => submit(session, &bytes, Lane::Control),
             Ok(None) => Err(ReadEnd::Left),
-            Err(error) => Err(refuse(device, error)),
+            Err(error) => Err(end_unread(session, error)),
         };
         if let Err(end) = submitted {
             break end;
         }
     };
     match end {
-        ReadEnd::Left | ReadEnd::Lost => device.close(),
+        ReadEnd::Left | ReadEnd::Lost => session.close(),
         ReadEnd::Ended => {}
     }
     end

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::framing::Patience;
-use crate::telemetry::{CONNECTIONS_REFUSED, Counted, Meters};
+use crate::metrics::{CONNECTIONS_REFUSED, Counted, Meters};
 
 /// When a client is told to try again, by a node that leaves or has too much to do.
 pub(crate) const RETRY_AFTER_MS: u32 = 1000;

@@ -11,8 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
+use crate::metrics::ACCEPT_ERRORS;
 use crate::shared::Shared;
-use crate::telemetry::ACCEPT_ERRORS;
 
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 1024;

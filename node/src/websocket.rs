@@ -16,8 +16,8 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::framing::{Patience, ReadError, Sink, Source, WriteError, too_large, too_slow};
+use crate::metrics::Meters;
 use crate::paced::{FrameEnd, Paced, Stalled};
-use crate::telemetry::Meters;
 
 /// What one read of the socket takes; the default of 128 KiB would cost every idle connection as much.
 const READ_BUFFER_BYTES: usize = 4096;

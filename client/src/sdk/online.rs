@@ -93,7 +93,7 @@ impl Online {
     }
 
     /// Where the node said that it leaves: connects again after the time that it told. Any other error is given back.
-    pub async fn follow(&mut self, error: Error) -> Result<(), Error> {
+    pub async fn reconnect_if_it_left(&mut self, error: Error) -> Result<(), Error> {
         let Some(told) = error.leaving().filter(|_| self.left < LEFT_MAX) else { return Err(error) };
         let (mut backoff, mut wait) = (time::Backoff::new(), time::jittered(told));
         let until = Instant::now() + wait + BACK_WITHIN;

@@ -86,7 +86,7 @@ impl Online {
                 Ok(Pushing::Decided) => Duration::ZERO,
                 Ok(Pushing::Wait(wait)) => wait,
                 Err(error) => {
-                    self.follow(error).await?;
+                    self.reconnect_if_it_left(error).await?;
                     Duration::ZERO
                 }
             };

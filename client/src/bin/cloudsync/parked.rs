@@ -16,7 +16,7 @@ const WRITE_AGAIN: &str = "see `cloudsync conflicts`; once that is mended write 
 
 /// What to do about an edit that was refused for this.
 #[expect(clippy::wildcard_enum_match_arm, reason = "codes are open: what is not named here takes the common words")]
-pub(crate) fn refused_help(code: ErrorCode) -> &'static str {
+pub(crate) fn parked_help(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::BodyTooLarge => {
             "write a smaller value by `cloudsync put … --onto current`, or give it up by `cloudsync conflicts drop …`"
@@ -39,7 +39,7 @@ pub(crate) fn why_and_how(parked: &[Conflict]) -> Option<(String, &'static str)>
     match (stale, refused, parked) {
         (0, 0, _) => None,
         (_, 0, _) => Some((format!("{} {conflict}", edits(stale)), SETTLE)),
-        (0, 1, [only]) => Some((format!("{} is refused ({codes})", edits(1)), refusal(only).map_or(WRITE_AGAIN, refused_help))),
+        (0, 1, [only]) => Some((format!("{} is refused ({codes})", edits(1)), refusal(only).map_or(WRITE_AGAIN, parked_help))),
         (0, ..) => Some((format!("{} are refused ({codes})", edits(refused)), WRITE_AGAIN)),
         (..) => Some((format!("{} {conflict}, {refused} {are} refused ({codes})", edits(stale)), SETTLE)),
     }
@@ -49,7 +49,7 @@ pub(crate) fn why_and_how(parked: &[Conflict]) -> Option<(String, &'static str)>
 pub(crate) fn just_now(conflict: &Conflict) -> String {
     let key = &conflict.mine.key;
     match (refusal(conflict), &conflict.current) {
-        (Some(code), _) => format!("{key}: your edit is refused ({code}) and kept: {}", refused_help(code)),
+        (Some(code), _) => format!("{key}: your edit is refused ({code}) and kept: {}", parked_help(code)),
         (None, Some(current)) => {
             format!("{key}: your edit is in conflict with version {} and kept: see `cloudsync conflicts`", current.version)
         }

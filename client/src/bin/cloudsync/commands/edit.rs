@@ -11,7 +11,7 @@ use cloudsync_protocol::{ErrorCode, RecordKey};
 use crate::args;
 use crate::context::{Context, Reached};
 use crate::failure::{Exit, Failure};
-use crate::parked::{SETTLE, refused_help};
+use crate::parked::{SETTLE, parked_help};
 use crate::record::{EditJson, RecordJson, key};
 use crate::value;
 
@@ -155,7 +155,7 @@ async fn settle(context: &Context, online: &mut Online, key: &RecordKey, id: clo
 }
 
 fn parked(key: &RecordKey, code: ErrorCode) -> Failure {
-    Failure::new(Exit::Refused, code.name(), format!("{key} is refused ({code}); your edit is kept as a conflict"), refused_help(code))
+    Failure::new(Exit::Refused, code.name(), format!("{key} is refused ({code}); your edit is kept as a conflict"), parked_help(code))
 }
 
 #[cfg(test)]

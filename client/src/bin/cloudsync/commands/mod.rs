@@ -9,6 +9,7 @@ mod edit;
 mod import;
 mod read;
 mod status;
+mod sync;
 mod watch;
 
 use crate::args::{Command, ConflictsCommand, DevicesCommand};
@@ -45,7 +46,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Watch => watch::watch(context).await,
         Command::Import(asked) => import::import(context, asked).await,
         Command::Status => status::status(context).await,
-        Command::Sync(asked) => status::sync(context, asked).await,
+        Command::Sync(asked) => sync::sync(context, asked).await,
         Command::Conflicts(asked) => match asked.command.unwrap_or(ConflictsCommand::List) {
             ConflictsCommand::List => conflicts::list(context).await,
             ConflictsCommand::Drop(record) => conflicts::drop_one(context, record).await,

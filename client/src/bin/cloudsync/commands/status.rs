@@ -1,22 +1,12 @@
-//! `status` and `sync`.
+//! `status`.
 //!
-//! Never: `sync` called done when the server was not reached.
-
-use std::collections::BTreeSet;
-use std::time::Duration;
+//! Never: a failure because the server is not reached; that is one of the facts.
 
 use cloudsync_client::sdk::Client;
-use cloudsync_engine::replica::EditId;
 use serde::Serialize;
 
-use crate::args;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::counted;
-use crate::parked::why_and_how;
-
-/// Sending goes on as long as it gets on; this only bounds it.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 #[derive(Serialize)]
 struct StatusJson<'a> {
@@ -96,47 +86,4 @@ async fn problem(client: &Client) -> Option<Failure> {
         }
         Err(error) => Some(error.into()),
     }
-}
-
-#[derive(Serialize)]
-struct SyncJson {
-    seq: u64,
-    pending: u64,
-    conflicts: u64,
-    /// Conflicts that this sync found.
-    conflicts_new: u64,
-}
-
-pub(crate) async fn sync(context: &Context, asked: args::Sync) -> Result<(), Failure> {
-    if context.offline {
-        return Err(Failure::usage("sync needs the server: leave --offline out"));
-    }
-    let client = context.client()?;
-    let before: BTreeSet<EditId> = client.conflicts().await?.iter().map(|conflict| conflict.mine.id).collect();
-    let mut online = client.connect().await?;
-    if asked.from_snapshot {
-        online.from_snapshot().await?;
-    }
-    online.catch_up().await?;
-    online.push_all(PATIENCE).await?;
-    online.catch_up().await?;
-    online.close().await;
-    let status = client.status().await?;
-    let (pending, conflicts) = (status.edits.waiting + status.edits.signed, status.edits.parked);
-    let mut found = client.conflicts().await?;
-    found.retain(|conflict| !before.contains(&conflict.mine.id));
-    let conflicts_new = found.len() as u64;
-    let output = context.output;
-    if output.is_json() {
-        output.json(&SyncJson { seq: status.cursor.seq.0, pending, conflicts, conflicts_new })?;
-    } else {
-        let (edits, parked) = (counted(pending, "edit"), counted(conflicts, "conflict"));
-        output.say(&format!("read to {}, {edits} pending, {parked}", status.cursor.seq));
-    }
-    if let Some((why, how)) = why_and_how(&found) {
-        let kept = if conflicts_new == 1 { "it is kept" } else { "they are kept" };
-        return Err(Failure::new(Exit::Conflict, "conflict", format!("{why}; {kept}, everything else is in sync"), how));
-    }
-    context.mention_conflicts().await;
-    Ok(())
 }

@@ -1,19 +1,12 @@
-//! Logs to stderr, metrics to whoever asks the admin listener.
+//! Metrics of connections and of the process, for whoever asks the admin listener.
 //!
-//! Never: a secret, an e-mail address or a record in a line; a user, device or record id as a metric's label.
+//! Never: a user, device or record id as a label.
 
-use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
 use cloudsync_protocol::statement::Carrier;
 use metrics::Unit;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
-
-use crate::config::{Log, LogFormat};
 
 /// Open connections, by carrier.
 pub const CONNECTIONS: &str = "cloudsync_connections";
@@ -41,42 +34,10 @@ const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512
 /// Sizes.
 const BYTES: &[f64] = &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0];
 
-/// Why logs or metrics could not be set up.
+/// This process measures elsewhere already.
 #[derive(Debug, thiserror::Error)]
-pub enum TelemetryError {
-    /// The filter is not one.
-    #[error("log filter `{filter}`: {why}; allowed are levels (`info`) and `crate=level`, separated by commas")]
-    Filter { filter: String, why: String },
-    /// This process logs elsewhere already.
-    #[error("logs are already set up: {0}")]
-    Logs(String),
-    /// This process measures elsewhere already.
-    #[error("metrics can't be set up: {0}")]
-    Metrics(String),
-}
-
-/// How much a library of others may say, whatever the filter asks for: below this the WebSocket writes whole frames, tokens
-/// and addresses among them, and no library promises what it writes there.
-const LIBRARIES: LevelFilter = LevelFilter::INFO;
-/// What the targets of our own crates begin with.
-const OURS: &str = "cloudsync";
-
-/// Sends this process's logs to stderr. A filter holds in full for our own crates; others say *info* and above at most.
-///
-/// # Errors
-/// The filter is wrong, or logs go elsewhere already.
-pub fn log_to_stderr(log: &Log) -> Result<(), TelemetryError> {
-    let text = log.filter.as_deref().unwrap_or("info");
-    let filter = EnvFilter::try_new(text).map_err(|error| TelemetryError::Filter { filter: text.to_owned(), why: error.to_string() })?;
-    let capped = Targets::new().with_default(LIBRARIES).with_target(OURS, LevelFilter::TRACE);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let lines = match log.format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
-    };
-    let set = tracing_subscriber::registry().with(filter).with(capped).with(lines).try_init();
-    set.map_err(|error| TelemetryError::Logs(error.to_string()))
-}
+#[error("metrics can't be set up: {0}")]
+pub struct MetricsError(String);
 
 /// The process's one recorder; nodes in one process share it.
 static RECORDER: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
@@ -85,8 +46,8 @@ static RECORDER: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
 ///
 /// # Errors
 /// Another recorder is installed.
-pub(crate) fn metrics() -> Result<PrometheusHandle, TelemetryError> {
-    RECORDER.get_or_init(|| install().map_err(|error| error.to_string())).clone().map_err(TelemetryError::Metrics)
+pub(crate) fn recorder() -> Result<PrometheusHandle, MetricsError> {
+    RECORDER.get_or_init(|| install().map_err(|error| error.to_string())).clone().map_err(MetricsError)
 }
 
 fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
