@@ -121,6 +121,12 @@ impl SessionHandle {
     pub async fn ended(&self) {
         self.0.session.queue.ended().await;
     }
+
+    /// Why it ended; nothing while it goes on.
+    #[must_use]
+    pub fn ending(&self) -> Option<ErrorCode> {
+        self.0.session.queue.ending()
+    }
 }
 
 #[derive(Debug)]

@@ -95,16 +95,27 @@ pub(crate) struct QuicSink {
     stream: SendStream,
     meters: Meters,
     patience: Patience,
+    /// A frame has begun and is not whole: a stream that just ended would end inside it.
+    cut: bool,
+}
+
+impl Drop for QuicSink {
+    fn drop(&mut self) {
+        if self.cut {
+            // Fails only on a stream that is closed already.
+            let _ = self.stream.reset(VarInt::from_u32(close::quic(ErrorCode::TooSlow)));
+        }
+    }
 }
 
 impl QuicSink {
     pub(crate) fn new(stream: SendStream, meters: &Meters, patience: Patience) -> Self {
-        Self { stream, meters: meters.clone(), patience }
+        Self { stream, meters: meters.clone(), patience, cut: false }
     }
 
-    /// Nothing follows; waits until the peer has it all.
+    /// Nothing follows; waits until the peer has it all, if it can have it all.
     pub(crate) async fn finish(&mut self) {
-        if self.stream.finish().is_ok() {
+        if !self.cut && self.stream.finish().is_ok() {
             // Acknowledged, refused or lost: it is over either way.
             let _ = self.stream.stopped().await;
         }
@@ -117,15 +128,17 @@ impl Sink for QuicSink {
         let bytes = LENGTH_BYTES + frame.len();
         let mut chunks = [Bytes::copy_from_slice(&length.to_be_bytes()), frame];
         let mut rest = &mut chunks[..];
+        self.cut = true;
         while !rest.is_empty() {
             let Ok(written) = tokio::time::timeout(self.patience.write_stall_max, self.stream.write_chunks(rest)).await else {
-                // A stream that just ended would end inside a frame. It fails only on one that is closed already.
+                // At once, not when it is dropped. It fails only on a stream that is closed already.
                 let _ = self.stream.reset(VarInt::from_u32(close::quic(ErrorCode::TooSlow)));
                 return Err(WriteError::TooSlow);
             };
             let written = written.map_err(|error| WriteError::Lost(error.to_string()))?;
             rest = rest.get_mut(written.chunks..).unwrap_or_default();
         }
+        self.cut = false;
         self.meters.bytes_out.increment(bytes as u64);
         Ok(())
     }

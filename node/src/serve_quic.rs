@@ -46,13 +46,15 @@ pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, place: Pl
             let (answers, events) = outbound.split();
             let streams = Streams { connection: &connection, lanes: Lanes::default(), meters: &meters, patience };
             let served = async {
-                tokio::join!(read(&session, &mut source), streams.write_answers(answers, &mut sink), streams.write_events(events, &session))
+                let written = session::write(&session, patience.close_timeout, streams.write_answers(answers, &mut sink));
+                let told = session::write(&session, patience.close_timeout, streams.write_events(events, &session));
+                tokio::join!(read(&session, &mut source), written, told)
             };
-            let (end, written, ()) = tokio::select! {
+            let (end, written, _) = tokio::select! {
                 done = served => done,
                 never = streams.take_lanes(&session) => match never {},
             };
-            let ending = Ending::of_session(end, written);
+            let ending = Ending::of_session(end, written.unwrap_or_else(|| Ok(session.ending())));
             meters.session_closed(ending.name());
             ending
         }
@@ -93,9 +95,18 @@ impl Streams<'_> {
         Ok(answers.ending())
     }
 
-    /// Writes events to a stream of their own.
+    /// Writes events to a stream of their own, which the client must allow within [`HELLO_TIMEOUT`].
     async fn write_events(&self, mut events: Events, session: &SessionHandle) {
-        let Ok(stream) = self.connection.open_uni().await else { return };
+        let opened = tokio::select! {
+            () = session.ended() => return,
+            opened = tokio::time::timeout(HELLO_TIMEOUT, self.connection.open_uni()) => opened,
+        };
+        let stream = match opened {
+            Ok(Ok(stream)) => stream,
+            // The control stream's reader sees the same.
+            Ok(Err(_)) => return,
+            Err(_) => return session.fail(ErrorCode::HelloTimeout, "no stream for events: allow the node a unidirectional one"),
+        };
         // Fails only on a stream that is closed already; writing to it says so.
         let _ = stream.set_priority(PRIORITY_EVENTS);
         let mut sink = QuicSink::new(stream, self.meters, self.patience);

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::close::Ending;
 use crate::framing::{Sink as _, WriteError};
 use crate::handshake::refuse;
-use crate::session::{begin, read};
+use crate::session::{self, begin, read};
 use crate::shared::{Connected, Place, Shared};
 use crate::websocket::{self, WebSocketSink};
 
@@ -23,8 +23,9 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(shared: Arc<
     let (mut source, mut sink) = websocket::split(io, &meters, patience).await;
     let ending = match begin(&shared, Carrier::WebSocket, &mut source, &mut sink).await {
         Ok((session, outbound)) => {
-            let (end, written) = tokio::join!(read(&session, &mut source), write(outbound, &mut sink));
-            let ending = Ending::of_session(end, written);
+            let writing = session::write(&session, patience.close_timeout, write(outbound, &mut sink));
+            let (end, written) = tokio::join!(read(&session, &mut source), writing);
+            let ending = Ending::of_session(end, written.unwrap_or_else(|| Ok(session.ending())));
             meters.session_closed(ending.name());
             ending
         }

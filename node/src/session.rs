@@ -116,6 +116,19 @@ pub(crate) fn end_unread(session: &SessionHandle, error: ReadError) -> ReadEnd {
     }
 }
 
+/// Writes for a session. Once it has ended, what is still unwritten gets `close_timeout`, so that a client that reads nothing
+/// does not keep its place: `None` when that was not enough.
+pub(crate) async fn write<T>(session: &SessionHandle, close_timeout: Duration, writing: impl Future<Output = T>) -> Option<T> {
+    let overdue = async {
+        session.ended().await;
+        tokio::time::sleep(close_timeout).await;
+    };
+    tokio::select! {
+        written = writing => Some(written),
+        () = overdue => None,
+    }
+}
+
 /// Feeds the session from its connection until either ends. Afterwards the session is over.
 pub(crate) async fn read<R: Source>(session: &SessionHandle, source: &mut R) -> ReadEnd {
     let mut ended = pin!(session.ended());

@@ -19,7 +19,7 @@ use cloudsync_protocol::statement::Carrier;
 use cloudsync_protocol::{DeviceId, Failure, Frame, Hash, Signature, codec};
 use futures_util::{SinkExt as _, StreamExt as _};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ConnectionError, Endpoint, RecvStream, SendStream};
+use quinn::{ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -83,14 +83,7 @@ impl RawClient {
         let address = SocketAddr::new(server.address.host.parse()?, server.address.port);
         let wire = server.address.scheme;
         let link = match wire {
-            Scheme::Quic => {
-                let crypto = QuicClientConfig::try_from(pinned(pin.0, ALPN)?)?;
-                let endpoint = Endpoint::client((std::net::Ipv4Addr::LOCALHOST, 0).into())?;
-                let config = quinn::ClientConfig::new(Arc::new(crypto));
-                let connection = endpoint.connect_with(config, address, "localhost")?.await?;
-                let (send, receive) = within(connection.accept_bi()).await??;
-                Link::Quic { endpoint, connection, send, receive }
-            }
+            Scheme::Quic => return Self::connect_quic(server, TransportConfig::default()).await,
             Scheme::Wss | Scheme::Ws => {
                 let stream = TcpStream::connect(address).await?;
                 let io: Box<dyn Io> = if wire == Scheme::Wss { Box::new(over_tls(stream, pin.0).await?) } else { Box::new(stream) };
@@ -99,6 +92,19 @@ impl RawClient {
             }
         };
         Ok(Self { link })
+    }
+
+    /// The same over QUIC, with windows and numbers of streams that the caller chooses.
+    pub async fn connect_quic(server: &Server, transport: TransportConfig) -> anyhow::Result<Self> {
+        let Trust::Pinned(pin) = server.trust else { bail!("a raw client trusts a pinned certificate only") };
+        let address = SocketAddr::new(server.address.host.parse()?, server.address.port);
+        let crypto = QuicClientConfig::try_from(pinned(pin.0, ALPN)?)?;
+        let endpoint = Endpoint::client((std::net::Ipv4Addr::LOCALHOST, 0).into())?;
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(transport));
+        let connection = endpoint.connect_with(config, address, "localhost")?.await?;
+        let (send, receive) = within(connection.accept_bi()).await??;
+        Ok(Self { link: Link::Quic { endpoint, connection, send, receive } })
     }
 
     /// What hello signs.

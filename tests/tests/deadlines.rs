@@ -23,6 +23,7 @@ use cloudsync_protocol::{ErrorCode, Frame, Hash};
 use cloudsync_storage::MemoryStore;
 use cloudsync_tests::raw::over_tls;
 use cloudsync_tests::{Person, RawClient, Received, TestNode, Wire};
+use quinn::{TransportConfig, VarInt};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -30,6 +31,13 @@ type Tested = anyhow::Result<()>;
 
 /// What a busy machine may add.
 const SLACK: Duration = Duration::from_secs(4);
+
+/// A QUIC client that allows the node one stream and none for events.
+async fn without_event_stream(node: &TestNode) -> anyhow::Result<RawClient> {
+    let mut transport = TransportConfig::default();
+    transport.max_concurrent_uni_streams(VarInt::from_u32(0));
+    RawClient::connect_quic(&node.server(Wire::Quic)?, transport).await
+}
 
 fn in_time(begun: Instant) {
     let elapsed = begun.elapsed();
@@ -148,6 +156,37 @@ async fn an_unfinished_quic_handshake_is_given_up_and_its_place_is_free_again() 
         assert!(begun.elapsed() < HELLO_TIMEOUT + SLACK, "not given up in time");
     }
     in_time(begun);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quic_client_that_allows_no_event_stream_is_closed() -> Tested {
+    let node = TestNode::start_in_memory().await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    let mut client = without_event_stream(&node).await?;
+    client.hello(&ada.keys.device, &ada.tokens.access_token).await?;
+    assert!(matches!(client.frame().await?, Frame::Welcome(_)));
+    let begun = Instant::now();
+    let (failure, close) = client.failure().await?;
+    in_time(begun);
+    assert_eq!(failure.code, ErrorCode::HelloTimeout);
+    assert_eq!(close, Received::Closed { code: 3, reason: "hello_timeout".to_owned() });
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ends_takes_the_connection_along_whether_it_has_an_event_stream_or_not() -> Tested {
+    let node = TestNode::start_in_memory().await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    let mut client = without_event_stream(&node).await?;
+    client.hello(&ada.keys.device, &ada.tokens.access_token).await?;
+    assert!(matches!(client.frame().await?, Frame::Welcome(_)));
+    let begun = Instant::now();
+    client.send_bytes(vec![0xc1]).await?;
+    let (failure, close) = client.failure().await?;
+    assert_eq!(failure.code, ErrorCode::Malformed);
+    assert_eq!(close, Received::Closed { code: 1, reason: "malformed".to_owned() });
+    assert!(begun.elapsed() < SLACK, "closed only after {:?}", begun.elapsed());
     Ok(())
 }
 

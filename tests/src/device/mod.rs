@@ -25,6 +25,14 @@ pub struct OpenSession {
     events: Events,
 }
 
+impl OpenSession {
+    /// The session of the SDK's.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
 /// The access token that a session is opened with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
