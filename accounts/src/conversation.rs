@@ -11,6 +11,7 @@ use cloudsync_protocol::frame::{
     Authorized, Done, Enrol, GetRoster, LoginFinish, LoginStart, LoginStarted, Logout, Refresh, RegisterFinish, RegisterStart,
     RegisterStarted, RosterPage, Tokens,
 };
+use cloudsync_protocol::id::hex;
 use cloudsync_protocol::limits::KEYRING_BYTES_MAX;
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, Nonce, Seq, UserId};
 use cloudsync_storage::store::{Account, CreateAccountError, WriteError};
@@ -228,7 +229,7 @@ impl Conversation {
             Some(signing) => signing,
             None => roster_rows::enrolled_key(&inner.rosters.roster(user).await?, enrol.device)?,
         };
-        let ticket: String = enrol.ticket.iter().map(|byte| format!("{byte:02x}")).collect();
+        let ticket = hex(&enrol.ticket);
         if verify::refresh(&signing, &self.nonce, &ticket, &enrol.proof).is_err() {
             return Err(refuse(ErrorCode::SignatureInvalid, "the proof is not by the key of the device that enrols"));
         }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use cloudsync_protocol::id::hex;
 use cloudsync_protocol::limits::TOKEN_BYTES_MAX;
 use cloudsync_protocol::{DeviceId, ErrorCode, UserId};
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
@@ -143,7 +144,7 @@ impl AccessTokens {
             device: device.to_string(),
             iat,
             exp,
-            jti: jti.iter().map(|byte| format!("{byte:02x}")).collect(),
+            jti: hex(&jti),
         };
         let header = Header { typ: Some(TYPE.to_owned()), kid: Some(key.kid.clone()), ..Header::new(Algorithm::RS256) };
         let token = jsonwebtoken::encode(&header, &claims, &key.encoding).map_err(|_| TokenError::Invalid("signing failed"))?;

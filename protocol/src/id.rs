@@ -27,7 +27,7 @@ macro_rules! bytes_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                f.write_str(&$crate::id::hex(&self.0))
             }
         }
 
@@ -83,6 +83,15 @@ impl From<UserId> for LogId {
     }
 }
 
+/// Bytes as lower-case hexadecimal. The text has its room from the start: growing would leave parts of a secret behind.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    let digit = |digit: u8| char::from_digit(digit.into(), 16).expect("four bits are a digit");
+    bytes.iter().for_each(|byte| text.extend([digit(byte >> 4), digit(byte & 0xf)]));
+    text
+}
+
 /// Lower- or upper-case hexadecimal to bytes.
 #[must_use]
 pub fn decode_hex(text: &str) -> Option<Vec<u8>> {
@@ -90,4 +99,17 @@ pub fn decode_hex(text: &str) -> Option<Vec<u8>> {
         return None;
     }
     text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_has_two_lower_case_digits_a_byte_and_reads_back() {
+        let bytes = [0, 9, 0x0a, 0x7f, 0xff];
+        assert_eq!(hex(&bytes), "00090a7fff");
+        assert_eq!(decode_hex(&hex(&bytes)).as_deref(), Some(bytes.as_slice()));
+        assert_eq!(hex(&[]), "");
+    }
 }

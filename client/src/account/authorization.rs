@@ -6,6 +6,7 @@ use bytes::Bytes;
 use cloudsync_engine::roster::{Roster, Standing};
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::frame::{Authorized, Enrol, GetRoster};
+use cloudsync_protocol::id::hex;
 use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{DeviceId, DeviceSeq, ErrorCode, LogId, Seq, UserId};
 
@@ -97,7 +98,7 @@ impl Authorization {
     pub async fn enrol(&self, connection: &Connection, keys: &KeyFile, enrolment: Enrolment<'_>) -> Result<Tokens, Error> {
         self.check_pinned(keys)?;
         let proof = {
-            let ticket: String = self.ticket.iter().map(|byte| format!("{byte:02x}")).collect();
+            let ticket = hex(&self.ticket);
             refresh_proof(&keys.device, &connection.challenge().nonce, &ticket)?
         };
         let mut last = DeviceSeq::default();

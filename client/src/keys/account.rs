@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use cloudsync_protocol::CollectionName;
+use cloudsync_protocol::id::hex;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
@@ -111,7 +112,9 @@ impl RecordIdKey {
     pub fn record_id(&self, collection: &CollectionName, content: &[u8], ordinal: u32) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose()).expect("HMAC takes a key of any length");
         [collection.as_str().as_bytes(), &[0], content, &ordinal.to_be_bytes()].iter().for_each(|part| mac.update(part));
-        mac.finalize().into_bytes().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        let mut text = hex(&mac.finalize().into_bytes());
+        text.truncate(32);
+        text
     }
 }
 

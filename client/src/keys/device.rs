@@ -133,6 +133,8 @@ pub fn random_user() -> UserId {
 
 #[cfg(test)]
 mod tests {
+    use cloudsync_protocol::id::hex;
+
     use super::*;
 
     #[test]
@@ -150,8 +152,8 @@ mod tests {
         let device = DeviceKeys::random();
         let text = format!("{device:?}");
         assert!(text.contains(&device.signing.public().to_string()));
-        let seed: String = device.signing.seed().expose().iter().map(|byte| format!("{byte:02x}")).collect();
-        let secret: String = device.agreement.secret().expose().iter().map(|byte| format!("{byte:02x}")).collect();
+        let seed = hex(device.signing.seed().expose());
+        let secret = hex(device.agreement.secret().expose());
         assert!(!text.contains(&seed) && !text.contains(&secret));
     }
 }

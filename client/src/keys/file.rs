@@ -2,6 +2,7 @@
 //!
 //! Never: reading or writing the file; its owner does, with mode 0600 and by rename.
 
+use cloudsync_protocol::id::hex;
 use cloudsync_protocol::statement::PublicKey;
 use cloudsync_protocol::{DeviceId, LogId, UserId};
 use serde::{Deserialize, Serialize};
@@ -76,7 +77,7 @@ struct Hex(String);
 
 impl Hex {
     fn of(secret: &Secret<32>) -> Self {
-        Self(PublicKey(*secret.expose()).to_string())
+        Self(hex(secret.expose()))
     }
     fn secret(&self, field: &'static str) -> Result<Secret<32>, FileError> {
         PublicKey::from_hex(&self.0).map(|bytes| Secret::new(bytes.0)).ok_or(FileError::Damaged { field })

@@ -3,6 +3,7 @@
 //! Never: a number or a name changed; only spaces between them go.
 
 use cloudsync_engine::replica::Content;
+use cloudsync_protocol::id::hex;
 use serde_json::value::RawValue;
 
 /// JSON without the spaces that mean nothing.
@@ -29,7 +30,7 @@ pub(crate) fn json(content: &Content) -> Box<RawValue> {
         Content::Value(bytes) => std::str::from_utf8(bytes)
             .ok()
             .and_then(|text| minified(text).ok())
-            .unwrap_or_else(|| format!("{{\"$hex\":\"{}\"}}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())),
+            .unwrap_or_else(|| format!("{{\"$hex\":\"{}\"}}", hex(bytes))),
     };
     RawValue::from_string(text).expect("it was checked to be JSON")
 }
