@@ -47,6 +47,15 @@ impl Listen {
     }
 }
 
+/// Which port is taken where port 0 is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreePorts {
+    /// Any that is free.
+    Any,
+    /// The one that the last start on this data folder took, as long as it is free.
+    AsBefore,
+}
+
 /// Where the TLS certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CertificateSource {
@@ -97,6 +106,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Where to listen.
     pub listen: Listen,
+    /// What port 0 means there.
+    pub free_ports: FreePorts,
     /// The TLS certificate.
     pub certificate: CertificateSource,
     /// The store.
@@ -127,6 +138,7 @@ impl Config {
         Self {
             data: data.into(),
             listen: Listen::loopback(),
+            free_ports: FreePorts::Any,
             certificate: CertificateSource::SelfMade,
             store: StoreSource::Embedded,
             accounts,

@@ -12,8 +12,8 @@ use cloudsync_actors::SystemClock;
 use serde::Deserialize;
 
 use crate::config::{
-    CONNECTIONS_MAX_DEFAULT, CertificateSource, Config, DRAIN_TIMEOUT_DEFAULT, DRAIN_TIMEOUT_MAX, Listen, Log, LogFormat, Patience,
-    StoreSource,
+    CONNECTIONS_MAX_DEFAULT, CertificateSource, Config, DRAIN_TIMEOUT_DEFAULT, DRAIN_TIMEOUT_MAX, FreePorts, Listen, Log, LogFormat,
+    Patience, StoreSource,
 };
 
 /// Why a configuration is refused.
@@ -183,6 +183,7 @@ impl File {
         Ok(Config {
             data: folder.join(data),
             listen: self.listen.into_listen()?,
+            free_ports: FreePorts::Any,
             certificate: self.certificate.map_or(CertificateSource::SelfMade, |pem| CertificateSource::Pem {
                 chain: folder.join(pem.chain),
                 key: folder.join(pem.key),

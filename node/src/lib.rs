@@ -2,6 +2,7 @@
 //!
 //! Never: rules. What may be written is the engine's business, who someone is that of the accounts.
 
+mod bound;
 mod certificate;
 mod close;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod logs;
 pub mod metrics;
 mod node;
 mod paced;
+mod ports;
 mod quic;
 mod quic_endpoint;
 mod ready_file;

@@ -2,6 +2,7 @@
 //!
 //! Never: anything that a test in process would miss; that is the library's.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use cloudsync_node::config::{Config, LogFormat, log_filter_of_environment};
+use cloudsync_node::config::{Config, FreePorts, LogFormat, log_filter_of_environment};
 use cloudsync_node::{Node, Ready, descriptors, logs};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -48,16 +49,16 @@ struct Dev {
     /// The data folder; made if it isn't there.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// QUIC [default: a free port of 127.0.0.1].
+    /// QUIC [default: a free port of 127.0.0.1, the last start's if it is].
     #[arg(long, value_name = "ADDR:PORT")]
     quic: Option<SocketAddr>,
-    /// HTTPS and wss [default: a free port of 127.0.0.1].
+    /// HTTPS and wss [default: a free port of 127.0.0.1, the last start's if it is].
     #[arg(long, value_name = "ADDR:PORT")]
     https: Option<SocketAddr>,
-    /// WebSocket without TLS, loopback only [default: a free port of 127.0.0.1].
+    /// WebSocket without TLS, loopback only [default: a free port of 127.0.0.1, the last start's if it is].
     #[arg(long, value_name = "ADDR:PORT")]
     ws: Option<SocketAddr>,
-    /// Health and metrics [default: a free port of 127.0.0.1].
+    /// Health and metrics [default: a free port of 127.0.0.1, the last start's if it is].
     #[arg(long, value_name = "ADDR:PORT")]
     admin: Option<SocketAddr>,
     #[command(flatten)]
@@ -83,6 +84,8 @@ fn configure(command: Command) -> anyhow::Result<(Config, Option<PathBuf>)> {
             for (place, given) in places.into_iter().zip(given) {
                 *place = given.or(*place);
             }
+            // Clients remember where they signed in.
+            config.free_ports = FreePorts::AsBefore;
             config.log.filter = log_filter_of_environment();
             (config, dev.common)
         }
@@ -111,16 +114,32 @@ impl Signals {
     }
 }
 
+/// Says to a person what programs read in the ready file.
+#[expect(clippy::print_stderr, reason = "where clients connect must be seen whatever the log filter is")]
+fn show(ready: &Ready) {
+    for url in [&ready.quic, &ready.wss, &ready.ws, &ready.https, &ready.admin].into_iter().flatten() {
+        eprintln!("{url}");
+    }
+    eprintln!("pin sha256:{}\nready; Ctrl-C ends it", ready.certificate_sha256);
+}
+
 async fn serve(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<()> {
     // Before the start, which takes a while: a signal that comes meanwhile ends it as well.
     let mut signals = Signals::new()?;
     descriptors::raise_limit();
+    let format = config.log.format;
     let node = tokio::select! {
         started = Node::start(config) => started?,
         () = signals.next() => return Ok(()),
     };
+    let ready = Ready::of(&node);
     if let Some(path) = ready_file {
-        Ready::of(&node).write(&path).with_context(|| format!("cannot write the ready file {}", path.display()))?;
+        ready.write(&path).with_context(|| format!("cannot write the ready file {}", path.display()))?;
+    }
+    if format == LogFormat::Text && std::io::stderr().is_terminal() {
+        show(&ready)
+    } else {
+        node.log_serving()
     }
     tokio::select! {
         () = signals.next() => info!("leaving; a second signal ends at once"),

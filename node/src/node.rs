@@ -17,14 +17,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::bound::Sockets;
 use crate::certificate::{Certificate, CertificateError};
 use crate::close::Ending;
-use crate::config::Config;
+use crate::config::{Config, FreePorts};
 use crate::data_folder::{self, DataFolderError, Opened};
 use crate::joints::{AccountTokens, RegionRosters};
 use crate::metrics::{Meters, MetricsError, recorder};
+use crate::ports::Ports;
 use crate::shared::Shared;
-use crate::sockets::{self, BindError};
+use crate::sockets::BindError;
 use crate::{http, listeners, quic_endpoint, tls};
 
 /// How often metrics that are not asked for are folded up.
@@ -82,44 +84,13 @@ pub struct Addresses {
 #[derive(Debug)]
 pub struct Node {
     addresses: Addresses,
+    backend: &'static str,
     certificate_sha256: Hash,
     shared: Arc<Shared>,
     region: Region,
     embedded: Option<Arc<EmbeddedStore>>,
     endpoint: Option<quinn::Endpoint>,
     drain_timeout: Duration,
-}
-
-/// Bound sockets, before anything is served.
-struct Sockets {
-    quic: Option<std::net::UdpSocket>,
-    https: Option<tokio::net::TcpListener>,
-    ws: Option<tokio::net::TcpListener>,
-    admin: Option<tokio::net::TcpListener>,
-}
-
-impl Sockets {
-    fn bind(listen: &crate::config::Listen) -> Result<Self, BindError> {
-        if let Some(address) = listen.ws.filter(|address| !address.ip().is_loopback()) {
-            return Err(BindError::NotLoopback { address });
-        }
-        Ok(Self {
-            quic: listen.quic.map(|address| sockets::udp("quic", address)).transpose()?,
-            https: listen.https.map(|address| sockets::tcp("https", address)).transpose()?,
-            ws: listen.ws.map(|address| sockets::tcp("ws", address)).transpose()?,
-            admin: listen.admin.map(|address| sockets::tcp("admin", address)).transpose()?,
-        })
-    }
-
-    fn addresses(&self) -> Addresses {
-        let tcp = |listener: &Option<tokio::net::TcpListener>| listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        Addresses {
-            quic: self.quic.as_ref().and_then(|socket| socket.local_addr().ok()),
-            https: tcp(&self.https),
-            ws: tcp(&self.ws),
-            admin: tcp(&self.admin),
-        }
-    }
 }
 
 impl Node {
@@ -136,7 +107,7 @@ impl Node {
         let accounts = Accounts::new(Arc::clone(&secrets), &config.accounts, Arc::clone(&store), rosters.clone());
         let tokens = Arc::new(AccountTokens(accounts.clone()));
         // Before the region: an address that is taken ends the start with nothing running.
-        let bound = Sockets::bind(&config.listen)?;
+        let bound = bind(&config)?;
         let region = Region::start(Arc::clone(&store), tokens, Arc::clone(&config.clock), config.region).await?;
         rosters.set(region.clone());
         let shared = Arc::new(Shared {
@@ -171,9 +142,9 @@ impl Node {
             shared.spawn(listeners::admin(Arc::clone(&shared), listener, router));
         }
         shared.spawn(keep_up(shared.leaving.clone(), metrics));
-        info!(?addresses, backend = store.backend(), certificate_sha256 = %certificate.sha256, "serving");
         Ok(Self {
             addresses,
+            backend: store.backend(),
             certificate_sha256: certificate.sha256,
             shared,
             region,
@@ -193,6 +164,11 @@ impl Node {
     #[must_use]
     pub const fn certificate_sha256(&self) -> Hash {
         self.certificate_sha256
+    }
+
+    /// Logs that it serves, where and what.
+    pub fn log_serving(&self) {
+        info!(addresses = ?self.addresses, backend = self.backend, certificate_sha256 = %self.certificate_sha256, "serving");
     }
 
     /// Resolves if a part of the node died of a bug, so that it serves nobody any more: shut it down and start another.
@@ -246,6 +222,20 @@ async fn keep_up(leaving: CancellationToken, metrics: PrometheusHandle) {
             _ = interval.tick() => metrics.run_upkeep(),
         }
     }
+}
+
+/// Binds every socket; the ports are kept where the next start is to take them again.
+fn bind(config: &Config) -> Result<Sockets, BindError> {
+    let before = match config.free_ports {
+        FreePorts::Any => return Sockets::bind(&config.listen, Ports::default()),
+        FreePorts::AsBefore => Ports::read(&config.data),
+    };
+    let bound = Sockets::bind(&config.listen, before)?;
+    let ports = Ports::of(&bound.addresses());
+    if ports != before {
+        ports.write(&config.data);
+    }
+    Ok(bound)
 }
 
 /// What blocks: the data folder with its secrets and store, the certificate.

@@ -53,7 +53,8 @@ impl Running {
         let (data, ready_file) = (folder.path().join("data"), folder.path().join("ready.json"));
         let _ = std::fs::remove_file(&ready_file);
         let mut command = command(&["dev", "--data", data.to_str().unwrap(), "--ready-file", ready_file.to_str().unwrap()]);
-        let mut child = command.args(more).stderr(Stdio::null()).spawn().unwrap();
+        let log = std::fs::File::create(folder.path().join("node.log")).unwrap();
+        let mut child = command.args(more).stderr(log).spawn().unwrap();
         let text = until(START_TIMEOUT, "the ready file", || {
             assert!(child.try_wait().unwrap().is_none(), "the node ended");
             std::fs::read(&ready_file).ok()
@@ -185,6 +186,36 @@ fn the_same_ports_bind_again_right_after_sigkill() {
     assert_eq!(again.ready["certificate_sha256"], certificate);
     assert!(get(again.address("admin"), "/readyz").starts_with("HTTP/1.1 200"));
     drop(open);
+}
+
+#[test]
+fn a_killed_node_takes_its_ports_again_without_being_told_and_another_where_one_is_in_use() {
+    let folder = TempDir::new().unwrap();
+    let names = ["quic", "https", "ws", "admin"];
+    let first = Running::start(&folder, &[]);
+    let addresses = names.map(|name| first.address(name));
+    let killed = |node: Running| {
+        node.signal(Signal::KILL);
+        assert_eq!(node.ends(STOP_TIMEOUT).code(), None);
+    };
+    killed(first);
+    let again = Running::start(&folder, &[]);
+    assert_eq!(names.map(|name| again.address(name)), addresses, "the last start's");
+    killed(again);
+
+    let in_use = std::net::TcpListener::bind(addresses[1]).unwrap();
+    let elsewhere = Running::start(&folder, &[]);
+    let https = elsewhere.address("https");
+    assert!(https != addresses[1] && https.port() != 0, "{https}");
+    assert_eq!(["quic", "ws", "admin"].map(|name| elsewhere.address(name)), [addresses[0], addresses[2], addresses[3]]);
+    assert!(get(elsewhere.address("admin"), "/readyz").starts_with("HTTP/1.1 200"));
+    let log = std::fs::read_to_string(folder.path().join("node.log")).unwrap();
+    assert!(log.contains(&format!("port {} of the last start is in use", addresses[1].port())), "{log}");
+    killed(elsewhere);
+
+    drop(in_use);
+    let told = Running::start(&folder, &["--https", &addresses[1].to_string()]);
+    assert_eq!(told.address("https"), addresses[1], "what is said counts");
 }
 
 #[test]
