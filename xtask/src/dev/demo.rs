@@ -3,7 +3,6 @@
 //! Never: a claim that was not watched happening; the line that is shown came out of the other device's `watch`.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::path::Path;
 use std::process::Child;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -67,7 +66,7 @@ pub(crate) fn show(laptop: &Device, phone: &Device) -> anyhow::Result<()> {
             SignedIn::LoggedIn => "logged in",
         };
         println!("  {:<7}{how} over {}", device.name, device.server.url);
-        printed.lines().for_each(|line| println!("    {line}"));
+        printed.lines().for_each(|code| println!("    the demo account's recovery code: {code}"));
     }
 
     let mut child = phone.start(&["watch", "--json"])?;
@@ -96,30 +95,27 @@ pub(crate) fn show(laptop: &Device, phone: &Device) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What to try next, with this run's addresses. The laptop uses QUIC, the phone WSS.
-pub(crate) fn print_commands(laptop: &Device, phone: &Device) {
+/// What to try next: the README's session, with this run's addresses.
+pub(crate) fn print_commands(laptop: &Device) {
     let root = crate::workspace::root();
-    let near =
-        |path: &Path| path.strip_prefix(&root).map_or_else(|_| path.to_owned(), |inner| Path::new(".").join(inner)).display().to_string();
-    println!("\ntry next, in other terminals, from the project's folder (password: {PASSWORD}):");
-    println!("  export PATH=\"{}:$PATH\"", laptop.binary.parent().unwrap_or(&root).display());
-    println!("  export CLOUDSYNC_SERVER={} CLOUDSYNC_PIN={}", laptop.server.url, laptop.server.pin);
-    let (on_laptop, on_phone) = (near(&laptop.profile), format!("{} --server {}", near(&phone.profile), phone.server.url));
-    let [on_tablet, on_another] = ["tablet", "another"].map(|name| near(&laptop.profile.with_file_name(name)));
-    for (profile, arguments) in [
-        (&on_phone, "watch"),
-        (&on_laptop, "put timer_session s1 '{\"task\":\"write\",\"minutes\":25}'"),
-        (&on_phone, "list timer_session"),
-        (&on_phone, "get timer_session s1"),
-        (&on_laptop, "delete timer_session s1"),
-        (&on_laptop, "status"),
-        (&on_laptop, "sync"),
-        (&on_laptop, "conflicts"),
-        (&on_laptop, "devices list"),
-        (&on_tablet, &format!("login --email {EMAIL} --device tablet")),
-        (&on_another, "register --email another@example.com --device laptop"),
+    let binaries = laptop.binary.parent().unwrap_or(&root);
+    let near = binaries.strip_prefix(&root).map_or_else(|_| binaries.display().to_string(), |inner| format!("$PWD/{}", inner.display()));
+    println!("\ntry next, in two other terminals, from the project's folder:");
+    println!("  export PATH=\"{near}:$PATH\"");
+    println!("  export CLOUDSYNC_SERVER={}", laptop.server.url);
+    println!("  export CLOUDSYNC_PIN={}", laptop.server.pin);
+    for command in [
+        "cloudsync --profile a register --email ada@example.com --device laptop",
+        "cloudsync --profile b login    --email ada@example.com --device phone",
+        "cloudsync --profile b watch",
+        "cloudsync --profile a put timer_session s1 '{\"task\":\"write\",\"minutes\":25}'",
+        "cargo xtask sample",
+        "cloudsync --profile a import --format pomodoro sessions.csv",
+        "cloudsync --profile b list timer_session | tail -3",
+        "cloudsync --profile b status",
     ] {
-        println!("  cloudsync --profile {profile} {arguments}");
+        println!("  {command}");
     }
-    println!("  cargo xtask sample && cloudsync --profile {on_laptop} import --format pomodoro sessions.csv");
+    println!("\nor as another device of the demo account (password: {PASSWORD}):");
+    println!("  cloudsync --profile tablet login --email {EMAIL} --device tablet");
 }

@@ -10,7 +10,8 @@ use anyhow::{Context as _, bail};
 
 use crate::process::shown;
 
-pub(crate) const EMAIL: &str = "ada@example.com";
+/// Not the README's: its first command registers that one.
+pub(crate) const EMAIL: &str = "demo@example.com";
 /// Printed plainly: the account holds a demonstration.
 pub(crate) const PASSWORD: &str = "a demo password, not a secret";
 

@@ -74,6 +74,6 @@ fn show(node: &Node, binaries: &Path, folder: &Path) -> anyhow::Result<()> {
     };
     let (laptop, phone) = (device("laptop", node.url("quic")?), device("phone", node.url("wss")?));
     demo::show(&laptop, &phone)?;
-    demo::print_commands(&laptop, &phone);
+    demo::print_commands(&laptop);
     Ok(())
 }

@@ -83,6 +83,9 @@ impl Node {
             println!("  {name:<6} {}", self.ready[name].as_str().unwrap_or("-"));
         }
         println!("  pin    {}", self.pin());
+        // Such as that a port of the last start is in use, so that what was remembered does not hold.
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        log.lines().filter(|line| line.contains(" WARN ")).for_each(|line| println!("  {line}"));
     }
 
     /// Ends it by SIGTERM. Dropping it instead kills it.
