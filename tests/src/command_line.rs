@@ -116,9 +116,20 @@ impl CommandLine {
 
     /// `register` or `login`, with any more arguments.
     pub fn sign_in(&self, profile: &str, (how, email, password): (&str, &str, &str), more: &[&str]) -> anyhow::Result<Ran> {
-        let mut command = self.command(profile, &["--server", &self.url, "--pin", &self.pin, how, "--email", email, "--json"]);
-        let mut child = command.args(["--device", profile, "--password-stdin"]).args(more).stdin(Stdio::piped()).spawn()?;
-        child.stdin.take().context("no standard input")?.write_all(format!("{password}\n").as_bytes())?;
+        let asked = [&["--server", &self.url, "--pin", &self.pin, how, "--email", email, "--device", profile], more].concat();
+        self.with_password(profile, &asked, password)
+    }
+
+    /// `login` with those arguments and no others: neither the node's address nor its pin.
+    pub fn log_in_naming(&self, profile: &str, (email, password): (&str, &str), more: &[&str]) -> anyhow::Result<Ran> {
+        self.with_password(profile, &[&["login", "--email", email], more].concat(), password)
+    }
+
+    fn with_password(&self, profile: &str, arguments: &[&str], password: &str) -> anyhow::Result<Ran> {
+        let mut command = self.command(profile, arguments);
+        let mut child = command.args(["--password-stdin", "--json"]).stdin(Stdio::piped()).spawn()?;
+        // Who refuses before it asks does not read it.
+        drop(child.stdin.take().context("no standard input")?.write_all(format!("{password}\n").as_bytes()));
         child.wait_with_output()?.try_into()
     }
 

@@ -61,6 +61,24 @@ async fn wrong_passwords_taken_addresses_and_foreign_certificates_have_their_cod
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logging_in_at_another_address_keeps_the_pin_of_the_profile_unless_another_is_named() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = NodeProcess::start(folder.path()).await?;
+    let cli = CommandLine::new(&node, Wire::Quic)?;
+    cli.account(ADA, &["a"])?;
+    let (url, pin) = address(&node, Wire::Wss)?;
+    cli.log_in_naming("a", (ADA, PASSWORD), &["--server", &url])?.ended(0)?;
+    let status = cli.run("a", &["status", "--json"])?.ended(0)?.last()?;
+    assert_eq!((&status["server"], &status["online"]), (&json!(url), &json!(true)), "address and pin are remembered");
+    let other = format!("sha256:{}", "00".repeat(32));
+    let refused = cli.log_in_naming("a", (ADA, PASSWORD), &["--server", &url, "--pin", &other])?.ended(3)?;
+    assert_eq!(refused.error_code()?, "certificate_not_pinned");
+    cli.log_in_naming("a", (ADA, PASSWORD), &["--server", &url, "--pin", &pin])?.ended(0)?;
+    node.terminate().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_device_is_out_at_once_and_keeps_its_edits_for_its_next_log_in() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let node = NodeProcess::start(folder.path()).await?;
@@ -74,16 +92,19 @@ async fn a_revoked_device_is_out_at_once_and_keeps_its_edits_for_its_next_log_in
     let revoked = cli.run("a", &["devices", "revoke", "b", "--json"])?.ended(0)?.last()?;
     assert_eq!((&revoked["device"], &revoked["revoked"]), (&json!("b"), &json!(true)));
     let put = cli.run("b", &["put", "goal", "g3", "3", "--json"])?.ended(7)?;
-    assert_eq!(put.last()?["acknowledged"], json!(false));
+    let put = put.last()?;
+    assert_eq!((&put["acknowledged"], &put["pending"], &put["error"]["code"]), (&json!(false), &json!(true), &json!("device_revoked")));
     let status = cli.run("b", &["status", "--json"])?.ended(0)?.last()?;
     assert_eq!((&status["online"], &status["problem"]), (&json!(true), &json!("device_revoked")));
     cli.run("b", &["watch"])?.ended(7)?;
     assert_eq!(cli.run("b", &["get", "goal", "g2", "--offline"])?.ended(0)?.stdout, "2\n");
     let back = cli.sign_in("b", ("login", ADA, PASSWORD), &[])?.ended(0)?.last()?;
-    assert_eq!(back["pending"], json!(1));
+    assert_eq!(back["pending"], json!(2), "what was typed after the revoke as well");
     assert_ne!(back["device_id"], revoked["device_id"], "a device id is never used again");
     cli.run("b", &["sync"])?.ended(0)?;
-    assert_eq!(watch.change()?["value"], json!(2), "its edits come from the new device");
+    for value in [2, 3] {
+        assert_eq!(watch.change()?["value"], json!(value), "its edits come from the new device");
+    }
     assert_eq!(watch.end("INT")?.0, Some(0));
     node.terminate().await?;
     Ok(())

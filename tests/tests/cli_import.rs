@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
+use cloudsync_tests::command_line::send;
 use cloudsync_tests::{CommandLine, NodeProcess, Wire};
 use serde_json::json;
 
@@ -53,6 +54,36 @@ async fn importing_twice_and_on_two_devices_pushes_nothing_new_and_leaves_no_con
     }
     let (a, b) = (cli.run("a", &["list", "--offline", "--json"])?, cli.run("b", &["list", "--offline", "--json"])?);
     assert!(a.stdout == b.stdout, "both show the same");
+    node.terminate().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_interrupted_says_how_far_it_got_and_the_same_command_goes_on_from_there() -> anyhow::Result<()> {
+    const ROWS: u64 = 20_000;
+    let folder = tempfile::tempdir()?;
+    let node = NodeProcess::start(folder.path()).await?;
+    let cli = CommandLine::new(&node, Wire::Quic)?;
+    cli.account("ada@example.com", &["a"])?;
+    let head = "\"X.words\",\"word_cnt\",\"description\",\"DONE\",\"date\",\"estimate\",\"actual\"\n".to_owned();
+    let rows = (0..ROWS).map(|n| format!("\"@a\",\"1\",{n},1,2020-01-01,1,1\n"));
+    let file = folder.path().join("sessions.csv");
+    std::fs::write(&file, head + &rows.collect::<String>())?;
+    let file = file.to_str().unwrap_or_default();
+    let import = cli.command("a", &["import", "--format", "pomodoro", file]).spawn()?;
+    loop {
+        let status = cli.status("a")?;
+        if status["pending"] != json!(0) || status["seq"].as_u64() > Some(1) {
+            break;
+        }
+    }
+    send(import.id(), "INT")?;
+    let ran = cloudsync_tests::Ran::try_from(import.wait_with_output()?)?.ended(130)?;
+    assert!(ran.stderr.contains(" so far; run the same command again to go on") && ran.stderr.lines().count() == 1, "{ran:?}");
+    let again = cli.run("a", &["import", "--format", "pomodoro", file, "--offline", "--json"])?.ended(0)?.last()?;
+    let (imported, unchanged) = (again["imported"].as_u64(), again["unchanged"].as_u64());
+    assert!(unchanged > Some(0), "what was imported before the interrupt is there: {again}");
+    assert_eq!(imported.zip(unchanged).map(|(imported, unchanged)| imported + unchanged), Some(ROWS));
     node.terminate().await?;
     Ok(())
 }

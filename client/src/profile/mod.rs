@@ -62,6 +62,16 @@ impl Profile {
         &self.folder
     }
 
+    /// The profiles beside it on which somebody is signed in, by name.
+    #[must_use]
+    pub fn others_signed_in(&self) -> Vec<String> {
+        let beside = self.folder.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+        let folders = beside.into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.join(CARD).is_file());
+        let mut names: Vec<String> = folders.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
+        names.sort();
+        names
+    }
+
     /// Where its replica is.
     #[must_use]
     pub fn replica(&self) -> PathBuf {

@@ -16,7 +16,12 @@ Examples:
   cloudsync --profile a import --format pomodoro sessions.csv
 
 Exit codes: 0 done (or queued), 1 unexpected, 2 bad usage, 3 cannot reach the
-server, 4 refused, 5 conflict, 6 local damage, 7 not signed in.";
+server, 4 refused, 5 conflict, 6 local damage, 7 not signed in, 130 Ctrl-C in an
+import.";
+
+/// How a value gets past the shell.
+pub(crate) const QUOTING: &str =
+    "quote it for the shell: cloudsync put goal g1 '{\"done\":true}', and a text as '\"text\"'; - reads standard input";
 
 /// Keeps your records the same on all your devices, end-to-end encrypted, online or not.
 #[derive(Debug, Parser)]
@@ -43,7 +48,7 @@ pub(crate) struct Options {
     /// One JSON object a line
     #[arg(long, global = true, help_heading = "Options of every command")]
     pub(crate) json: bool,
-    /// Reach no server: read what is here, queue what is written
+    /// Reach no server: read what is here, queue what is written; a running watch of the profile sends it
     #[arg(long, global = true, help_heading = "Options of every command")]
     pub(crate) offline: bool,
 }

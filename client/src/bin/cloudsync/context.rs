@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cloudsync_client::carrier::{Address, Pin, Trust};
-use cloudsync_client::connection::Server;
+use cloudsync_client::connection::{Connection, Server};
 use cloudsync_client::profile::{Card, Places, Profile, locate};
 use cloudsync_client::sdk::{self, Client, Offline, Online, Target};
 use zeroize::Zeroizing;
@@ -56,12 +56,14 @@ impl Context {
         Ok(Self { profile, output, offline: options.offline, typed: options.profile, server, pin })
     }
 
-    /// The server that the command line names, as text and parsed, with its pin.
+    /// The server that the command line names, as text and parsed, with its pin: where none is named, the profile's.
     pub(crate) fn named_server(&self) -> Result<(String, Option<String>, Server), Failure> {
         let Some(text) = &self.server else {
             return Err(Failure::usage("no server is named: give --server quic://host:port (or set CLOUDSYNC_SERVER)"));
         };
-        Ok((text.clone(), self.pin.clone(), server(text, self.pin.as_deref())?))
+        let remembered = || self.profile.signed_in().ok().and_then(|(card, _)| card.pin);
+        let pin = self.pin.clone().or_else(remembered);
+        Ok((text.clone(), pin.clone(), server(text, pin.as_deref())?))
     }
 
     /// The address that is tried: as the command line names it, else as the profile remembers it.
@@ -69,9 +71,14 @@ impl Context {
         self.server.as_deref().unwrap_or(&card.server)
     }
 
-    /// A failure whose hint's commands can be typed as they stand.
+    /// A failure whose hint's commands can be typed as they stand; where nobody is signed in, with the profiles on which somebody is.
     pub(crate) fn failure(&self, failure: Failure) -> Failure {
-        failure.of_profile(self.typed.as_deref())
+        let failure = failure.of_profile(self.typed.as_deref());
+        let others = if failure.code == "not_signed_in" { self.profile.others_signed_in() } else { Vec::new() };
+        if others.is_empty() {
+            return failure;
+        }
+        Failure { message: format!("{}; signed in here: {}", failure.message, others.join(", ")), ..failure }
     }
 
     /// A hint whose commands can be typed as they stand.
@@ -131,9 +138,14 @@ impl Context {
         }
     }
 
-    /// The password, from where the person said.
-    pub(crate) fn password(&self, stdin: bool, repeat: password::Repeat) -> Result<Zeroizing<String>, Failure> {
-        if stdin { password::from_stdin() } else { password::from_terminal(repeat) }
+    /// The password, from where the person said; nobody is asked for it before that server is there and trusted.
+    pub(crate) async fn password(&self, stdin: bool, repeat: password::Repeat, server: &Server) -> Result<Zeroizing<String>, Failure> {
+        if stdin {
+            return password::from_stdin();
+        }
+        // Not kept: a server waits less long than people type.
+        Connection::open(server).await?.close().await;
+        password::from_terminal(repeat)
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) enum Exit {
     Damage = 6,
     /// Nobody is, or no longer.
     NotSignedIn = 7,
+    /// Ctrl-C, before it was done.
+    Interrupted = 130,
 }
 
 /// Why a command fails.

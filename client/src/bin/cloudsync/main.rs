@@ -3,6 +3,7 @@
 //! Never: a rule; what is decided is decided in the library.
 
 mod args;
+mod away;
 mod commands;
 mod context;
 mod failure;
@@ -16,8 +17,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::args::Cli;
+use crate::args::{Cli, QUOTING};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -30,10 +32,9 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return misused(&error),
+        Err(error) => return misused(with_quoting(error)),
     };
     let output = Output::new(cli.options.json);
-    let typed = cli.options.profile.clone();
     // Where there is no such signal to take, Ctrl-Z works as ever.
     drop(cloudsync_client::replica::stop_between_transactions());
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build() {
@@ -48,21 +49,34 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let failure = failure.of_profile(typed.as_deref());
             output.failure(&failure);
             ExitCode::from(failure.exit as u8)
         }
     }
 }
 
+/// An error of `put` that quotes around the value would have avoided says so: the shell makes several words of JSON, or none.
+fn with_quoting(mut error: clap::Error) -> clap::Error {
+    let is_words = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument);
+    if is_words && is_typed("put") {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![QUOTING.into()]));
+    }
+    error
+}
+
+/// Whether that word is on the command line.
+fn is_typed(word: &str) -> bool {
+    std::env::args_os().skip(1).take_while(|argument| argument != "--").any(|argument| argument == word)
+}
+
 /// Help and version as clap prints them; an error as a script asked for it.
-fn misused(error: &clap::Error) -> ExitCode {
-    let json = std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
-    if json && error.use_stderr() {
+fn misused(error: clap::Error) -> ExitCode {
+    if is_typed("--json") && error.use_stderr() {
         let text = error.to_string();
         let (message, usage) = text.split_once("\n\n").unwrap_or((&text, ""));
         let message: Vec<&str> = message.trim_start_matches("error: ").split_whitespace().collect();
-        let usage = usage.lines().find(|line| line.starts_with("Usage: ")).unwrap_or("see --help");
+        let tip = usage.lines().find_map(|line| line.trim_start().strip_prefix("tip: "));
+        let usage = tip.or_else(|| usage.lines().find(|line| line.starts_with("Usage: "))).unwrap_or("see --help");
         Output::new(true).failure(&Failure::new(Exit::Usage, "usage", message.join(" "), usage));
     } else {
         // Whoever does not read it need not.
@@ -72,6 +86,7 @@ fn misused(error: &clap::Error) -> ExitCode {
 }
 
 async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
-    let context = Context::new(cli.options, output)?;
-    commands::run(&context, cli.command).await
+    let typed = cli.options.profile.clone();
+    let context = Context::new(cli.options, output).map_err(|failure| failure.of_profile(typed.as_deref()))?;
+    commands::run(&context, cli.command).await.map_err(|failure| context.failure(failure))
 }

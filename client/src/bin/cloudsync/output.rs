@@ -13,6 +13,8 @@ const DIM: &str = "\x1b[2m";
 const RED: &str = "\x1b[31m";
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
+/// The line's beginning, and nothing in it.
+const RENEWED: &str = "\r\x1b[2K";
 
 /// Where a terminal does not say how wide it is.
 const WIDTH: usize = 80;
@@ -107,6 +109,24 @@ impl Output {
         if self.talk_is_terminal { self.say(&format!("{DIM}{text}{PLAIN}")) } else { self.say(text) }
     }
 
+    /// Says how things are, on a terminal in the place of the last update.
+    pub(crate) fn update(self, text: &str) {
+        if !self.talk_is_terminal {
+            return self.say(text);
+        }
+        let width = Term::stderr().size_checked().map_or(WIDTH, |(_, columns)| usize::from(columns));
+        let mut stderr = io::stderr().lock();
+        drop(write!(stderr, "{RENEWED}{DIM}{}{PLAIN}", truncate_str(&visible(text), width, "…")).and_then(|()| stderr.flush()));
+    }
+
+    /// Takes the last update away.
+    pub(crate) fn end_updates(self) {
+        if self.talk_is_terminal {
+            let mut stderr = io::stderr().lock();
+            drop(write!(stderr, "{RENEWED}").and_then(|()| stderr.flush()));
+        }
+    }
+
     /// Says why the command failed.
     pub(crate) fn failure(self, failure: &Failure) {
         #[derive(Serialize)]
@@ -117,7 +137,8 @@ impl Output {
             return self.say(&to_json(&Line { error: failure.json() }));
         }
         let (red, plain) = if self.talk_is_terminal { (RED, PLAIN) } else { ("", "") };
-        self.say(&format!("{red}error ({}):{plain} {}\n{}", failure.code, failure.message, failure.help));
+        let help = if failure.help.is_empty() { String::new() } else { format!("\n{}", failure.help) };
+        self.say(&format!("{red}error ({}):{plain} {}{help}", failure.code, failure.message));
     }
 }
 
@@ -180,6 +201,12 @@ fn one_line(row: &[String], widths: &[usize], width: usize) -> String {
 /// `1 edit`, `2 edits`.
 pub(crate) fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("{count} {what}") } else { format!("{count} {what}s") }
+}
+
+/// That edits wait, and what sends them.
+pub(crate) fn queued(edits: u64) -> String {
+    let (are, them) = if edits == 1 { ("is", "it") } else { ("are", "them") };
+    format!("{} {are} queued: `cloudsync sync` sends {them}", counted(edits, "edit"))
 }
 
 /// Control characters made visible: a record's id must not move the cursor of a terminal.

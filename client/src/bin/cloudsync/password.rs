@@ -2,7 +2,7 @@
 //!
 //! Never: a password shown, or taken from the command line or the environment.
 
-use std::io::BufRead as _;
+use std::io::{BufRead as _, IsTerminal as _};
 
 use zeroize::Zeroizing;
 
@@ -42,7 +42,16 @@ pub(crate) fn long_enough(password: &str) -> Result<(), Failure> {
 }
 
 pub(crate) fn from_terminal(repeat: Repeat) -> Result<Zeroizing<String>, Failure> {
-    let password = ask("Password: ")?;
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "a password is asked for on a terminal, and standard input is none: use --password-stdin to pipe it in",
+        ));
+    }
+    let prompt = match repeat {
+        Repeat::Once => "Password: ".to_owned(),
+        Repeat::Twice => format!("New password ({PASSWORD_CHARACTERS_MIN} characters or more): "),
+    };
+    let password = ask(&prompt)?;
     if password.is_empty() {
         return Err(Failure::usage("the password is empty"));
     }

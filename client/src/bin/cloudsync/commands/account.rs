@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::args;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::counted;
+use crate::output::queued;
 use crate::password::{Repeat, long_enough};
 
 const CODE: &str = "\
@@ -33,7 +33,7 @@ struct SignedInJson<'a> {
     recovery_code: Option<&'a str>,
 }
 
-fn asked_for(context: &Context, asked: args::SignIn, repeat: Repeat) -> Result<LogIn, Failure> {
+async fn asked_for(context: &Context, asked: args::SignIn, repeat: Repeat) -> Result<LogIn, Failure> {
     let (address, pin, server) = context.named_server().or_else(|failure| {
         // A profile that was signed in before remembers where.
         let (card, _) = context.profile.signed_in().map_err(|_| failure)?;
@@ -50,7 +50,7 @@ fn asked_for(context: &Context, asked: args::SignIn, repeat: Repeat) -> Result<L
         .instead_of
         .map(|text| DeviceId::from_hex(&text).ok_or_else(|| Failure::usage(format!("{text:?} is not a device id: 32 hexadecimal digits"))));
     let instead_of = instead_of.transpose()?;
-    let password = context.password(asked.password_stdin, repeat)?;
+    let password = context.password(asked.password_stdin, repeat, &server).await?;
     if repeat == Repeat::Twice {
         long_enough(&password)?;
     }
@@ -68,7 +68,7 @@ fn machine() -> String {
 pub(crate) async fn register(context: &Context, asked: args::SignIn) -> Result<(), Failure> {
     // Said before a password is asked for.
     sdk::check_registrable(&context.profile, &asked.email)?;
-    let asked = asked_for(context, asked, Repeat::Twice)?;
+    let asked = asked_for(context, asked, Repeat::Twice).await?;
     show(context, sdk::register(&context.profile, &asked).await?)
 }
 
@@ -79,7 +79,7 @@ pub(crate) async fn log_in(context: &Context, asked: args::SignIn) -> Result<(),
         return Err(sdk::Error::OtherAccount(format!("this profile is of {}", card.email)).into());
     }
     let named = asked.device.clone();
-    let asked = asked_for(context, asked, Repeat::Once)?;
+    let asked = asked_for(context, asked, Repeat::Once).await?;
     let signed_in = sdk::log_in(&context.profile, &asked).await?;
     if let Some(named) = named.filter(|named| *named != signed_in.card.device) {
         let device = &signed_in.card.device;
@@ -109,8 +109,7 @@ fn show(context: &Context, signed_in: SignedIn) -> Result<(), Failure> {
     } else {
         output.say(&format!("signed in as {} on {}, device {}", card.email, card.server, card.device));
         if pending > 0 {
-            let are = if pending == 1 { "is" } else { "are" };
-            output.say(&context.hint(&format!("{} {are} queued: `cloudsync sync` sends them", counted(pending, "edit"))));
+            output.say(&context.hint(&queued(pending)));
         }
         if let Some(code) = code {
             output.say(CODE);

@@ -24,19 +24,21 @@ enum Done {
     Acknowledged(u64),
     /// Durable here.
     Queued(u64),
+    /// Durable here as well, and not sent as things are: why.
+    Held(u64, Failure),
     /// Nothing was there to delete: the version at which it was deleted, 0 where it never was.
     Nothing(u64),
 }
 
 pub(crate) async fn put(context: &Context, asked: args::Put) -> Result<(), Failure> {
     let typed = if asked.value == "-" { std::io::read_to_string(std::io::stdin()).map_err(Failure::usage)? } else { asked.value };
-    let text = value::minified(&typed).map_err(|error| not_json(&error))?;
+    let text = value::minified(&typed).map_err(|error| not_json(&typed, &error))?;
     edit(context, key(&asked.record)?, Content::Value(text.into()), asked.onto).await
 }
 
-fn not_json(error: &serde_json::Error) -> Failure {
-    let help = "quote it for the shell: cloudsync put goal g1 '{\"done\":true}', and a text as '\"text\"'; - reads standard input";
-    Failure::new(Exit::Usage, "usage", format!("the value is not JSON: {error}"), help)
+fn not_json(typed: &str, error: &serde_json::Error) -> Failure {
+    let what = if typed.trim().is_empty() { "the value is empty, not JSON".to_owned() } else { format!("the value is not JSON: {error}") };
+    Failure::new(Exit::Usage, "usage", what, args::QUOTING)
 }
 
 pub(crate) async fn delete(context: &Context, asked: args::Delete) -> Result<(), Failure> {
@@ -47,18 +49,19 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
     let onto = onto.map_or(Onto::Replica, |args::Onto::Current| Onto::Current);
     let done = queue_and_send(context, &key, &content, onto).await;
     let output = context.output;
-    let (version, acknowledged) = match &done {
-        Ok(Done::Acknowledged(version) | Done::Nothing(version)) => (*version, true),
-        Ok(Done::Queued(version)) => (*version, false),
-        Err(_) => (held_version(context, &key).await, false),
+    let (version, acknowledged, failure) = match &done {
+        Ok(Done::Acknowledged(version) | Done::Nothing(version)) => (*version, true, None),
+        Ok(Done::Queued(version)) => (*version, false, None),
+        Ok(Done::Held(version, failure)) => (*version, false, Some(failure)),
+        Err(failure) => (held_version(context, &key).await, false, Some(failure)),
     };
     if output.is_json() {
         let record = RecordJson {
             pending: done.is_ok() && !acknowledged,
-            conflict: done.as_ref().is_err_and(|failure| failure.exit == Exit::Conflict),
+            conflict: failure.is_some_and(|failure| failure.exit == Exit::Conflict),
             ..RecordJson::new(&key, version, &content)
         };
-        let failure = done.as_ref().err().map(|failure| context.failure(failure.clone()));
+        let failure = failure.map(|failure| context.failure(failure.clone()));
         output.json(&EditJson { record, acknowledged, error: failure.as_ref().map(Failure::json) })?;
     }
     match done? {
@@ -70,11 +73,21 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
         }
         Done::Queued(_) if !output.is_json() => {
             let what = if content == Content::Deleted { "deleted here, " } else { "" };
-            output.say(&format!("{key}: {what}queued, sent when the server can be reached"));
+            output.say(&context.hint(&format!("{key}: {what}queued; {}", sent_by(context))));
         }
+        Done::Held(_, failure) => return Err(failure),
         Done::Acknowledged(_) | Done::Queued(_) => {}
     }
     Ok(())
+}
+
+/// What sends a queued edit: reading commands don't.
+const fn sent_by(context: &Context) -> &'static str {
+    if context.offline {
+        "`cloudsync sync` sends it, or a `watch` of this profile that runs"
+    } else {
+        "`cloudsync sync` sends it once the server can be reached, or the next `put` or `watch`"
+    }
 }
 
 /// The version that is held of a record whose edit was refused; 0 where there is none, or nothing can be read.
@@ -84,7 +97,10 @@ async fn held_version(context: &Context, key: &RecordKey) -> u64 {
 }
 
 async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, onto: Onto) -> Result<Done, Failure> {
-    let Reached { client, online } = context.reach().await?;
+    let Reached { client, online } = match context.reach().await {
+        Ok(reached) => reached,
+        Err(failure) => return hold(context, key, (content, onto), failure).await,
+    };
     if *content == Content::Deleted
         && let Some(version) = nothing_there(&client, key).await?
     {
@@ -117,6 +133,19 @@ async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, o
         )),
         Fate::Parked(Reason::Refused(code)) => Err(parked(key, code)),
     }
+}
+
+/// The server can't be worked with: what was typed is kept all the same, for when it can.
+async fn hold(context: &Context, key: &RecordKey, (content, onto): (&Content, Onto), failure: Failure) -> Result<Done, Failure> {
+    // Where the profile itself is the trouble, nothing can be kept in it.
+    let Ok(client) = context.client() else { return Err(failure) };
+    if *content == Content::Deleted && nothing_there(&client, key).await?.is_some() {
+        return Err(failure);
+    }
+    let not_kept = |error| Failure { message: format!("{}; your edit of {key} is not kept: {error}", failure.message), ..failure.clone() };
+    client.edit(key.clone(), content.clone(), onto).await.map_err(not_kept)?;
+    let version = client.get(key.clone()).await?.map_or(0, |shown| shown.version.0);
+    Ok(Done::Held(version, Failure { message: format!("{}; your edit of {key} is kept, queued", failure.message), ..failure }))
 }
 
 /// The edit was stored here, and sent perhaps, before this machine or the answer failed: nobody may be told that nothing came of it.

@@ -10,6 +10,7 @@ use cloudsync_engine::replica::Content;
 use cloudsync_protocol::RecordKey;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args;
 use crate::context::{Context, Reached};
@@ -76,14 +77,33 @@ pub(crate) async fn import(context: &Context, asked: args::Import) -> Result<(),
     };
     let bytes = std::fs::read(&asked.file).map_err(|error| unfit(format!("can't read {}: {error}", asked.file.display())))?;
     let Reached { client, online } = context.reach().await?;
-    let mut sender = Sender { context, online };
+    let sender = Sender { context, online };
     let ids = client.keys().secrets.record_ids.clone();
     let mut sessions = Sessions::new(&bytes, &ids).map_err(|error| unfit(format!("{}: {error}", asked.file.display())))?;
     let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
     let bar = progress(context, lines.saturating_sub(1));
     let mut done = Imported::default();
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(|error| Failure::new(Exit::Unexpected, "signals", error, "report it"))?;
+    let ended = tokio::select! {
+        ended = import_all(sender, &client, (&mut sessions, &mut done, &bar)) => ended,
+        _ = interrupted.recv() => {
+            let so_far = counted(done.imported + done.unchanged, "row");
+            Err(Failure::new(Exit::Interrupted, "interrupted", format!("{so_far} so far; run the same command again to go on"), ""))
+        }
+    };
+    bar.finish_and_clear();
+    ended?;
+    done.acknowledged = is_sent(&client).await?;
+    report(context, &done)
+}
+
+async fn import_all(
+    mut sender: Sender<'_>,
+    client: &Client,
+    (sessions, done, bar): (&mut Sessions<'_>, &mut Imported, &ProgressBar),
+) -> Result<(), Failure> {
     loop {
-        let rows = next_rows(context, &mut sessions, &mut done, &bar);
+        let rows = next_rows(sender.context, sessions, done, bar);
         if rows.is_empty() {
             break;
         }
@@ -95,10 +115,7 @@ pub(crate) async fn import(context: &Context, asked: args::Import) -> Result<(),
         bar.set_position(done.rows);
     }
     bar.set_message("sending");
-    sender.finish().await?;
-    bar.finish_and_clear();
-    done.acknowledged = is_sent(&client).await?;
-    report(context, &done)
+    sender.finish().await
 }
 
 /// The next rows that are sound; broken ones are counted and named.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::output::queued;
 
 #[derive(Serialize)]
 struct StatusJson<'a> {
@@ -72,6 +73,9 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     output.facts(&facts)?;
     if let Some(problem) = problem {
         output.say(&format!("{}\n{}", problem.message, problem.help));
+    }
+    if pending > 0 {
+        output.say(&context.hint(&queued(pending)));
     }
     context.mention_conflicts().await;
     Ok(())

@@ -3,11 +3,13 @@
 //! Never: a change shown twice or left out.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use cloudsync_client::sdk::{Client, Watch, WatchEvent};
 use cloudsync_protocol::DeviceId;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::away::Away;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::fields;
@@ -24,13 +26,16 @@ pub(crate) async fn watch(context: &Context) -> Result<(), Failure> {
     let mut interrupted = signal(SignalKind::interrupt()).map_err(unexpected)?;
     let mut watch = Watch::new(client.clone());
     let mut names = Names { client, names: BTreeMap::new() };
-    let mut is_first = true;
+    let (mut is_first, mut away) = (true, Away::default());
     loop {
         let event = tokio::select! {
             event = watch.next() => event?,
             _ = ended.recv() => break,
             _ = interrupted.recv() => break,
         };
+        if !matches!(event, WatchEvent::Offline(..)) && away.ends() {
+            context.output.end_updates();
+        }
         match event {
             WatchEvent::Live(seq) => {
                 context.output.say(&format!("live at seq {seq}"));
@@ -40,7 +45,12 @@ pub(crate) async fn watch(context: &Context) -> Result<(), Failure> {
                 }
             }
             WatchEvent::Parked(conflict) => context.output.say(&context.hint(&just_now(&conflict))),
-            WatchEvent::Offline(why, wait) => context.output.aside(&format!("offline: {why}; trying again in {:.1} s", wait.as_secs_f64())),
+            // On a terminal one line says how things are, elsewhere a line is one more in a log.
+            WatchEvent::Offline(why, wait) => {
+                if away.is_due(Instant::now()) || context.output.talk_is_terminal() {
+                    context.output.update(&format!("offline: {why}; trying again in {:.1} s", wait.as_secs_f64()));
+                }
+            }
             WatchEvent::Change(change) => {
                 let shown = ChangeJson::new(&change, names.of(change.device).await?);
                 if context.output.is_json() {
@@ -50,6 +60,9 @@ pub(crate) async fn watch(context: &Context) -> Result<(), Failure> {
                 }
             }
         }
+    }
+    if away.ends() {
+        context.output.end_updates();
     }
     watch.close().await;
     Ok(())
