@@ -200,3 +200,21 @@ const fn of_another_release(found: i64) -> StoreError {
 fn named(holder: Option<Process>) -> String {
     holder.map_or_else(|| "another process".to_owned(), |process| process.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_connection_that_writes_syncs_each_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("replica.db");
+        for store in [Store::open_or_create(&file).unwrap(), Store::open(&file).unwrap()] {
+            let connection = store.connection.lock().unwrap();
+            let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+            let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+            // FULL is 2: the WAL is synced by each commit. NORMAL (1) and OFF (0) lose edits that were said to be kept.
+            assert_eq!((synchronous, journal.as_str()), (2, "wal"));
+        }
+    }
+}

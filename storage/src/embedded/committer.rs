@@ -314,3 +314,7 @@ fn count(requests: &[Request]) -> f64 {
 #[cfg(test)]
 #[path = "committer_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "committer_disk_tests.rs"]
+mod disk_tests;

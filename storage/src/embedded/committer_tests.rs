@@ -10,20 +10,20 @@ use crate::embedded::side::Promised;
 use crate::embedded::space::Space;
 use crate::embedded::{open, reads};
 
-fn committer(folder: &std::path::Path) -> Committer {
+pub(super) fn committer(folder: &std::path::Path) -> Committer {
     let folder = Folder::hold(folder).unwrap();
     let opened = open::open(&folder).unwrap();
     let gauge = Gauge::new(folder.path(), Space::Measured, 0, Duration::from_secs(1));
     Committer::new(Parts { folder, opened, gauge, heads_max: 4, wal_bytes_max: 1 << 20 }).unwrap()
 }
 
-fn take(committer: &mut Committer, number: u64) -> Writer {
+pub(super) fn take(committer: &mut Committer, number: u64) -> Writer {
     let (reply, mut answer) = oneshot::channel();
     committer.group(vec![Request::Acquire(acquire(log(number), 1, number), reply)]);
     Writer::with_head(log(number), answer.try_recv().unwrap().unwrap())
 }
 
-fn commit(writer: &mut Writer) -> (Request, oneshot::Receiver<Result<(), CommitError>>) {
+pub(super) fn commit(writer: &mut Writer) -> (Request, oneshot::Receiver<Result<(), CommitError>>) {
     let (reply, answer) = oneshot::channel();
     let entry = writer.batch(device(1), &[(key("notes", "a"), Put::Live(100))]);
     (Request::Commit(Box::new(Prepared::new(writer.commit(vec![entry]))), reply), answer)
