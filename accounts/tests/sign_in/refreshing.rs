@@ -145,6 +145,19 @@ async fn a_revoke_that_did_not_get_to_the_families_still_ends_the_refreshing() {
 }
 
 #[tokio::test]
+async fn a_refresh_that_finds_its_device_revoked_ends_the_family_for_good() {
+    let (server, device) = (server(), Device::new(1));
+    let first = server.sign_up(&device).await;
+    server.ledger.append(USER, vec![device.revocation(USER)]);
+    let failure = server.connect().refresh(&device, &first.refresh_token).await.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::DeviceRevoked);
+    // From now on it takes no roster to know it: one that is behind changes nothing.
+    server.ledger.take_back(USER);
+    let failure = server.connect().refresh(&device, &first.refresh_token).await.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::RefreshInvalid);
+}
+
+#[tokio::test]
 async fn a_refresh_of_unknown_outcome_is_settled_by_reading_or_by_asking_again() {
     for fault in [Fault::Applied, Fault::Lost, Fault::Late] {
         let (server, device) = (server(), Device::new(1));

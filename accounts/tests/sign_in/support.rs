@@ -66,6 +66,11 @@ impl Ledger {
         }
     }
 
+    /// The roster as it was before the last change.
+    pub(crate) fn take_back(&self, user: UserId) {
+        self.rows.lock().unwrap().entry(user).or_default().pop();
+    }
+
     pub(crate) fn refuse(&self, failure: Failure) {
         *self.refusal.lock().unwrap() = Some(failure);
     }

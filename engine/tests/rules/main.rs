@@ -15,6 +15,8 @@ mod maker;
 #[cfg(test)]
 mod model_runs;
 #[cfg(test)]
+mod overlaps;
+#[cfg(test)]
 mod ownership;
 #[cfg(test)]
 mod pushes;
