@@ -17,7 +17,7 @@ const OPERATIONS_MAX: usize = 3;
 
 impl Simulation {
     pub(super) fn peer(&self, argument: u8) -> Peer {
-        let number = argument % DEVICES + 1;
+        let number = self.devices[usize::from(argument % DEVICES)];
         peer(u64::from(number) * 10 + u64::from(argument >> 1 & 1), number)
     }
 

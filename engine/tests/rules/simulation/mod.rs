@@ -5,6 +5,7 @@
 
 mod clients;
 mod owners;
+mod roster;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,8 @@ use crate::maker;
 use crate::support::store::{Store, Variant};
 
 pub(crate) const DEVICES: u8 = 2;
+/// Kinds of steps.
+pub(crate) const KINDS: u8 = 17;
 
 #[derive(Default)]
 struct Pen {
@@ -38,6 +41,11 @@ pub(crate) struct Simulation {
     /// Counts what the store did: finer than steps, so that reads and commits have an order.
     tick: u64,
     pens: BTreeMap<u8, Pen>,
+    /// The device of each of the two profiles, and the one that it is becoming.
+    devices: [u8; DEVICES as usize],
+    becoming: [Option<u8>; DEVICES as usize],
+    /// The newest device's; ids are never used again.
+    numbers: u8,
     submitted: BTreeMap<Hash, BTreeSet<SessionId>>,
     acknowledged: BTreeMap<Hash, (Seq, Seq)>,
     /// The tick of a serial read, and the device's last push then, by owner.
@@ -64,6 +72,9 @@ impl Simulation {
             step: 0,
             tick: 0,
             pens,
+            devices: std::array::from_fn(|slot| u8::try_from(slot + 1).unwrap()),
+            becoming: [None; DEVICES as usize],
+            numbers: DEVICES,
             submitted: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             reads: BTreeMap::new(),
@@ -127,6 +138,8 @@ impl Simulation {
                 Ok(())
             }
             14 => self.tell(at, Event::Wake),
+            // Seldom: a new device has to claim before anything gets done again.
+            16 if argument & 0x0c == 0 => self.change_roster(argument, at),
             _ => {
                 if argument & 0x4c == 0 {
                     self.change_owners(argument, at);
@@ -183,12 +196,21 @@ impl Simulation {
     /// How many operations each batch has that was acknowledged: so that a run that does nothing does not pass for one that
     /// holds.
     pub(crate) fn acknowledged_of(script: &[(u8, u8)]) -> Vec<u64> {
+        Self::played(script).acknowledged.values().map(|(from, to)| to.0 - from.0).collect()
+    }
+
+    /// How many changes of the roster are in the log when a script is over, beyond those that it began with.
+    pub(crate) fn roster_changes_of(script: &[(u8, u8)]) -> usize {
+        Self::played(script).store.roster().len() - 1 - usize::from(DEVICES)
+    }
+
+    fn played(script: &[(u8, u8)]) -> Self {
         let mut simulation = Self::new(Variant::AsDesigned);
         for (kind, argument) in script {
             simulation.step += 1;
             simulation.one(*kind, *argument).unwrap();
         }
-        simulation.acknowledged.values().map(|(from, to)| to.0 - from.0).collect()
+        simulation
     }
 }
 

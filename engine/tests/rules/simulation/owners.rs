@@ -72,15 +72,12 @@ impl Simulation {
                 Effect::Answer { session, frame, .. } => self.answered(number, session, *frame)?,
                 Effect::FanOut(fan_out) => self.fanned_out(number, &fan_out)?,
                 Effect::Violated(violation) => return Err(violation),
-                Effect::Enrolled { .. }
-                | Effect::Opened { .. }
-                | Effect::CloseDevice { .. }
-                | Effect::RevokeFamilies { .. }
-                | Effect::Stop(_) => {}
+                Effect::Enrolled { call, outcome } => self.enrolled(call, outcome)?,
+                Effect::Opened { .. } | Effect::CloseDevice { .. } | Effect::RevokeFamilies { .. } | Effect::Stop(_) => {}
                 stored => self.owners[at].effects.push_back(stored),
             }
         }
-        Ok(())
+        self.check_roster(at)
     }
 
     pub(super) fn carry_out(&mut self, at: usize, fate: u8) -> Checked {

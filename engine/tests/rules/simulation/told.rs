@@ -52,6 +52,7 @@ impl Simulation {
                     }
                 }
             }
+            Frame::RosterChanged(changed) => told_is_durable(changed.seq, self.durable())?,
             Frame::Attached(attached) => {
                 told_is_durable(attached.head, self.durable())?;
                 self.rising.entry((owner, session)).or_default().resync(attached.head);
