@@ -103,8 +103,7 @@ impl User {
             Some(commit) => {
                 let stable = owned.head.seq;
                 let holds = invariants::commit_is_contiguous(commit)
-                    .and_then(|()| invariants::stable_is_not_above_assigned(stable, commit.head.seq))
-                    .and_then(|()| invariants::cited_is_stable(commit.after, stable));
+                    .and_then(|()| invariants::stable_is_not_above_assigned(stable, commit.head.seq));
                 match holds {
                     Ok(()) => self.persist(Box::new(decided), effects),
                     Err(violation) => self.refuse_violating(decided, violation, effects),

@@ -77,3 +77,22 @@ fn the_last_push_again_gets_its_answer_from_an_owner_that_nobody_claimed_at_and_
     assert_eq!(code(desk.push(peer(7, 2), push(2, 2, hash, &[create("b")]))), ErrorCode::Busy);
     assert!(matches!(desk.push(peer(7, 2), batch), Frame::Pushed(pushed) if pushed.to == Seq(4)));
 }
+
+#[test]
+fn what_no_roster_is_needed_for_is_refused_on_arrival_and_the_rest_in_turn_behind_dedup() {
+    let mut desk = Desk::with_devices(2);
+    let first = push(1, 1, NONE, &[create("a")]);
+    desk.pushed(peer(1, 1), first.clone());
+    // In flight, so that whatever waits for its turn is not answered yet.
+    desk.tell_push(peer(1, 1), push(1, 2, first.signed.hash(), &[create("b")]));
+    let unknown = peer(9, 9);
+    desk.tell_push(unknown, push(2, 3, NONE, &[create("c")]));
+    assert_eq!(code(desk.answer(unknown.session, 3)), ErrorCode::StatementInvalid, "of another device");
+    // Known, and of no session that claimed, and with operations that are not its own.
+    let mut again = push(1, 2, first.signed.hash(), &[create("b")]);
+    again.operations = first.operations;
+    desk.tell_push(peer(2, 1), again);
+    assert!(!desk.has_answer(peer(2, 1).session, 2));
+    desk.run();
+    assert!(matches!(desk.answer(peer(2, 1).session, 2), Frame::Pushed(pushed) if pushed.to == Seq(5)));
+}
