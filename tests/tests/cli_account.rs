@@ -91,6 +91,11 @@ async fn a_revoked_device_is_out_at_once_and_keeps_its_edits_for_its_next_log_in
     assert_eq!(cli.run("a", &["devices", "revoke", "a", "--json"])?.ended(4)?.error_code()?, "device_own");
     let revoked = cli.run("a", &["devices", "revoke", "b", "--json"])?.ended(0)?.last()?;
     assert_eq!((&revoked["device"], &revoked["revoked"]), (&json!("b"), &json!(true)));
+    let again = cli.run("a", &["devices", "revoke", "b"])?.ended(0)?.stderr;
+    assert!(again.contains("b was revoked already"), "{again}");
+    let shown = |arguments: &[&str]| anyhow::Ok(cli.run("a", arguments)?.ended(0)?.stdout.lines().count());
+    assert_eq!((shown(&["devices"])?, shown(&["devices", "list"])?, shown(&["devices", "list", "--all"])?), (1, 1, 2));
+    assert_eq!(shown(&["devices", "list", "--json"])?, 2, "scripts get all of them");
     let put = cli.run("b", &["put", "goal", "g3", "3", "--json"])?.ended(7)?;
     let put = put.last()?;
     assert_eq!((&put["acknowledged"], &put["pending"], &put["error"]["code"]), (&json!(false), &json!(true), &json!("device_revoked")));

@@ -32,7 +32,7 @@ pub enum Error {
     #[error("this profile is signed in as {email} already")]
     AlreadySignedIn { email: String },
     /// Logging out would lose edits. How many the server does not have, and how many are conflicts.
-    #[error("{waiting} edits are not on the server yet, {parked} are conflicts")]
+    #[error("{}", unsent(*.waiting, *.parked))]
     EditsQueued { waiting: u64, parked: u64 },
     /// The account has as many devices as it may: these, each with its name where it opens.
     #[error("the account has as many devices as it may: {}", listed(devices))]
@@ -75,6 +75,14 @@ pub enum Error {
 fn listed(devices: &[(DeviceId, Option<String>)]) -> String {
     let named = devices.iter().map(|(id, name)| format!("{id} ({})", name.as_deref().unwrap_or("?")));
     named.collect::<Vec<_>>().join(", ")
+}
+
+/// How many edits the server does not have, and how many of those are conflicts: what there is none of is left out.
+fn unsent(waiting: u64, parked: u64) -> String {
+    let counted = |count: u64, one: &str, more: &str| (count > 0).then(|| format!("{count} {}", if count == 1 { one } else { more }));
+    let waiting = counted(waiting, "edit is not on the server yet", "edits are not on the server yet");
+    let parked = counted(parked, "edit is in conflict", "edits are in conflict");
+    waiting.into_iter().chain(parked).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether an error only says that the server can't be reached now.
@@ -237,6 +245,14 @@ mod tests {
     use cloudsync_protocol::Failure;
 
     use super::*;
+
+    #[test]
+    fn edits_that_a_log_out_would_lose_are_counted_and_what_there_is_none_of_is_not() {
+        let said = |waiting, parked| Error::EditsQueued { waiting, parked }.to_string();
+        assert_eq!(said(1, 0), "1 edit is not on the server yet");
+        assert_eq!(said(0, 1), "1 edit is in conflict");
+        assert_eq!(said(2, 3), "2 edits are not on the server yet, 3 edits are in conflict");
+    }
 
     #[test]
     fn a_session_that_ends_because_its_device_was_revoked_is_not_admitted_like_one_that_never_began() {

@@ -222,7 +222,11 @@ pub(crate) struct Devices {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DevicesCommand {
     /// Show them
-    List,
+    List {
+        /// Revoked ones as well
+        #[arg(long)]
+        all: bool,
+    },
     /// Let a device in no longer
     Revoke {
         /// Its name or id

@@ -7,7 +7,16 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Style, to_json};
 use crate::record::DeviceJson;
 
-pub(crate) async fn list(context: &Context) -> Result<(), Failure> {
+/// Which devices a person is shown; scripts get all of them, with what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Those that the server lets in.
+    Enrolled,
+    /// Revoked ones as well.
+    All,
+}
+
+pub(crate) async fn list(context: &Context, which: Shown) -> Result<(), Failure> {
     let Reached { client, online } = context.reach().await?;
     if let Some(online) = online {
         online.close().await;
@@ -16,7 +25,14 @@ pub(crate) async fn list(context: &Context) -> Result<(), Failure> {
     let output = context.output;
     match output.style {
         Style::Json => output.lines(&devices.iter().map(to_json).collect::<Vec<_>>()),
-        Style::Terminal | Style::Plain => output.table(&DeviceJson::NAMES, &devices.iter().map(DeviceJson::row).collect::<Vec<_>>()),
+        Style::Terminal | Style::Plain => {
+            let (shown, hidden): (Vec<_>, Vec<_>) = devices.iter().partition(|device| which == Shown::All || !device.revoked);
+            output.table(&DeviceJson::NAMES, &shown.into_iter().map(DeviceJson::row).collect::<Vec<_>>())?;
+            if !hidden.is_empty() {
+                output.aside(&context.hint(&format!("{} revoked: `cloudsync devices list --all`", hidden.len())));
+            }
+            Ok(())
+        }
     }
 }
 
@@ -37,6 +53,11 @@ pub(crate) async fn revoke(context: &Context, device: &str) -> Result<(), Failur
     let output = context.output;
     if output.is_json() {
         return output.json(&DeviceJson::new(&now));
+    }
+    // As it was before.
+    if revoked.revoked.is_some() {
+        output.say(&format!("{} was revoked already, nothing was changed", revoked.name));
+        return Ok(());
     }
     output.say(&format!("{} is revoked: the server lets it in no longer", revoked.name));
     output.aside("what it has read it may keep; keys are not rotated yet");

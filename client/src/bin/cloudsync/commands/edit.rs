@@ -83,11 +83,7 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
 
 /// What sends a queued edit: reading commands don't.
 const fn sent_by(context: &Context) -> &'static str {
-    if context.offline {
-        "`cloudsync sync` sends it, or a `watch` of this profile that runs"
-    } else {
-        "`cloudsync sync` sends it once the server can be reached, or the next `put` or `watch`"
-    }
+    if context.offline { "`cloudsync sync` or a running watch sends it" } else { "`cloudsync sync` sends it when the server is back" }
 }
 
 /// The version that is held of a record whose edit was refused; 0 where there is none, or nothing can be read.

@@ -13,6 +13,7 @@ mod sync;
 mod watch;
 
 use crate::args::{Command, ConflictsCommand, DevicesCommand};
+use crate::commands::devices::Shown;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 
@@ -51,8 +52,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
             ConflictsCommand::List => conflicts::list(context).await,
             ConflictsCommand::Drop(record) => conflicts::drop_one(context, record).await,
         },
-        Command::Devices(asked) => match asked.command.unwrap_or(DevicesCommand::List) {
-            DevicesCommand::List => devices::list(context).await,
+        Command::Devices(asked) => match asked.command.unwrap_or(DevicesCommand::List { all: false }) {
+            DevicesCommand::List { all } => devices::list(context, if all { Shown::All } else { Shown::Enrolled }).await,
             DevicesCommand::Revoke { device } => devices::revoke(context, &device).await,
         },
     }

@@ -49,8 +49,9 @@ pub(crate) async fn sync(context: &Context, asked: args::Sync) -> Result<(), Fai
     if output.is_json() {
         output.json(&SyncJson { seq: status.cursor.seq.0, pending, conflicts, conflicts_new })?;
     } else {
-        let (edits, parked) = (counted(pending, "edit"), counted(conflicts, "conflict"));
-        output.say(&format!("read to {}, {edits} pending, {parked}", status.cursor.seq));
+        let left = [(pending, "pending edit"), (conflicts, "conflict")].into_iter().filter(|(count, _)| *count > 0);
+        let left: String = left.map(|(count, what)| format!(", {}", counted(count, what))).collect();
+        output.say(&format!("read to {}{left}", status.cursor.seq));
     }
     if let Some((why, how)) = why_and_how(&found) {
         let kept = if conflicts_new == 1 { "it is kept" } else { "they are kept" };
