@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cloudsync_protocol::ErrorCode;
-use cloudsync_protocol::limits::{FRAME_BYTES_PER_SECOND_MIN, FRAME_GRACE, WRITE_STALL_MAX};
+use cloudsync_protocol::limits::{ACCOUNT_CONVERSATION_TIMEOUT, FRAME_BYTES_PER_SECOND_MIN, FRAME_GRACE, WRITE_STALL_MAX};
 use tokio::time::Instant;
 
 /// How long the other end of a connection may take over what it has to do.
@@ -19,11 +19,18 @@ pub struct Patience {
     pub write_stall_max: Duration,
     /// How long it may take to read our last words and to close.
     pub close_timeout: Duration,
+    /// From the first account call of a connection to its hello, or its end.
+    pub account_calls_max: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { frame_grace: FRAME_GRACE, write_stall_max: WRITE_STALL_MAX, close_timeout: Duration::from_secs(1) }
+        Self {
+            frame_grace: FRAME_GRACE,
+            write_stall_max: WRITE_STALL_MAX,
+            close_timeout: Duration::from_secs(1),
+            account_calls_max: ACCOUNT_CONVERSATION_TIMEOUT,
+        }
     }
 }
 

@@ -67,7 +67,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Frame, Failure> {
 }
 
 /// Sends the challenge and answers account calls until a hello comes: within [`HELLO_TIMEOUT`] of the challenge, however long
-/// TLS and HTTP took before; after each account call that was answered without a failure within [`ACCOUNT_CALL_TIMEOUT`].
+/// TLS and HTTP took before; after each account call that was answered without a failure within [`ACCOUNT_CALL_TIMEOUT`], and
+/// after the first within `Patience::account_calls_max`, whatever was answered since.
 pub(crate) async fn greet<R: Source, W: Sink>(
     shared: &Arc<Shared>,
     carrier: Carrier,
@@ -80,7 +81,9 @@ pub(crate) async fn greet<R: Source, W: Sink>(
     send(sink, deadline, challenge.into()).await?;
     let mut conversation = shared.accounts.converse(nonce);
     let mut left = Refusal::Left;
-    for _ in 0..=ACCOUNT_CALLS_MAX {
+    let mut calls = 0;
+    let mut all_done = None;
+    loop {
         let bytes = tokio::select! {
             () = shared.leaving.cancelled() => return Err(leaving().into()),
             next = tokio::time::timeout_at(deadline, source.next()) => {
@@ -94,10 +97,16 @@ pub(crate) async fn greet<R: Source, W: Sink>(
         if let Frame::Hello(hello) = frame {
             return Ok(Greeting { nonce, hello });
         }
+        if calls == ACCOUNT_CALLS_MAX {
+            let message = format!("more than {ACCOUNT_CALLS_MAX} account calls on one connection: connect again");
+            return Err(Failure::new(0, ErrorCode::TooManyRequests, message).into());
+        }
+        calls += 1;
+        let all_done = *all_done.get_or_insert_with(|| Instant::now() + shared.patience.account_calls_max);
         let name = frame.name();
         let answer = match conversation.handle(frame, shared.clock.now_ms()).await {
             Ok(answer) => {
-                deadline = Instant::now() + ACCOUNT_CALL_TIMEOUT;
+                deadline = all_done.min(Instant::now() + ACCOUNT_CALL_TIMEOUT);
                 left = Refusal::Done;
                 answer
             }
@@ -110,8 +119,6 @@ pub(crate) async fn greet<R: Source, W: Sink>(
         debug!(carrier = carrier.name(), call = name, answer = answer.name(), "account call");
         send(sink, deadline, answer).await?;
     }
-    let message = format!("more than {ACCOUNT_CALLS_MAX} account calls on one connection: connect again");
-    Err(Failure::new(0, ErrorCode::TooManyRequests, message).into())
 }
 
 /// Sends a frame while the client may still be waited for.
@@ -143,7 +150,7 @@ pub(crate) async fn refuse<W: Sink>(refusal: Refusal, sink: &mut W, meters: &Met
 }
 
 fn hello_timeout() -> Refusal {
-    let message = format!("no hello within {} s: say hello at once after the challenge", HELLO_TIMEOUT.as_secs());
+    let message = "no hello in time: say hello, or make the next account call, at once";
     Refusal::Tell(Failure::new(0, ErrorCode::HelloTimeout, message))
 }
 

@@ -24,6 +24,7 @@ use tracing::debug;
 
 use crate::serve_websocket;
 use crate::shared::{Place, Shared};
+use crate::write_stall::{HttpAnswers, Upgraded};
 
 /// What one connection may send as a head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -53,14 +54,16 @@ pub(crate) fn admin(admin: Admin) -> Router {
 }
 
 /// Serves one connection until it ends, was idle for [`HELLO_TIMEOUT`], or became a WebSocket. A head must be whole within
-/// [`HELLO_TIMEOUT`] of its own, whatever TLS took.
+/// [`HELLO_TIMEOUT`] of its own, whatever TLS took; a client that takes nothing of its answers for as long is gone.
 pub(crate) async fn serve<S>(shared: &Shared, io: S, router: Router, place: Place)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (service, place) = (TowerToHyperService::new(router), Arc::new(place));
+    let (io, upgraded) = HttpAnswers::new(io, HELLO_TIMEOUT);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Arc::clone(&place));
+        request.extensions_mut().insert(upgraded.clone());
         service.call(request)
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -129,14 +132,18 @@ async fn upgrade(State(shared): State<Arc<Shared>>, mut request: Request) -> Res
     let Some(key) = headers.get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes())) else {
         return (StatusCode::BAD_REQUEST, "the header sec-websocket-key is missing\n").into_response();
     };
-    let Some(place) = request.extensions_mut().remove::<Arc<Place>>() else {
+    let extensions = request.extensions_mut();
+    let (Some(place), Some(reached)) = (extensions.remove::<Arc<Place>>(), extensions.remove::<Upgraded>()) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let upgraded = hyper::upgrade::on(&mut request);
     let serving = Arc::clone(&shared);
     shared.spawn(async move {
         match tokio::time::timeout(HELLO_TIMEOUT, upgraded).await {
-            Ok(Ok(upgraded)) => serve_websocket::serve(serving, TokioIo::new(upgraded), place).await,
+            Ok(Ok(upgraded)) => {
+                reached.reached();
+                serve_websocket::serve(serving, TokioIo::new(upgraded), place).await;
+            }
             Ok(Err(_)) | Err(_) => serving.meters_websocket.handshake_failed("http"),
         }
     });

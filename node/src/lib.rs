@@ -15,6 +15,7 @@ mod http;
 mod joints;
 mod listeners;
 pub mod logs;
+mod message_progress;
 pub mod metrics;
 mod node;
 mod paced;
@@ -29,6 +30,7 @@ mod shared;
 mod sockets;
 mod tls;
 mod websocket;
+mod write_stall;
 
 pub use certificate::CertificateError;
 pub use config::Config;

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::framing::{Patience, ReadError, Sink, Source, WriteError, too_large, too_slow};
 use crate::metrics::Meters;
-use crate::paced::{FrameEnd, Paced, Stalled};
+use crate::paced::{Paced, Stalled};
 
 /// What one read of the socket takes; the default of 128 KiB would cost every idle connection as much.
 const READ_BUFFER_BYTES: usize = 4096;
@@ -42,17 +42,15 @@ pub(crate) async fn split<S: AsyncRead + AsyncWrite + Unpin + Send>(
     meters: &Meters,
     patience: Patience,
 ) -> (WebSocketSource<S>, WebSocketSink<S>) {
-    let (paced, frame_end) = Paced::new(io, patience);
-    let stream = WebSocketStream::from_raw_socket(paced, Role::Server, Some(config())).await;
+    let stream = WebSocketStream::from_raw_socket(Paced::new(io, patience), Role::Server, Some(config())).await;
     let (sink, stream) = stream.split();
-    (WebSocketSource { stream, frame_end, meters: meters.clone() }, WebSocketSink { sink, meters: meters.clone() })
+    (WebSocketSource { stream, meters: meters.clone() }, WebSocketSink { sink, meters: meters.clone() })
 }
 
 /// Frames that come in.
 #[derive(Debug)]
 pub(crate) struct WebSocketSource<S> {
     stream: SplitStream<WebSocketStream<Paced<S>>>,
-    frame_end: FrameEnd,
     meters: Meters,
 }
 
@@ -82,7 +80,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for WebSocketSource<S> {
                 Some(Err(error)) => return Err(read_error(error)),
                 Some(Ok(message)) => message,
             };
-            self.frame_end.reached();
             match message {
                 Message::Binary(frame) => {
                     self.meters.bytes_in.increment(frame.len() as u64);

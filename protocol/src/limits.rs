@@ -64,6 +64,9 @@ pub const DEVICE_QUEUE_BYTES_MAX: usize = 1024 * 1024;
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the answer to an account call to the next one: the client stretches the password meanwhile.
 pub const ACCOUNT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// From the first account call to *hello* or the connection's end, however many calls there are: registering and enrolling takes
+/// seconds, since a client asks its person before it connects.
+pub const ACCOUNT_CONVERSATION_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 /// Account calls of one connection; registering and enrolling takes three.
 pub const ACCOUNT_CALLS_MAX: u32 = 32;
 /// Request streams that a client may have open on a QUIC connection.

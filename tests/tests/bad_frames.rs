@@ -9,12 +9,14 @@
     reason = "a test names what it expects and fails where it stands"
 )]
 
+use anyhow::Context as _;
 use cloudsync_client::account::Error as AccountError;
 use cloudsync_protocol::frame::{GoingAway, Hello, LoginFinish, LoginStart, Ping, Pull, RegisterStart};
-use cloudsync_protocol::limits::{FRAME_BYTES_MAX, PROTOCOL_VERSION};
+use cloudsync_protocol::limits::{ACCOUNT_CALLS_MAX, FRAME_BYTES_MAX, PROTOCOL_VERSION, REQUEST_STREAMS_MAX};
 use cloudsync_protocol::{Cursor, DeviceId, ErrorCode, Frame, Seq, Signature, codec};
 use cloudsync_storage::MemoryStore;
 use cloudsync_tests::{Person, RawClient, Received, TestNode, Wire, raw};
+use futures_util::FutureExt as _;
 use std::sync::Arc;
 
 type Tested = anyhow::Result<()>;
@@ -180,18 +182,50 @@ async fn an_account_call_that_is_refused_leaves_the_connection_open() -> Tested 
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_connection_makes_only_so_many_account_calls() -> Tested {
-    let node = TestNode::start_in_memory().await?;
-    let mut client = RawClient::connect(&node, Wire::Ws).await?;
-    for request in 1..=100 {
-        if client.send(LoginFinish { request, message: vec![1].into() }).await.is_err() {
-            break;
-        }
+/// Makes as many account calls as one connection may; each is answered.
+async fn all_account_calls(node: &TestNode, wire: Wire) -> anyhow::Result<RawClient> {
+    let mut client = RawClient::connect(node, wire).await?;
+    client.challenge().await?;
+    for request in 1..=ACCOUNT_CALLS_MAX {
+        client.send(LoginFinish { request, message: vec![1].into() }).await?;
+        let Frame::Failure(failure) = client.frame().await? else { anyhow::bail!("a failure was due") };
+        assert_eq!((failure.request, failure.code), (request, ErrorCode::OpaqueInvalid));
     }
-    let (failure, close) = client.failure().await?;
-    assert_eq!(failure.code, ErrorCode::TooManyRequests);
-    assert_eq!(close, closed(Wire::Ws, ErrorCode::TooManyRequests, POLICY));
+    Ok(client)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_makes_only_so_many_account_calls_and_may_then_say_hello() -> Tested {
+    let node = TestNode::start_in_memory().await?;
+    for wire in Wire::ALL {
+        let mut client = all_account_calls(&node, wire).await?;
+        client.send(LoginFinish { request: ACCOUNT_CALLS_MAX + 1, message: vec![1].into() }).await?;
+        let Received::Frame(frame) = client.next().await? else { anyhow::bail!("a failure was due") };
+        let Frame::Failure(failure) = *frame else { anyhow::bail!("a failure was due") };
+        assert_eq!((failure.request, failure.code), (0, ErrorCode::TooManyRequests), "{wire:?}");
+        assert_eq!(client.next().await?, closed(wire, ErrorCode::TooManyRequests, POLICY));
+        let mut client = all_account_calls(&node, wire).await?;
+        client.send(hello("not a token")).await?;
+        assert_eq!(client.failure().await?.0.code, ErrorCode::TokenInvalid, "{wire:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_only_so_many_request_streams_at_a_time() -> Tested {
+    let node = TestNode::start_in_memory().await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    let (client, _) = RawClient::welcomed(&node.server(Wire::Quic)?, &ada).await?;
+    let mut streams = Vec::new();
+    for _ in 0..REQUEST_STREAMS_MAX {
+        streams.push(client.quic()?.open_bi().now_or_never().context("as many as may be")??);
+    }
+    assert!(client.quic()?.open_bi().now_or_never().is_none(), "one more");
+    for (mut send, mut receive) in streams {
+        send.finish()?;
+        assert!(raw::read_frame(&mut receive).await?.is_none());
+    }
+    tokio::time::timeout(std::time::Duration::from_secs(10), client.quic()?.open_bi()).await??;
     Ok(())
 }
 

@@ -13,11 +13,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use cloudsync_client::carrier::trust::{Pin, Trust};
 use cloudsync_client::connection::Server;
+use cloudsync_client::statement::refresh_proof;
 use cloudsync_node::config::StoreSource;
-use cloudsync_protocol::frame::{LoginStart, Pong};
+use cloudsync_protocol::frame::{LoginStart, Pong, Refresh};
 use cloudsync_protocol::limits::HELLO_TIMEOUT;
 use cloudsync_protocol::{ErrorCode, Frame, Hash};
 use cloudsync_storage::MemoryStore;
@@ -29,6 +30,8 @@ use tokio::net::{TcpStream, UdpSocket};
 
 type Tested = anyhow::Result<()>;
 
+/// Of a node's: what one connection may send as a head.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// What a busy machine may add.
 const SLACK: Duration = Duration::from_secs(4);
 
@@ -128,6 +131,78 @@ async fn an_unfinished_http_head_is_closed() -> Tested {
     let half_in_tls = closes(over_tls(TcpStream::connect(tls).await?, node.pin().0).await?, head);
     let (nothing, half, nothing_in_tls, half_in_tls) = tokio::join!(nothing, half, nothing_in_tls, half_in_tls);
     nothing.and(half).and(nothing_in_tls).and(half_in_tls)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_of_http_is_taken_up_to_its_bound_and_refused_past_it() -> Tested {
+    let node = TestNode::start_in_memory().await?;
+    for (bytes, status) in [(HEAD_BYTES_MAX, "200"), (HEAD_BYTES_MAX + 1, "431")] {
+        let mut stream = TcpStream::connect(node.address(Wire::Ws)?).await?;
+        let (head, end) = ("GET /healthz HTTP/1.1\r\nhost: here\r\nconnection: close\r\nx: ", "\r\n\r\n");
+        let head = format!("{head}{}{end}", "x".repeat(bytes - head.len() - end.len()));
+        assert_eq!(head.len(), bytes);
+        stream.write_all(head.as_bytes()).await?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await?;
+        assert_eq!(answer, *format!("HTTP/1.1 {status}").as_bytes(), "{bytes} B");
+    }
+    Ok(())
+}
+
+/// Asks, and asks on, and reads nothing, until the node takes no more.
+async fn asks_and_never_reads(node: &TestNode, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Tested {
+    let requests = b"GET /.well-known/jwks.json HTTP/1.1\r\nhost: here\r\n\r\n".repeat(100);
+    while let Ok(written) = tokio::time::timeout(Duration::from_secs(2), stream.write_all(&requests)).await {
+        written?;
+    }
+    let begun = Instant::now();
+    while RawClient::connect(node, Wire::Ws).await.is_err() {
+        assert!(begun.elapsed() < HELLO_TIMEOUT + SLACK, "it keeps its place");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_client_that_takes_no_answer_loses_its_place() -> Tested {
+    for wire in [Wire::Ws, Wire::Wss] {
+        let node = TestNode::start_with(|config| config.connections_max = 1).await?;
+        let stream = TcpStream::connect(node.address(wire)?).await?;
+        if wire == Wire::Ws {
+            asks_and_never_reads(&node, stream).await?;
+        } else {
+            asks_and_never_reads(&node, over_tls(stream, node.pin().0).await?).await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn account_calls_that_are_answered_gain_time_only_up_to_a_bound() -> Tested {
+    const ALL_CALLS: Duration = Duration::from_secs(3);
+    let node = TestNode::start_with(|config| {
+        config.store = StoreSource::Given(Arc::new(MemoryStore::new()));
+        config.patience.account_calls_max = ALL_CALLS;
+    })
+    .await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    let (device, refresh_token) = (&ada.keys.device, &ada.tokens.refresh_token);
+    for wire in Wire::ALL {
+        let mut client = RawClient::connect(&node, wire).await?;
+        let proof = refresh_proof(device, &client.challenge().await?.nonce, refresh_token)?;
+        let begun = Instant::now();
+        let mut every = tokio::time::interval(ALL_CALLS / 4);
+        for request in 1..=3 {
+            every.tick().await;
+            client.send(Refresh { request, refresh_token: refresh_token.clone(), proof }).await?;
+            assert!(matches!(client.frame().await?, Frame::Tokens(tokens) if tokens.request == request), "{wire:?}");
+        }
+        let (failure, close) = client.failure().await?;
+        let took = begun.elapsed();
+        assert!(took >= ALL_CALLS - Duration::from_millis(500) && took < ALL_CALLS + SLACK, "{wire:?}: after {took:?}");
+        assert_eq!(failure.code, ErrorCode::HelloTimeout);
+        assert!(matches!(close, Received::Closed { reason, .. } if reason == "hello_timeout"));
+    }
+    Ok(())
 }
 
 /// The first datagram of a QUIC client, as it would send it to a server.
@@ -248,6 +323,29 @@ async fn a_frame_at_the_slowest_pace_goes_through_and_a_slower_one_ends_the_sess
     });
     for done in futures_util::future::join_all(done).await {
         done?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_message_stays_under_way_whatever_was_delivered_since_it_began_or_before() -> Tested {
+    let node = TestNode::start_with(|config| {
+        config.store = StoreSource::Given(Arc::new(MemoryStore::new()));
+        config.patience.frame_grace = GRACE;
+    })
+    .await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    let ping = long_ping(Wire::Ws, DRIPPED_BYTES);
+    let half = ping[..DRIP_BYTES].to_vec();
+    let fragment = vec![0x02, 0x81, 0, 0, 0, 0, 0x93];
+    let control = vec![0x89, 0x80, 0, 0, 0, 0];
+    for (what, bytes) in [("behind a whole one", [ping, half].concat()), ("a ping between", [fragment, control].concat())] {
+        let (mut client, _) = RawClient::welcomed(&node.server(Wire::Ws)?, &ada).await?;
+        client.send_unframed(&bytes).await?;
+        let begun = Instant::now();
+        let (failure, _) = client.failure().await.context(what)?;
+        assert_eq!(failure.code, ErrorCode::FrameTooSlow, "{what}");
+        assert!(begun.elapsed() >= GRACE - Duration::from_millis(100), "{what}: too soon");
     }
     Ok(())
 }

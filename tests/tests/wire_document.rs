@@ -83,6 +83,7 @@ fn limits() -> Vec<[String; 3]> {
         ),
         refused("hello, or the first account call", time(HELLO_TIMEOUT), &[HelloTimeout]),
         refused("the frame after an answered account call", time(ACCOUNT_CALL_TIMEOUT), &[HelloTimeout]),
+        refused("hello, after the first account call", time(ACCOUNT_CONVERSATION_TIMEOUT), &[HelloTimeout]),
         refused("account calls of a connection", ACCOUNT_CALLS_MAX.to_string(), &[TooManyRequests]),
         refused("pace of a frame", format!("{FRAME_BYTES_PER_SECOND_MIN} B/s after {}", time(FRAME_GRACE)), &[FrameTooSlow]),
         refused("reading nothing", time(WRITE_STALL_MAX), &[TooSlow]),
