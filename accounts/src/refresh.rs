@@ -64,11 +64,17 @@ impl RefreshError {
 }
 
 /// A refresh token as it came, with its proof.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Presented<'a> {
     pub(crate) token: &'a str,
     pub(crate) proof: &'a Signature,
     pub(crate) nonce: &'a Nonce,
+}
+
+impl std::fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Presented").field("nonce", self.nonce).finish_non_exhaustive()
+    }
 }
 
 /// A token that came with its device's proof.
@@ -199,5 +205,17 @@ impl Families {
     /// Ends a family. Repeatable.
     pub(crate) async fn end(&self, family: &Family) -> Result<(), RefreshError> {
         Ok(self.store.revoke_family(family.id).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_refresh_token() {
+        let presented = Presented { token: "a-secret-token", proof: &Signature([7; 64]), nonce: &Nonce([1; 32]) };
+        let text = format!("{presented:?}");
+        assert!(text.contains("Presented") && !text.contains("secret"), "{text}");
     }
 }

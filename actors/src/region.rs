@@ -73,7 +73,7 @@ impl Shared {
 pub struct StartError(#[from] ractor::SpawnErr);
 
 /// What *hello* said, once `node` has verified the token.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct OpenRequest {
     /// The token's user.
     pub user: UserId,
@@ -89,6 +89,12 @@ pub struct OpenRequest {
     pub token_expires_ts: u64,
     /// By the device's key over [`hello_message`](cloudsync_protocol::statement::hello_message).
     pub signature: Signature,
+}
+
+impl std::fmt::Debug for OpenRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenRequest").field("user", &self.user).field("device", &self.device).finish_non_exhaustive()
+    }
 }
 
 /// What a drain left.
@@ -265,5 +271,25 @@ impl Drop for Place<'_> {
             shared.sessions.fetch_sub(1, Ordering::AcqRel);
             shared.meters.sessions.decrement(1.0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_a_request_to_open_shows_no_token() {
+        let request = OpenRequest {
+            user: UserId([1; 16]),
+            device: DeviceId([2; 16]),
+            carrier: Carrier::Quic,
+            nonce: Nonce([3; 32]),
+            token: "a.secret.token".to_owned(),
+            token_expires_ts: 1,
+            signature: Signature([7; 64]),
+        };
+        let text = format!("{request:?}");
+        assert!(text.contains("OpenRequest") && !text.contains("secret"), "{text}");
     }
 }

@@ -24,7 +24,7 @@ pub fn statement(key: &PublicKey, context: &[u8], signed: &Signed) -> Result<(),
 }
 
 /// What a device shows to open a session, or to go on with one under a fresh token.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HelloProof {
     /// What the server sent first on this connection.
     pub nonce: Nonce,
@@ -34,6 +34,12 @@ pub struct HelloProof {
     pub token: String,
     /// By the device's key.
     pub signature: Signature,
+}
+
+impl std::fmt::Debug for HelloProof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HelloProof").field("carrier", &self.carrier).finish_non_exhaustive()
+    }
 }
 
 impl HelloProof {
@@ -46,4 +52,21 @@ impl HelloProof {
 /// Whether a refresh, log-out or enrol proof was signed by `key`.
 pub fn refresh(key: &PublicKey, nonce: &Nonce, refresh_token: &str, signature: &Signature) -> Result<(), SignatureInvalid> {
     message(key, &refresh_message(nonce, refresh_token), signature)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{Peer, SessionId};
+    use crate::user::Event;
+
+    #[test]
+    fn debug_shows_no_token() {
+        let token = "a.secret.token".to_owned();
+        let proof = HelloProof { nonce: Nonce([1; 32]), carrier: Carrier::Quic, token, signature: Signature([7; 64]) };
+        let peer = Peer { session: SessionId(1), device: cloudsync_protocol::DeviceId([1; 16]) };
+        for text in [format!("{proof:?}"), format!("{:?}", Event::Open { peer, proof: proof.clone() })] {
+            assert!(text.contains("HelloProof") && !text.contains("secret"), "{text}");
+        }
+    }
 }

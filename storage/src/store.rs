@@ -127,7 +127,7 @@ pub struct SnapshotPage {
 }
 
 /// An account as it is created.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Account {
     /// Lower case.
     pub email: String,
@@ -139,6 +139,13 @@ pub struct Account {
     pub recovery: PublicKey,
     /// In milliseconds since the epoch.
     pub created_ts: u64,
+}
+
+/// Neither the address nor the record, which guesses of the password could be tried on.
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 /// Why an account was not created.
@@ -268,4 +275,22 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Whether the store answers: a cheap read that touches what every request needs.
     async fn ping(&self) -> Result<(), ReadError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_neither_an_accounts_password_record_nor_its_address() {
+        let account = Account {
+            email: "secret@example.com".to_owned(),
+            user: UserId([1; 16]),
+            opaque_record: Bytes::from_static(b"a secret record"),
+            recovery: PublicKey([1; 32]),
+            created_ts: 1,
+        };
+        let text = format!("{account:?}");
+        assert!(text.contains("Account") && !text.contains("secret"), "{text}");
+    }
 }

@@ -19,12 +19,17 @@ use crate::statement::{RevokeFacts, enrol, identity, refresh_proof, revoke};
 pub(super) const REVOKE_ATTEMPTS_MAX: u32 = 8;
 
 /// What [`login`](super::login) and [`Registration::create`](super::Registration::create) give.
-#[derive(Debug)]
 pub struct Authorization {
     secrets: AccountSecrets,
     roster: Roster,
     ticket: Bytes,
     keyring_version: u64,
+}
+
+impl std::fmt::Debug for Authorization {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authorization").field("user", &self.secrets.user).finish_non_exhaustive()
+    }
 }
 
 /// How a device is to be enrolled.
@@ -168,4 +173,22 @@ async fn all_rows(connection: &Connection, ticket: &Bytes, first: (Vec<RosterRow
         more = page.more;
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_ticket() {
+        let user = UserId([1; 16]);
+        let authorization = Authorization {
+            secrets: AccountSecrets::first(user),
+            roster: Roster::from_rows(LogId::from(user), &[]).unwrap(),
+            ticket: Bytes::from_static(b"a secret ticket"),
+            keyring_version: 1,
+        };
+        let text = format!("{authorization:?}");
+        assert!(text.contains("Authorization") && !text.contains("secret"), "{text}");
+    }
 }

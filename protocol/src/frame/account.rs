@@ -31,7 +31,7 @@ crate::wire_struct! {
     }
 }
 
-crate::wire_struct! {
+crate::wire_struct! { secret
     /// OPAQUE registration record, and the account's first keyring.
     pub struct RegisterFinish {
         /// Not 0.

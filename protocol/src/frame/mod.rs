@@ -123,10 +123,11 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::statement::PublicKey;
     use crate::{DeviceId, Seq, Signature, UserId};
 
     #[test]
-    fn debug_shows_no_token_and_no_ticket() {
+    fn debug_shows_no_token_no_ticket_and_no_password_record() {
         let (request, signature) = (1, Signature([7; 64]));
         let token = || "a.secret.token".to_owned();
         let ticket = || Bytes::from_static(b"a.secret.token");
@@ -142,7 +143,16 @@ mod tests {
             roster: Vec::new(),
             more: false,
         };
-        let frames: [Frame; 8] = [
+        let finish = RegisterFinish {
+            request,
+            email: String::new(),
+            record: ticket(),
+            user: UserId([1; 16]),
+            keyring: Bytes::new(),
+            recovery: PublicKey([1; 32]),
+        };
+        let frames: [Frame; 9] = [
+            finish.into(),
             hello.into(),
             authorized.into(),
             tokens.into(),
