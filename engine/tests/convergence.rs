@@ -11,11 +11,16 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use cloudsync_engine::invariants::Invariant;
+use cloudsync_protocol::ErrorCode;
 use proptest::prelude::*;
 use support::sim::reader::Snapshots;
 use support::sim::world::{Plan, World};
 
+/// More processes that overtake one another.
+const RACING: Plan = Plan { devices: 2, processes: 3, steps: 2000, records: 6, snapshots: Snapshots::AsDesigned };
 const TWO: Plan = Plan { devices: 2, processes: 2, steps: 1000, records: 3, snapshots: Snapshots::AsDesigned };
 const THREE: Plan = Plan { devices: 3, processes: 1, steps: 1000, records: 4, snapshots: Snapshots::AsDesigned };
 
@@ -58,6 +63,39 @@ fn runs_commit_pushes_of_one_operation_and_of_several() {
         .collect();
     let several = operations.iter().filter(|operations| **operations > 1).count();
     assert!(several > 20 && operations.len() - several > 20, "{several} of {} have several operations", operations.len());
+}
+
+/// Runs whose refusals are counted.
+const RACES: u64 = 80;
+/// The refusals that an honest device can get, so that what it makes of each is tried: at least so often in [`RACES`] runs.
+/// (`sequence_reused` and `base_unknown` come to profiles that were rolled back.)
+const REFUSALS: [(ErrorCode, usize); 10] = [
+    (ErrorCode::ChainMoved, 2),
+    (ErrorCode::Settled, 2),
+    (ErrorCode::Stale, 50),
+    (ErrorCode::Refused, 50),
+    (ErrorCode::RecordsFull, 100),
+    (ErrorCode::ClaimFirst, 1),
+    (ErrorCode::NotThePusher, 200),
+    (ErrorCode::Busy, 10),
+    (ErrorCode::StoreUnavailable, 8),
+    (ErrorCode::DeviceRevoked, 20),
+];
+
+#[test]
+fn runs_meet_every_refusal_that_an_honest_device_can_get() {
+    let mut reached: BTreeMap<String, usize> = BTreeMap::new();
+    for seed in 0..RACES {
+        let mut world = World::new(seed, RACING);
+        world.run().unwrap();
+        for (code, times) in world.reached() {
+            *reached.entry(code.clone()).or_default() += times;
+        }
+    }
+    for (code, least) in REFUSALS {
+        let times = reached.get(code.name()).copied().unwrap_or_default();
+        assert!(times >= least, "{code} {times} times, of {reached:?}");
+    }
 }
 
 /// The first violation that any of these runs meets.

@@ -17,6 +17,8 @@ pub struct Wire {
     pub answers: VecDeque<Frame>,
     pub pages: VecDeque<Frame>,
     pub events: VecDeque<Arc<Frame>>,
+    /// Seldom has its turn.
+    pub slow: bool,
     /// Set when events were dropped; until it attaches again nothing more is queued.
     pub lagging: bool,
     /// S1, as the event stream has it.
@@ -39,6 +41,7 @@ impl Network {
             answers: VecDeque::new(),
             pages: VecDeque::new(),
             events: VecDeque::new(),
+            slow: false,
             lagging: false,
             told: Rising::default(),
         };

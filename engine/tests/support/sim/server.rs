@@ -12,7 +12,7 @@ use cloudsync_engine::session::{Peer, SessionId};
 use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Effect, Event, Options, User};
 use cloudsync_protocol::frame::{Pull, Snapshot};
 use cloudsync_protocol::statement::RosterChange;
-use cloudsync_protocol::{DeviceId, Frame, Seq, View, codec};
+use cloudsync_protocol::{DeviceId, Entry, ErrorCode, Failure, Frame, Seq, View, codec};
 
 use super::network::Network;
 use crate::support::keys::LOG;
@@ -112,6 +112,21 @@ impl Server {
             other => panic!("a client does not send {other:?}"),
         };
         self.handle(now_ms, event, network);
+    }
+
+    /// Refuses the push that comes next on that wire for want of room, as a node does whose limits are smaller than the next
+    /// one's: what is refused now may be taken later, as a copy. False when no push comes next that is not committed yet.
+    pub fn refuse_for_room(&mut self, session: SessionId, network: &mut Network) -> bool {
+        let Some(wire) = network.wires.get_mut(&session) else { return false };
+        let Some(Frame::Push(push)) = wire.requests.front() else { return false };
+        let is_committed = self.store.entries().iter().any(|entry| matches!(entry, Entry::Batch(batch) if batch.signed == push.signed));
+        if is_committed {
+            return false;
+        }
+        let refusal = Failure::new(push.request, ErrorCode::RecordsFull, "a smaller node");
+        wire.requests.pop_front();
+        network.answer(session, refusal.into());
+        true
     }
 
     fn handle(&mut self, now_ms: u64, event: Event, network: &mut Network) {

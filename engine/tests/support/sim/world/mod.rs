@@ -5,11 +5,13 @@
 mod log_ins;
 mod truth;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use cloudsync_engine::invariants::Violation;
 use cloudsync_engine::replica::{Content, EditError, EditId, NewEdit, Onto};
 use cloudsync_engine::session::SessionId;
-use cloudsync_protocol::RecordKey;
+use cloudsync_protocol::{Frame, RecordKey};
 
 use crate::support::keys::{identify, key};
 use crate::support::rng::Rng;
@@ -53,6 +55,8 @@ pub struct World {
     values: u64,
     /// The newest device's; ids are never used again.
     numbers: u8,
+    /// How often each refusal came to a client.
+    reached: BTreeMap<String, usize>,
 }
 
 impl World {
@@ -68,6 +72,7 @@ impl World {
             readers: Readers::new(plan.snapshots),
             values: 0,
             numbers: plan.devices,
+            reached: BTreeMap::new(),
         };
         let mut changes = vec![identify()];
         changes.extend(world.clients.iter().map(|client| client.device.keys.enrol()));
@@ -94,10 +99,13 @@ impl World {
         if self.rng.chance(10) {
             self.readers.step(&self.server.store, &mut self.rng);
         }
+        if self.rng.chance(6) {
+            self.turn_slow_or_fast();
+        }
         match self.rng.below(100) {
             0..7 => self.edit(),
             7..28 => self.work(),
-            28..52 => self.deliver_request(),
+            28..52 => self.deliver_request(Weather::Foul),
             52..76 => self.deliver_back(),
             76..96 => self.store(Weather::Foul),
             96 if self.rng.chance(60) => self.cut(),
@@ -112,11 +120,12 @@ impl World {
     }
 
     fn drain(&mut self) {
+        self.network.wires.values_mut().for_each(|wire| wire.slow = false);
         for _ in 0..DRAIN_STEPS_MAX {
             self.log_ins(Weather::Fair);
             match self.rng.below(4) {
                 0 => self.work(),
-                1 => self.deliver_request(),
+                1 => self.deliver_request(Weather::Fair),
                 2 => self.deliver_back(),
                 _ => self.store(Weather::Fair),
             }
@@ -202,11 +211,15 @@ impl World {
         }
     }
 
-    fn deliver_request(&mut self) {
+    fn deliver_request(&mut self, weather: Weather) {
         let waiting: Vec<SessionId> =
             self.network.wires.values().filter(|wire| !wire.requests.is_empty()).map(|wire| wire.peer.session).collect();
         if !waiting.is_empty() {
             let session = waiting[self.rng.index(waiting.len())];
+            let refuses = weather == Weather::Foul && self.rng.chance(30);
+            if self.is_held_up(session) || refuses && self.server.refuse_for_room(session, &mut self.network) {
+                return;
+            }
             self.server.request(self.now_ms, session, &mut self.network);
         }
     }
@@ -221,6 +234,9 @@ impl World {
             return;
         }
         let (session, queue) = queues[self.rng.index(queues.len())];
+        if self.is_held_up(session) {
+            return;
+        }
         let Some(wire) = self.network.wires.get_mut(&session) else { return };
         let frame = match queue {
             0 => wire.answers.pop_front().map(std::sync::Arc::new),
@@ -228,7 +244,24 @@ impl World {
             _ => wire.events.pop_front(),
         };
         let (Some(frame), Some((client, process))) = (frame, self.owner(session)) else { return };
+        if let Frame::Failure(failure) = &*frame {
+            *self.reached.entry(failure.code.to_string()).or_default() += 1;
+        }
         self.clients[client].receive(process, &frame, &mut self.rng);
+    }
+
+    fn turn_slow_or_fast(&mut self) {
+        let sessions: Vec<SessionId> = self.network.wires.keys().copied().collect();
+        if !sessions.is_empty()
+            && let Some(wire) = self.network.wires.get_mut(&sessions[self.rng.index(sessions.len())])
+        {
+            wire.slow = !wire.slow;
+        }
+    }
+
+    /// On a slow wire nearly everything is overtaken.
+    fn is_held_up(&mut self, session: SessionId) -> bool {
+        self.network.wires.get(&session).is_some_and(|wire| wire.slow) && !self.rng.chance(8)
     }
 
     fn owner(&self, session: SessionId) -> Option<(usize, usize)> {

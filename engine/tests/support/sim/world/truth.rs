@@ -40,6 +40,11 @@ impl World {
         Ok(())
     }
 
+    /// How often a client was given each refusal.
+    pub fn reached(&self) -> &BTreeMap<String, usize> {
+        &self.reached
+    }
+
     /// How many operations each committed push has.
     pub fn operations(&self) -> Vec<usize> {
         let entries = self.server.store.entries().iter();
