@@ -42,6 +42,7 @@ const fn advice(error: &OpenError) -> &'static str {
         OpenError::Locked { .. } => "end that node first, or choose another folder with --data",
         OpenError::Foreign { .. } => "nothing was changed",
         OpenError::Newer { .. } => "run the release that wrote it, or a newer one; nothing was changed",
+        OpenError::Lost { .. } => "its secrets are of that store",
         OpenError::FormatUnreadable { .. } => "put the file `format` back from a backup; nothing was changed",
         OpenError::GroupsMissing { .. } | OpenError::SideFile { .. } => "docs/storage.md says what these files are",
         OpenError::Damaged { .. } => "restore it from a backup; nothing was changed",

@@ -49,10 +49,20 @@ impl Folder {
         &self.path
     }
 
-    /// Whether the store in it was made before; `false` while a first start is under way.
+    /// Whether the store in it was made before, also if its database is gone; `false` while a first start is under way.
     #[must_use]
     pub fn has_database(&self) -> bool {
-        self.database().exists()
+        self.database().exists() || self.made().exists()
+    }
+
+    /// Stands from the end of the first start on: without a database beside it, that was lost.
+    pub(super) fn made(&self) -> PathBuf {
+        self.path.join("made")
+    }
+
+    /// Notes, once, that the first start came to its end.
+    pub(super) fn note_made(&self) -> io::Result<()> {
+        if self.made().exists() { Ok(()) } else { durable_file::write(&self.path, "made", b"the database of this folder was made\n") }
     }
 
     pub(super) fn database(&self) -> PathBuf {

@@ -28,6 +28,12 @@ pub enum OpenError {
     /// The format file says something else.
     #[error("{}: the format file is not readable: {text:?}", folder.display())]
     FormatUnreadable { folder: PathBuf, text: String },
+    /// There was a database, and it is gone with its side file.
+    #[error(
+        "{}: the store that was made here is gone: `cloudsync.db` and `groups` are missing; nothing was changed. Restore both, or \
+         start with an empty folder", folder.display()
+    )]
+    Lost { folder: PathBuf },
     /// The database does not have what was acknowledged.
     #[error(
         "{}: {missing} acknowledged groups are missing: the database ends at group {newest}, {promised} were acknowledged; \
@@ -75,6 +81,7 @@ pub(super) struct Opened {
 pub(super) fn open(folder: &Folder) -> Result<Opened, OpenError> {
     let path = folder.database();
     let promised = SideFile::read(&folder.groups()).map_err(|error| OpenError::io(&folder.groups(), &error))?;
+    refuse_lost(folder, promised)?;
     if !folder.has_database() {
         check_promise(folder, promised, 0)?;
         create(folder)?;
@@ -90,7 +97,17 @@ pub(super) fn open(folder: &Folder) -> Result<Opened, OpenError> {
     let side = SideFile::open(&folder.groups(), number).map_err(|error| OpenError::io(&folder.groups(), &error))?;
     let marked = private(&folder.running()).and_then(|file| file.sync_all()).and_then(|()| folder.sync());
     marked.map_err(|error| OpenError::io(&folder.running(), &error))?;
+    folder.note_made().map_err(|error| OpenError::io(&folder.made(), &error))?;
     Ok(Opened { writer, number, side })
+}
+
+/// Refuses to make a store anew where one was: what an interrupted first start leaves has no mark of its end.
+fn refuse_lost(folder: &Folder, promised: Promised) -> Result<(), OpenError> {
+    if !folder.made().exists() || folder.database().exists() {
+        return Ok(());
+    }
+    check_promise(folder, promised, 0)?;
+    Err(OpenError::Lost { folder: folder.path().into() })
 }
 
 /// Refuses a database that is behind what was acknowledged.
