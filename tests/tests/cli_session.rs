@@ -30,6 +30,7 @@ async fn session(wire: Wire) -> anyhow::Result<()> {
     }
     assert_eq!(change, shown);
 
+    assert_eq!(cli.status("phone")?["records"], json!(1));
     assert_eq!(cli.run("phone", &["get", "timer_session", "s1", "--json"])?.ended(0)?.last()?, record);
     assert_eq!(cli.run("phone", &["list", "timer_session", "--json"])?.ended(0)?.json()?, [record]);
     // Another process of the watching profile is shown as well.
@@ -46,6 +47,7 @@ async fn session(wire: Wire) -> anyhow::Result<()> {
     assert_eq!((&sync["pending"], &sync["conflicts"], &sync["seq"]), (&json!(0), &json!(0), &change["seq"]));
     let status = cli.run("laptop", &["status", "--json"])?.ended(0)?.last()?;
     assert_eq!((&status["online"], &status["email"]), (&json!(true), &json!("ada@example.com")));
+    assert_eq!(status["records"], json!(0), "what is deleted does not count");
     assert_eq!(watch.end("INT")?, (Some(0), vec![]));
 
     cli.run("phone", &["logout"])?.ended(0)?;

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::StoreError;
 
 const VALUE: i64 = 0;
-const DELETED: i64 = 1;
+pub(super) const DELETED: i64 = 1;
 /// Of committed records only.
 pub(super) const DAMAGED: i64 = 2;
 

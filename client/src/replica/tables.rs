@@ -15,7 +15,7 @@ use cloudsync_protocol::{
 };
 use rusqlite::{Connection, Params, params};
 
-use super::codec::{Columns, content, damaged, encoded, failed, limit, signed};
+use super::codec::{Columns, DELETED, content, damaged, encoded, failed, limit, signed};
 
 const WAITING: i64 = 0;
 const SIGNED: i64 = 1;
@@ -45,6 +45,13 @@ impl<'a> SqliteTables<'a> {
     fn execute(&self, table: &'static str, sql: &str, params: impl Params) -> Result<(), TablesError> {
         let done = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params));
         done.map(|_| ()).map_err(failed(table))
+    }
+
+    /// How many records there are that are not deleted.
+    pub fn records_count(&self) -> Result<u64, TablesError> {
+        let count =
+            self.one("records", ("SELECT count(*) AS number FROM records WHERE content <> ?1", [DELETED]), |row| row.number("number"))?;
+        Ok(count.unwrap_or_default())
     }
 
     fn all<T>(

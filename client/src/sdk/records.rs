@@ -91,6 +91,11 @@ impl Client {
     pub async fn status(&self) -> Result<Status, Error> {
         self.replica(Access::Read, |replica, _| replica.status()).await
     }
+
+    /// How many committed records it holds that are not deleted.
+    pub async fn records_count(&self) -> Result<u64, Error> {
+        self.tables(Access::Read, |tables| tables.records_count()).await
+    }
 }
 
 impl Online {

@@ -22,6 +22,8 @@ struct StatusJson<'a> {
     problem: Option<&'a str>,
     /// How far the log was read.
     seq: u64,
+    /// Committed records that are held and not deleted.
+    records: u64,
     /// Edits that are not committed yet.
     pending: u64,
     conflicts: u64,
@@ -34,7 +36,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     let problem = if context.offline { None } else { problem(&client).await };
     // Whoever refuses answers.
     let online = (!context.offline).then(|| problem.as_ref().is_none_or(|failure| failure.exit != Exit::Unreachable));
-    let status = client.status().await?;
+    let (status, records) = (client.status().await?, client.records_count().await?);
     let (card, output) = (client.card(), context.output);
     let (pending, conflicts) = (status.edits.waiting + status.edits.signed, status.edits.parked);
     let device_id = client.keys().device.id.to_string();
@@ -48,6 +50,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
             online,
             problem: problem.as_ref().map(|failure| failure.code),
             seq: status.cursor.seq.0,
+            records,
             pending,
             conflicts,
             damaged: status.damaged,
@@ -64,6 +67,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
         ("device", format!("{} ({device_id})", card.device)),
         ("server", format!("{} ({online})", context.address(card))),
         ("read to", status.cursor.seq.to_string()),
+        ("records", records.to_string()),
         ("pending", pending.to_string()),
         ("conflicts", conflicts.to_string()),
         ("damaged", status.damaged.to_string()),
