@@ -13,7 +13,7 @@ use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, Seq};
 use ractor::ActorRef;
 use tokio::time::Instant;
 
-use crate::metrics::violations;
+use crate::metrics::{limit_reached, violations};
 use crate::queue::encode;
 use crate::stored::{self, Call};
 use crate::user::{Feeds, State};
@@ -46,6 +46,7 @@ impl State {
                 Effect::FanOut(fan_out) => self.fan_out(fan_out),
                 Effect::CloseDevice { device, code } => self.close_device(device, code),
                 Effect::RevokeFamilies { device } => self.revoke_families(device),
+                Effect::CommitFull => limit_reached("commit_bytes"),
                 Effect::Violated(violation) => violated(&violation),
                 Effect::Stop(why) => self.stopped(myself, why),
             }
@@ -138,6 +139,9 @@ impl State {
         if let Err(violation) = invariants::told_is_durable(head, self.durable) {
             violated(&violation);
             return;
+        }
+        if matches!(&*frame, Frame::HeadAt(_)) {
+            limit_reached("event_bodies");
         }
         let receivers = || to.iter().filter_map(|session| self.sessions.get(session));
         if receivers().next().is_some() {

@@ -35,6 +35,10 @@ pub const CONFLICTS: &str = "cloudsync_conflicts_total";
 /// Failures told to clients, by code: of requests, of limits that ended a session, of hellos and account calls. A push that is
 /// *refused* for its records counts once more for each code that they have.
 pub const REQUESTS_REFUSED: &str = "cloudsync_requests_refused_total";
+/// Limits that refuse nothing, by name, each time that one had an effect: `commit_bytes` (requests waited for the next commit),
+/// `event_bodies` (an entry was announced as a head), `page_bytes` (a page ended before what was asked for), `history_rows`
+/// (more versions were asked for than one answer holds).
+pub const LIMITS_REACHED: &str = "cloudsync_limits_reached_total";
 /// Invariants of the design found broken, by number. Anything but 0 is a bug.
 pub const INVARIANT_VIOLATIONS: &str = "cloudsync_invariant_violations_total";
 
@@ -54,6 +58,7 @@ pub(crate) const NAMES: &[&str] = &[
     LAGGING,
     CONFLICTS,
     REQUESTS_REFUSED,
+    LIMITS_REACHED,
     INVARIANT_VIOLATIONS,
 ];
 
@@ -81,6 +86,11 @@ pub fn describe() {
         Unit::Count,
         "failures told to clients, by code; a refused push also by its records' codes, each once"
     );
+    metrics::describe_counter!(
+        LIMITS_REACHED,
+        Unit::Count,
+        "limits that refuse nothing, by name: commit_bytes, event_bodies, page_bytes, history_rows"
+    );
     metrics::describe_counter!(INVARIANT_VIOLATIONS, Unit::Count, "invariants of the design found broken, by number");
     // An alarm on an increase needs the 0 before it.
     for invariant in Invariant::ALL {
@@ -96,6 +106,15 @@ pub(crate) fn violations(invariant: Invariant) -> Counter {
 /// Counts a failure that a client is told of; of those before *welcome*, the node does.
 pub fn refused(code: ErrorCode) {
     metrics::counter!(REQUESTS_REFUSED, "code" => code.name()).increment(1);
+}
+
+/// The names under [`LIMITS_REACHED`].
+#[cfg(test)]
+pub(crate) const LIMITS: [&str; 4] = ["commit_bytes", "event_bodies", "page_bytes", "history_rows"];
+
+/// Counts that a limit had an effect which no failure tells.
+pub(crate) fn limit_reached(limit: &'static str) {
+    metrics::counter!(LIMITS_REACHED, "limit" => limit).increment(1);
 }
 
 /// Handles of the metrics without labels, looked up once.

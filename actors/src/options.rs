@@ -5,7 +5,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cloudsync_protocol::limits::{PAGE_BYTES, PUSH_BYTES_MAX, UNANSWERED_BYTES_MAX};
+use cloudsync_protocol::limits::{PAGE_BYTES, PUSH_BYTES_MAX, QUOTA_BYTES_DEFAULT, UNANSWERED_BYTES_MAX};
 use cloudsync_protocol::{DeviceId, Failure, UserId, View};
 
 const MIB: usize = 1024 * 1024;
@@ -31,6 +31,8 @@ pub struct Options {
     pub session_pages_max: usize,
     /// Bytes of pushes of one user that are undecided; beyond, pushes are `busy`.
     pub user_bytes_max: usize,
+    /// Bytes of a user's live records (header + body + wrap); a push that grows them beyond is `quota_exceeded`.
+    pub quota_bytes: u64,
     /// Sessions of this node; beyond, hello is `busy`.
     pub sessions_max: usize,
     /// What `busy` and `going_away` say about trying again, before jitter (up to twice that).
@@ -49,6 +51,7 @@ impl Default for Options {
             page_timeout: Duration::from_secs(10),
             session_pages_max: 2,
             user_bytes_max: 8 * MIB,
+            quota_bytes: QUOTA_BYTES_DEFAULT,
             sessions_max: 100_000,
             retry_after: Duration::from_secs(1),
         }

@@ -9,6 +9,7 @@ use cloudsync_protocol::{Cursor, ErrorCode, Failure, Frame, LogId, RecordKey, Se
 use cloudsync_storage::Store;
 use cloudsync_storage::store::{self, PullError, ReadError};
 
+use crate::metrics::limit_reached;
 use crate::options::Options;
 
 /// One read that a session asked for.
@@ -40,7 +41,12 @@ async fn page(store: &dyn Store, log: LogId, pull: Pull, options: &Options) -> R
     let timeline = if from.seq == Seq::ZERO { current_timeline(store, log, options).await? } else { from.timeline };
     let wanted = store::Pull { timeline, from: from.seq, to, bytes_max: PAGE_BYTES };
     match read_page(store, log, from, wanted).await {
-        Ok(store::Page { entries, to, head }) => Ok(Page { request, log: number, timeline, from: from.seq, to, head, entries }.into()),
+        Ok(store::Page { entries, to, head }) => {
+            if to < pull.to.min(head) {
+                limit_reached("page_bytes");
+            }
+            Ok(Page { request, log: number, timeline, from: from.seq, to, head, entries }.into())
+        }
         Err(PageError::Cursor(refusal)) => Err(refusal.failure(0)),
         Err(PageError::InsideBatch) => {
             let message = format!("a batch runs over {}, where the cursor stands: keep everything", from.seq);
@@ -112,6 +118,9 @@ async fn state(store: &dyn Store, log: LogId, snapshot: Snapshot, options: &Opti
         Err(PullError::Timeline(_) | PullError::BelowFloor { .. } | PullError::InsideBatch { .. }) => return Err(invalid()),
         Err(PullError::Read(error)) => return Err(read_failure(&error, options)),
     };
+    if page.resume.is_some() {
+        limit_reached("page_bytes");
+    }
     let (request, log) = (snapshot.request, snapshot.log);
     Ok(SnapshotPage { request, log, start: page.start, roster: page.roster, rows: page.rows, resume: page.resume }.into())
 }
@@ -119,6 +128,9 @@ async fn state(store: &dyn Store, log: LogId, snapshot: Snapshot, options: &Opti
 async fn versions(store: &dyn Store, log: LogId, history: History, options: &Options) -> Result<Frame, Failure> {
     let record = RecordKey { collection: history.collection, record: history.record };
     let count = history.count.clamp(1, HISTORY_ROWS_MAX);
+    if history.count > HISTORY_ROWS_MAX {
+        limit_reached("history_rows");
+    }
     let wanted = store::History { record, before: history.before, count, bytes_max: PAGE_BYTES };
     let read = store.history(log, wanted).await;
     let (rows, more) = read.map_err(|error| read_failure(&error, options))?;

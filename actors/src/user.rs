@@ -110,6 +110,7 @@ impl State {
             view: shared.options.view,
             seed: rand::random(),
             retry_after_ms: shared.options.retry_after_ms(),
+            quota_bytes: shared.options.quota_bytes,
         };
         Self {
             shared,

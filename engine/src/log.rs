@@ -182,6 +182,12 @@ impl Current {
     pub fn of(seq: Seq, envelope: &Envelope, header: &Header) -> Self {
         Self { version: header.version, seq, hash: envelope.hash(), bytes: envelope.bytes(), dead: header.is_tombstone() }
     }
+
+    /// What it weighs against the quota: a tombstone nothing.
+    #[must_use]
+    pub const fn live_bytes(self) -> u64 {
+        if self.dead { 0 } else { self.bytes }
+    }
 }
 
 /// One attempt to become a log's owner. Every attempt has a fresh `owner`.

@@ -17,12 +17,13 @@ use cloudsync_engine::invariants::Invariant;
 use cloudsync_protocol::ErrorCode;
 use proptest::prelude::*;
 use support::sim::reader::Snapshots;
-use support::sim::world::{Plan, World};
+use support::sim::world::{Plan, Quota, World};
 
 /// More processes that overtake one another.
-const RACING: Plan = Plan { devices: 2, processes: 3, steps: 2000, records: 6, snapshots: Snapshots::AsDesigned };
-const TWO: Plan = Plan { devices: 2, processes: 2, steps: 1000, records: 3, snapshots: Snapshots::AsDesigned };
-const THREE: Plan = Plan { devices: 3, processes: 1, steps: 1000, records: 4, snapshots: Snapshots::AsDesigned };
+const RACING: Plan = Plan { devices: 2, processes: 3, steps: 2000, records: 6, ..TWO };
+const TWO: Plan = Plan { devices: 2, processes: 2, steps: 1000, records: 3, snapshots: Snapshots::AsDesigned, quota: Quota::Ample };
+const THREE: Plan = Plan { devices: 3, processes: 1, steps: 1000, records: 4, snapshots: Snapshots::AsDesigned, quota: Quota::Ample };
+const SCARCE: Plan = Plan { devices: 3, processes: 2, steps: 1000, records: 5, quota: Quota::Scarce(4), ..TWO };
 
 /// 96 unless `CLOUDSYNC_SIM_CASES` says more.
 fn cases() -> u32 {
@@ -49,6 +50,11 @@ proptest! {
     #[test]
     fn three_devices_converge(seed: u64) {
         run(seed, THREE);
+    }
+
+    #[test]
+    fn devices_without_room_for_all_they_write_converge(seed: u64) {
+        run(seed, SCARCE);
     }
 }
 
@@ -96,6 +102,23 @@ fn runs_meet_every_refusal_that_an_honest_device_can_get() {
         let times = reached.get(code.name()).copied().unwrap_or_default();
         assert!(times >= least, "{code} {times} times, of {reached:?}");
     }
+}
+
+#[test]
+fn runs_without_room_refuse_pushes_and_end_with_edits_that_wait_and_with_none() {
+    let ends: Vec<(u64, u64)> = (0..20)
+        .map(|seed| {
+            let mut world = World::new(seed, SCARCE);
+            world.run().unwrap();
+            world.without_room()
+        })
+        .collect();
+    let refused: u64 = ends.iter().map(|(refused, _)| refused).sum();
+    let (waiting, none) = (
+        ends.iter().filter(|(_, paused)| *paused > 0).count(),
+        ends.iter().filter(|(refused, paused)| *refused > 0 && *paused == 0).count(),
+    );
+    assert!(refused > 50 && waiting > 3 && none > 3, "{ends:?}");
 }
 
 /// The first violation that any of these runs meets.

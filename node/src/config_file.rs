@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use cloudsync_accounts::Registration;
 use cloudsync_actors::SystemClock;
+use cloudsync_protocol::limits::QUOTA_BYTES_DEFAULT;
 use serde::Deserialize;
 
 use crate::config::{
@@ -80,6 +81,7 @@ struct AccountsTable {
 struct LimitsTable {
     connections_max: Option<i64>,
     drain_timeout_s: Option<i64>,
+    quota_bytes: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -180,6 +182,13 @@ impl File {
             (0, DRAIN_TIMEOUT_MAX.as_secs()),
             "seconds from 0 to 300",
         )?;
+        let quota_bytes = within(
+            "limits.quota_bytes",
+            self.limits.quota_bytes,
+            QUOTA_BYTES_DEFAULT,
+            (0, i64::MAX.cast_unsigned()),
+            "bytes, such as 10000000; 0 takes deletes only",
+        )?;
         Ok(Config {
             data: folder.join(data),
             listen: self.listen.into_listen()?,
@@ -191,7 +200,7 @@ impl File {
             store: StoreSource::Embedded,
             accounts: self.accounts.into_options()?,
             clock: Arc::new(SystemClock),
-            region: cloudsync_actors::Options::default(),
+            region: cloudsync_actors::Options { quota_bytes, ..Default::default() },
             connections_max: usize::try_from(connections_max).unwrap_or(CONNECTIONS_MAX_DEFAULT),
             nodes: self.nodes,
             drain_timeout: Duration::from_secs(drain_timeout_s),
@@ -214,6 +223,7 @@ mod tests {
         let config = parse(include_str!("../../deploy/node.toml")).unwrap();
         assert_eq!(config.connections_max, CONNECTIONS_MAX_DEFAULT);
         assert_eq!(config.drain_timeout, DRAIN_TIMEOUT_DEFAULT);
+        assert_eq!(config.region.quota_bytes, QUOTA_BYTES_DEFAULT);
         assert_eq!(config.accounts, cloudsync_accounts::Options::default());
         assert!(config.listen.quic.is_some() && config.listen.ws.is_none());
     }
@@ -245,6 +255,7 @@ mod tests {
             ("data = \"d\"\n[listen]\nhttps = \"[::]:443\"\n[accounts]\nregistration = \"yes\"", "accounts.registration"),
             ("data = \"d\"\n[listen]\nhttps = \"[::]:443\"\n[limits]\nconnections_max = 0", "limits.connections_max"),
             ("data = \"d\"\n[listen]\nhttps = \"[::]:443\"\n[limits]\ndrain_timeout_s = -1", "limits.drain_timeout_s"),
+            ("data = \"d\"\n[listen]\nhttps = \"[::]:443\"\n[limits]\nquota_bytes = -1", "limits.quota_bytes"),
             ("data = \"d\"\n[listen]\nhttps = \"[::]:443\"\n[log]\nformat = \"xml\"", "log.format"),
             ("[listen]\nhttps = \"[::]:443\"", "data"),
             ("data = \"d\"", "listen"),
@@ -252,6 +263,12 @@ mod tests {
             let error = parse(text).unwrap_err();
             assert!(error.contains(&format!("`{key}`")), "{error}");
         }
+    }
+
+    #[test]
+    fn the_quota_is_the_one_of_the_file() {
+        let config = parse("data = \"d\"\n[listen]\nhttps = \"[::]:443\"\n[limits]\nquota_bytes = 123").unwrap();
+        assert_eq!(config.region.quota_bytes, 123);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use cloudsync_node::config::{Config, FreePorts, LogFormat, log_filter_of_environment};
 use cloudsync_node::{Node, Ready, descriptors, logs};
+use cloudsync_protocol::limits::QUOTA_BYTES_DEFAULT;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -61,6 +62,9 @@ struct Dev {
     /// Health and metrics [default: a free port of 127.0.0.1, the last start's if it is].
     #[arg(long, value_name = "ADDR:PORT")]
     admin: Option<SocketAddr>,
+    /// What each user's records may weigh together, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = QUOTA_BYTES_DEFAULT)]
+    quota_bytes: u64,
     #[command(flatten)]
     common: Common,
 }
@@ -86,6 +90,7 @@ fn configure(command: Command) -> anyhow::Result<(Config, Option<PathBuf>)> {
             }
             // Clients remember where they signed in.
             config.free_ports = FreePorts::AsBefore;
+            config.region.quota_bytes = dev.quota_bytes;
             config.log.filter = log_filter_of_environment();
             (config, dev.common)
         }

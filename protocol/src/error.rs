@@ -134,6 +134,8 @@ error_codes! {
     CollectionsFull = "collections_full",
     /// A record too many.
     RecordsFull = "records_full",
+    /// More bytes than the user's quota has room for: records that grow, each with by how much.
+    QuotaExceeded = "quota_exceeded",
     /// A push without operations, or over `PUSH_OPERATIONS_MAX` or `PUSH_BYTES_MAX`.
     PushTooLarge = "push_too_large",
     /// A statement that is not one, or does not fit its operations.
@@ -186,6 +188,23 @@ crate::wire_struct! {
         pub current: Version,
         /// The `seq` of that version; 0 when it has none. Read the log to there before settling.
         pub current_seq: Seq,
+        /// With `quota_exceeded`: by how many bytes the push makes it grow; else 0.
+        pub grows: u64,
+    }
+}
+
+crate::wire_struct! {
+    /// How full a user's quota was when a push was refused for it. Bytes are header + body + wrap of live records.
+    #[derive(Copy)]
+    pub struct Usage {
+        /// Bytes in use.
+        pub used: u64,
+        /// Bytes allowed.
+        pub limit: u64,
+        /// Bytes by which the whole push would grow.
+        pub need: u64,
+        /// The last `seq` that `used` counts.
+        pub at: Seq,
     }
 }
 
@@ -213,10 +232,12 @@ crate::wire_struct! {
         pub message: String,
         /// When to try again, in milliseconds; nothing when trying again as it is makes no sense.
         pub retry_after_ms: Option<u32>,
-        /// With `stale` and `refused`: every record concerned.
+        /// With `stale`, `refused` and `quota_exceeded`: every record concerned.
         pub records: Vec<RecordIssue>,
         /// With `settled`, `chain_moved` and `revoke_last_differs`: the device's last committed push.
-        pub last: Option<LastPush>,
+        pub last: Option<Box<LastPush>>,
+        /// With `quota_exceeded`.
+        pub quota: Option<Box<Usage>>,
     }
 }
 
@@ -224,7 +245,7 @@ impl Failure {
     /// A failure with a message only.
     #[must_use]
     pub fn new(request: u32, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { request, code, message: message.into(), retry_after_ms: None, records: Vec::new(), last: None }
+        Self { request, code, message: message.into(), retry_after_ms: None, records: Vec::new(), last: None, quota: None }
     }
 
     /// The same, with when to try again.

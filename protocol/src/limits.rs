@@ -51,6 +51,8 @@ pub const COLLECTIONS_MAX: usize = 256;
 pub const DEVICES_MAX: usize = 64;
 /// Records of a log, live and dead: new ones are refused here, deletes never.
 pub const RECORDS_MAX: u64 = 200_000;
+/// Bytes of a user's live records (header + body + wrap), unless the node is told otherwise. Tombstones are not counted.
+pub const QUOTA_BYTES_DEFAULT: u64 = 10_000_000;
 /// A payload after decompression.
 pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 /// How far a record's hybrid clock may be ahead of the server's.

@@ -31,6 +31,8 @@ pub struct Ledger {
     pub lost_answers: u64,
     /// Pushes refused as *stale*.
     pub stale: u64,
+    /// Pushes refused as *quota_exceeded*.
+    pub without_room: u64,
     /// How often events were dropped.
     pub lagged: u64,
 }

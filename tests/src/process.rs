@@ -48,29 +48,44 @@ pub struct NodeProcess {
     child: Child,
     ready: Ready,
     folder: PathBuf,
+    options: Vec<String>,
 }
 
 impl NodeProcess {
     /// Starts one on free ports, with everything it writes in `folder`.
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
-        Self::spawn(folder, &[], None).await
+        Self::spawn(folder, &[], (&[], None)).await
+    }
+
+    /// The same, with so much room for each user. It keeps the quota when it is started again.
+    pub async fn start_with_quota(folder: &Path, quota_bytes: u64) -> anyhow::Result<Self> {
+        Self::spawn(folder, &[], (&["--quota-bytes".to_owned(), quota_bytes.to_string()], None)).await
     }
 
     /// The same, logging by that filter instead of the usual one.
     pub async fn start_logging(folder: &Path, filter: &str) -> anyhow::Result<Self> {
-        Self::spawn(folder, &[], Some(filter)).await
+        Self::spawn(folder, &[], (&[], Some(filter))).await
     }
 
     /// Starts one again, on the same ports and the same data, once the one before has ended.
     pub async fn start_again(ended: &EndedNode) -> anyhow::Result<Self> {
+        Self::start_again_with(ended, &ended.options).await
+    }
+
+    /// The same, with another quota.
+    pub async fn start_again_with_quota(ended: &EndedNode, quota_bytes: u64) -> anyhow::Result<Self> {
+        Self::start_again_with(ended, &["--quota-bytes".to_owned(), quota_bytes.to_string()]).await
+    }
+
+    async fn start_again_with(ended: &EndedNode, options: &[String]) -> anyhow::Result<Self> {
         let ready = &ended.ready;
         let listen = [("--quic", &ready.quic), ("--https", &ready.wss), ("--ws", &ready.ws), ("--admin", &ready.admin)];
         let address = |url: &str| url.split_once("://").map_or_else(|| url.to_owned(), |(_, address)| address.to_owned());
         let listen = listen.into_iter().filter_map(|(flag, url)| Some([flag.to_owned(), address(url.as_deref()?)]));
-        Self::spawn(&ended.folder, &listen.flatten().collect::<Vec<_>>(), None).await
+        Self::spawn(&ended.folder, &listen.flatten().collect::<Vec<_>>(), (options, None)).await
     }
 
-    async fn spawn(folder: &Path, listen: &[String], filter: Option<&str>) -> anyhow::Result<Self> {
+    async fn spawn(folder: &Path, listen: &[String], (options, filter): (&[String], Option<&str>)) -> anyhow::Result<Self> {
         let ready_file = folder.join("ready.json");
         if let Err(error) = std::fs::remove_file(&ready_file)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -79,7 +94,7 @@ impl NodeProcess {
         }
         let log = std::fs::File::options().create(true).append(true).open(folder.join("node.log"))?;
         let mut command = Command::new(node_binary()?);
-        command.arg("dev").arg("--data").arg(folder.join("data")).arg("--ready-file").arg(&ready_file).args(listen);
+        command.arg("dev").arg("--data").arg(folder.join("data")).arg("--ready-file").arg(&ready_file).args(listen).args(options);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         if let Some(filter) = filter {
             command.env(LOG_VARIABLE, filter);
@@ -92,7 +107,7 @@ impl NodeProcess {
                 if Some(ready.pid) != child.id() {
                     bail!("the ready file names process {}, started was {:?}", ready.pid, child.id());
                 }
-                return Ok(Self { child, ready, folder: folder.to_owned() });
+                return Ok(Self { child, ready, folder: folder.to_owned(), options: options.to_owned() });
             }
             if let Some(status) = child.try_wait()? {
                 bail!("the node ended instead of starting ({status}):\n{}", last_words(folder));
@@ -141,7 +156,7 @@ impl NodeProcess {
     pub async fn kill(mut self) -> anyhow::Result<EndedNode> {
         self.child.start_kill().context("kill -9")?;
         let status = self.child.wait().await?;
-        Ok(EndedNode { ready: self.ready, folder: self.folder, status })
+        Ok(EndedNode { ready: self.ready, folder: self.folder, options: self.options, status })
     }
 
     /// `SIGTERM`, and waits until it is gone.
@@ -150,7 +165,7 @@ impl NodeProcess {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         let ended = tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await;
         let status = ended.with_context(|| format!("the node did not end on SIGTERM:\n{}", last_words(&self.folder)))??;
-        Ok(EndedNode { ready: self.ready, folder: self.folder, status })
+        Ok(EndedNode { ready: self.ready, folder: self.folder, options: self.options, status })
     }
 }
 
@@ -159,6 +174,7 @@ impl NodeProcess {
 pub struct EndedNode {
     ready: Ready,
     folder: PathBuf,
+    options: Vec<String>,
     status: ExitStatus,
 }
 

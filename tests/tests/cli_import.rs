@@ -39,7 +39,7 @@ async fn importing_twice_and_on_two_devices_pushes_nothing_new_and_leaves_no_con
     assert_eq!(cli.status("c")?["pending"], json!(ROWS));
 
     let imported = cli.run("a", &["import", "--format", "pomodoro", file, "--json"])?.ended(0)?.last()?;
-    assert_eq!(imported, json!({"rows": ROWS, "imported": ROWS, "unchanged": 0, "broken": 0, "acknowledged": true}));
+    assert_eq!(imported, json!({"rows": ROWS, "imported": ROWS, "unchanged": 0, "broken": 0, "acknowledged": true, "paused_edits": 0}));
     let head = cli.run("a", &["sync", "--json"])?.ended(0)?.last()?["seq"].clone();
     for profile in ["a", "b"] {
         let again = cli.run(profile, &["import", "--format", "pomodoro", file, "--json"])?.ended(0)?.last()?;

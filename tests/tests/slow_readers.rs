@@ -264,7 +264,8 @@ async fn prove_flood(node: &NodeProcess) -> anyhow::Result<()> {
 /// Runs a proof on a node of its own, which must end in time afterwards, whoever is connected.
 async fn on_a_node(prove: impl AsyncFnOnce(&NodeProcess) -> anyhow::Result<()>) {
     let folder = tempfile::TempDir::new().unwrap();
-    let node = NodeProcess::start(folder.path()).await.unwrap();
+    // The load is more than a user has room for otherwise.
+    let node = NodeProcess::start_with_quota(folder.path(), u64::MAX).await.unwrap();
     let proved = tokio::time::timeout(TIMEOUT, Box::pin(prove(&node))).await;
     match proved {
         Ok(Ok(())) => {}

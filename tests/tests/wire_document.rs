@@ -69,6 +69,11 @@ fn limits() -> Vec<[String; 3]> {
         refused("unanswered requests", format!("{UNANSWERED_REQUESTS_MAX}, or {}", size(UNANSWERED_BYTES_MAX)), &[TooManyRequests]),
         other("request streams (QUIC)", format!("{REQUEST_STREAMS_MAX} at a time"), "flow control"),
         refused("collections, records, devices", counts, &[CollectionsFull, RecordsFull, DevicesFull]),
+        refused(
+            "live records of a user (header + body + wrap)",
+            format!("{} B unless the node is told otherwise", grouped(QUOTA_BYTES_DEFAULT)),
+            &[QuotaExceeded],
+        ),
         refused("hybrid clock", format!("{} ahead of the server", time(CLOCK_AHEAD_MAX)), &[ClockAhead]),
         refused(
             "access token, keyring, e-mail address",

@@ -1,8 +1,8 @@
 //! What is measured says what happened.
 
-use cloudsync_protocol::frame::{GetKeyring, Ping, Push};
-use cloudsync_protocol::limits::{BODY_BYTES_MAX, BODY_BYTES_MIN, DEVICE_QUEUE_FRAMES_MAX, UNANSWERED_REQUESTS_MAX};
-use cloudsync_protocol::{ErrorCode, Frame};
+use cloudsync_protocol::frame::{GetKeyring, History, OWN_LOG, Ping, Push, Snapshot};
+use cloudsync_protocol::limits::{BODY_BYTES_MAX, BODY_BYTES_MIN, DEVICE_QUEUE_FRAMES_MAX, HISTORY_ROWS_MAX, UNANSWERED_REQUESTS_MAX};
+use cloudsync_protocol::{CollectionName, ErrorCode, Frame, RecordId};
 use cloudsync_storage::memory::{Fault, Faults, MemoryStore, Target};
 
 use super::gated::Gate;
@@ -133,6 +133,71 @@ async fn a_push_that_is_refused_for_its_records_is_counted_by_each_of_their_code
     assert_eq!(a.refusal(request).await, ErrorCode::Stale);
     assert_eq!(codes.map(|code| refused(&numbers, code)), [1, 1, 1]);
     assert_eq!(numbers.count("cloudsync_conflicts_total"), 2, "both records");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_without_room_is_counted_and_one_with_it_is_not() {
+    let numbers = Numbers::default();
+    let _recording = metrics::set_default_local_recorder(&numbers);
+    let world = World::start(Options { quota_bytes: 1000, ..Options::default() }).await;
+    let a = world.enrol(1).await;
+    let mut a = world.pusher(&a).await;
+    a.push("one").await;
+    let push = a.batch_of(&["two", "three"], 1000);
+    let request = push.request;
+    a.send(push);
+    assert_eq!(a.refusal(request).await, ErrorCode::QuotaExceeded);
+    assert_eq!(
+        (refused(&numbers, ErrorCode::QuotaExceeded), outcome(&numbers, "quota_exceeded"), outcome(&numbers, "committed")),
+        (1, 1, 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_that_refuse_nothing_are_counted_when_they_have_an_effect() {
+    let numbers = Numbers::default();
+    let _recording = metrics::set_default_local_recorder(&numbers);
+    let reached = |limit: &str| numbers.count(&format!("cloudsync_limits_reached_total{{limit={limit}}}"));
+    let world = World::start(Options::default()).await;
+    let (a, b) = (world.enrol(1).await, world.enrol(2).await);
+    let (mut a, mut b) = (world.pusher(&a).await, world.attached(&b).await);
+    let push = |client: &mut super::client::Client, names: &[&str]| {
+        let push = client.batch_of(names, BODY_BYTES_MAX);
+        let request = push.request;
+        client.send(push);
+        request
+    };
+    let request = push(&mut a, &["one"]);
+    let answer = a.answer(request).await;
+    a.pushed(&answer);
+    assert!(matches!(b.event().await, Frame::Event(_)));
+    assert_eq!(reached("event_bodies"), 0);
+    let request = push(&mut a, &["two", "three", "four", "five"]);
+    let answer = a.answer(request).await;
+    a.pushed(&answer);
+    assert!(matches!(b.event().await, Frame::HeadAt(_)));
+    assert_eq!((reached("event_bodies"), reached("page_bytes"), reached("history_rows")), (1, 0, 0));
+    let key = |request| History {
+        request,
+        log: OWN_LOG,
+        collection: CollectionName::new("timer_session").unwrap(),
+        record: RecordId::new("one").unwrap(),
+        before: None,
+        count: HISTORY_ROWS_MAX,
+    };
+    for (count, expected) in [(HISTORY_ROWS_MAX, 0), (HISTORY_ROWS_MAX + 1, 1)] {
+        let request = a.request();
+        a.send(History { count, ..key(request) });
+        a.answer(request).await;
+        assert_eq!(reached("history_rows"), expected);
+    }
+    for expected in [1, 2] {
+        let request = a.request();
+        a.send(Snapshot { request, log: OWN_LOG, resume: None });
+        let Frame::SnapshotPage(page) = a.answer(request).await else { panic!() };
+        assert!(page.resume.is_some());
+        assert_eq!(reached("page_bytes"), expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]

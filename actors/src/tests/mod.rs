@@ -10,6 +10,7 @@ mod endings;
 mod feeds;
 mod gated;
 mod histories;
+mod limit_table;
 mod limits;
 mod measures;
 mod pages;

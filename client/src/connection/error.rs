@@ -45,7 +45,7 @@ impl Error {
     /// The last push that a refusal names.
     #[must_use]
     pub fn last(&self) -> Option<LastPush> {
-        self.failure().and_then(|failure| failure.last)
+        self.failure().and_then(|failure| failure.last.as_deref().copied())
     }
 }
 

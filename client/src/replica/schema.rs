@@ -3,7 +3,7 @@
 //! Never: a table read that another release wrote in another shape; `user_version` is checked first.
 
 /// What `user_version` says.
-pub(super) const FORMAT: i64 = 2;
+pub(super) const FORMAT: i64 = 3;
 /// What `application_id` says: "CSrp".
 pub(super) const APPLICATION_ID: i64 = 0x4353_7270;
 
@@ -16,7 +16,8 @@ CREATE TABLE marks (
     timeline BLOB NOT NULL, seq INTEGER NOT NULL, row BLOB NOT NULL,
     generation INTEGER NOT NULL, clock INTEGER NOT NULL,
     snapshot_start BLOB, snapshot_resume BLOB,
-    highest_signed INTEGER NOT NULL, last_committed BLOB, last_edit INTEGER NOT NULL
+    highest_signed INTEGER NOT NULL, last_committed BLOB, last_edit INTEGER NOT NULL,
+    used_bytes INTEGER, quota_bytes INTEGER, used_at INTEGER
 ) STRICT;
 CREATE TABLE records (
     collection TEXT NOT NULL, record TEXT NOT NULL,
@@ -33,7 +34,7 @@ CREATE TABLE edits (
     collection TEXT NOT NULL, record TEXT NOT NULL,
     content INTEGER NOT NULL, value BLOB,
     base INTEGER NOT NULL, parent BLOB NOT NULL, hlc INTEGER NOT NULL,
-    state INTEGER NOT NULL, device_seq INTEGER, reason TEXT
+    state INTEGER NOT NULL, device_seq INTEGER, reason TEXT, grows INTEGER
 ) STRICT;
 CREATE INDEX edits_by_record ON edits (collection, record, id);
 CREATE INDEX edits_by_state ON edits (state, id);

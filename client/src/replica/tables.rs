@@ -4,7 +4,7 @@
 
 use cloudsync_engine::replica::{
     BatchState, Edit, EditCounts, EditId, EditState, LastBatch, Made, Marks, OutboxBatch, Owner, Reason, Record, SnapshotProgress, Tables,
-    TablesError,
+    TablesError, Usage,
 };
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::envelope::Hlc;
@@ -20,6 +20,7 @@ use super::codec::{Columns, DELETED, content, damaged, encoded, failed, limit, s
 const WAITING: i64 = 0;
 const SIGNED: i64 = 1;
 const PARKED: i64 = 2;
+const PAUSED: i64 = 3;
 const OPEN: i64 = 0;
 const CLOSED: i64 = 1;
 const COMMITTED: i64 = 2;
@@ -97,6 +98,15 @@ fn read_marks(row: &Columns<'_, '_>) -> Result<Marks, TablesError> {
         highest_signed: DeviceSeq(row.number("highest_signed")?),
         last_committed: row.optional_decoded("last_committed")?,
         last_edit: EditId(row.number("last_edit")?),
+        usage: read_usage(row)?,
+    })
+}
+
+fn read_usage(row: &Columns<'_, '_>) -> Result<Option<Usage>, TablesError> {
+    let [used, limit, at] = ["used_bytes", "quota_bytes", "used_at"].map(|name| row.optional_number(name));
+    Ok(match (used?, limit?, at?) {
+        (Some(used), Some(limit), Some(at)) => Some(Usage { used, limit, at: Seq(at) }),
+        (_, _, _) => None,
     })
 }
 
@@ -115,12 +125,14 @@ fn read_record(row: &Columns<'_, '_>) -> Result<Record, TablesError> {
 }
 
 fn read_edit(row: &Columns<'_, '_>) -> Result<Edit, TablesError> {
-    let state = match (row.get::<i64>("state")?, row.optional_number("device_seq")?, row.get::<Option<String>>("reason")?) {
-        (WAITING, None, None) => EditState::Waiting,
-        (SIGNED, Some(device_seq), None) => EditState::Signed(DeviceSeq(device_seq)),
-        (PARKED, None, Some(reason)) if reason == REASON_STALE => EditState::Parked(Reason::Stale),
-        (PARKED, None, Some(code)) => EditState::Parked(Reason::Refused(ErrorCode::from_name(&code))),
-        (_, _, _) => return Err(row.wrong("state", "not a state of an edit")),
+    let facts = (row.optional_number("device_seq")?, row.get::<Option<String>>("reason")?, row.optional_number("grows")?);
+    let state = match (row.get::<i64>("state")?, facts) {
+        (WAITING, (None, None, None)) => EditState::Waiting,
+        (SIGNED, (Some(device_seq), None, None)) => EditState::Signed(DeviceSeq(device_seq)),
+        (PARKED, (None, Some(reason), None)) if reason == REASON_STALE => EditState::Parked(Reason::Stale),
+        (PARKED, (None, Some(code), None)) => EditState::Parked(Reason::Refused(ErrorCode::from_name(&code))),
+        (PAUSED, (None, None, Some(grows))) => EditState::Paused { grows },
+        (_, _) => return Err(row.wrong("state", "not a state of an edit")),
     };
     Ok(Edit {
         id: EditId(row.number("id")?),
@@ -167,10 +179,10 @@ impl Tables for SqliteTables<'_> {
     }
 
     fn set_marks(&mut self, marks: &Marks) -> Result<(), TablesError> {
-        let Marks { owner, cursor, generation, clock, snapshot, highest_signed, last_committed, last_edit } = marks;
+        let Marks { owner, cursor, generation, clock, snapshot, highest_signed, last_committed, last_edit, usage } = marks;
         self.execute(
             "marks",
-            "INSERT OR REPLACE INTO marks VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            "INSERT OR REPLACE INTO marks VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             params![
                 owner.map(|owner| owner.log.0),
                 owner.map(|owner| owner.device.0),
@@ -184,6 +196,9 @@ impl Tables for SqliteTables<'_> {
                 signed(highest_signed.0),
                 encoded(last_committed.as_ref()),
                 signed(last_edit.0),
+                usage.map(|usage| signed(usage.used)),
+                usage.map(|usage| signed(usage.limit)),
+                usage.map(|usage| signed(usage.at.0)),
             ],
         )
     }
@@ -234,6 +249,11 @@ impl Tables for SqliteTables<'_> {
         Ok(count.unwrap_or_default())
     }
 
+    fn live_bytes(&self) -> Result<u64, TablesError> {
+        let sql = "SELECT coalesce(sum(length(header) + length(body) + length(wrap)), 0) AS number FROM records WHERE content <> 1";
+        Ok(self.one("records", (sql, []), |row| row.number("number"))?.unwrap_or_default())
+    }
+
     fn roster(&self) -> Result<Vec<RosterRow>, TablesError> {
         self.all("roster", ("SELECT * FROM roster ORDER BY seq", []), |row| row.decoded("row"))
     }
@@ -260,15 +280,16 @@ impl Tables for SqliteTables<'_> {
     fn put_edit(&mut self, edit: &Edit) -> Result<(), TablesError> {
         let (collection, id) = names(&edit.key);
         let (kind, value) = content(&edit.content);
-        let (state, device_seq, reason) = match edit.state {
-            EditState::Waiting => (WAITING, None, None),
-            EditState::Signed(device_seq) => (SIGNED, Some(signed(device_seq.0)), None),
-            EditState::Parked(Reason::Stale) => (PARKED, None, Some(REASON_STALE)),
-            EditState::Parked(Reason::Refused(code)) => (PARKED, None, Some(code.name())),
+        let (state, device_seq, reason, grows) = match edit.state {
+            EditState::Waiting => (WAITING, None, None, None),
+            EditState::Signed(device_seq) => (SIGNED, Some(signed(device_seq.0)), None, None),
+            EditState::Paused { grows } => (PAUSED, None, None, Some(signed(grows))),
+            EditState::Parked(Reason::Stale) => (PARKED, None, Some(REASON_STALE), None),
+            EditState::Parked(Reason::Refused(code)) => (PARKED, None, Some(code.name()), None),
         };
         self.execute(
             "edits",
-            "INSERT OR REPLACE INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            "INSERT OR REPLACE INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 signed(edit.id.0),
                 signed(edit.last.0),
@@ -282,6 +303,7 @@ impl Tables for SqliteTables<'_> {
                 state,
                 device_seq,
                 reason,
+                grows,
             ],
         )
     }
@@ -293,6 +315,13 @@ impl Tables for SqliteTables<'_> {
     fn waiting(&self, after: EditId, count: usize) -> Result<Vec<Edit>, TablesError> {
         let sql = "SELECT * FROM edits WHERE state = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
         self.all("edits", (sql, params![WAITING, signed(after.0), limit(count)]), read_edit)
+    }
+
+    fn paused(&self, after: EditId, grows_max: u64, count: usize) -> Result<Vec<Edit>, TablesError> {
+        // Room for so much is room for everything.
+        let grows_max = i64::try_from(grows_max).unwrap_or(i64::MAX);
+        let sql = "SELECT * FROM edits WHERE state = ?1 AND id > ?2 AND grows <= ?3 ORDER BY id LIMIT ?4";
+        self.all("edits", (sql, params![PAUSED, signed(after.0), grows_max, limit(count)]), read_edit)
     }
 
     fn parked(&self) -> Result<Vec<Edit>, TablesError> {
@@ -320,6 +349,7 @@ impl Tables for SqliteTables<'_> {
             match state {
                 WAITING => counts.waiting = number,
                 SIGNED => counts.signed = number,
+                PAUSED => counts.paused = number,
                 PARKED => counts.parked = number,
                 _ => return Err(damaged("edits.state", "not a state of an edit")),
             }

@@ -32,6 +32,7 @@ fn any_state() -> impl Strategy<Value = EditState> {
     prop_oneof![
         Just(EditState::Waiting),
         (1_u64..9).prop_map(|number| EditState::Signed(DeviceSeq(number))),
+        (0_u64..9).prop_map(|grows| EditState::Paused { grows }),
         Just(EditState::Parked(Reason::Stale)),
         Just(EditState::Parked(Reason::Refused(ErrorCode::BodyTooLarge))),
     ]
@@ -60,6 +61,7 @@ proptest! {
             let after = key("a", "b");
             let mut same = tables.edit_counts()? == memory.edit_counts()? && tables.waiting(EditId(2), count)? == memory.waiting(EditId(2), count)?;
             let by_key_and_id = |mut edits: Vec<Edit>| { edits.sort_by_key(|edit| (edit.key.clone(), edit.id)); edits };
+            same &= tables.paused(EditId(2), 4, count)? == memory.paused(EditId(2), 4, count)?;
             same &= tables.parked()? == by_key_and_id(memory.parked()?);
             for collection in [None, Some(&collection)] {
                 for after in [None, Some(&after)] {
@@ -114,10 +116,10 @@ fn a_missing_an_empty_a_foreign_a_newer_and_an_older_file_are_each_named() {
     std::fs::remove_file(&file).unwrap();
     drop(Store::open_or_create(&file).unwrap());
     rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 9).unwrap();
-    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatUnknown { found: 9, known: 2 });
-    rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 1).unwrap();
-    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatOutdated { found: 1, known: 2 });
-    assert_eq!(Store::open_or_create(&file).unwrap_err(), StoreError::FormatOutdated { found: 1, known: 2 });
+    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatUnknown { found: 9, known: 3 });
+    rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatOutdated { found: 2, known: 3 });
+    assert_eq!(Store::open_or_create(&file).unwrap_err(), StoreError::FormatOutdated { found: 2, known: 3 });
 }
 
 #[test]

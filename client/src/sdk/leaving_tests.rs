@@ -58,7 +58,9 @@ async fn leave_once(server: &FakeServer) -> (Peer, Duration) {
     let (mut peer, request) = asked_to_attach(server).await;
     let took = left.elapsed();
     let (id, timeline) = (LogId::from(USER), TimelineId::default());
-    peer.send(&Attached { request, log: 0, id, head: Seq::ZERO, timeline, generation: Generation(1), floor: Seq::ZERO }.into()).await;
+    let (head, floor, generation) = (Seq::ZERO, Seq::ZERO, Generation(1));
+    let attached = Attached { request, log: 0, id, head, timeline, generation, floor, used_bytes: 0, quota_bytes: 0 };
+    peer.send(&attached.into()).await;
     (peer, took)
 }
 
@@ -88,7 +90,7 @@ async fn a_watch_goes_on_after_the_time_that_a_leaving_node_tells() {
         loop {
             match watch.next().await.unwrap() {
                 WatchEvent::Live(seq) => break seq,
-                WatchEvent::Offline(..) | WatchEvent::Change(_) | WatchEvent::Parked(_) => {}
+                WatchEvent::Offline(..) | WatchEvent::Change(_) | WatchEvent::Parked(_) | WatchEvent::Paused { .. } => {}
             }
         }
     };

@@ -170,6 +170,5 @@ impl Online {
 /// Whether nothing is to be sent.
 fn is_idle(tables: &crate::replica::SqliteTables<'_>) -> Result<bool, Error> {
     use cloudsync_engine::replica::Tables as _;
-    let counts = tables.edit_counts()?;
-    Ok(counts.waiting + counts.signed == 0)
+    Ok(tables.edit_counts()?.is_idle())
 }

@@ -99,7 +99,8 @@ impl Client {
 }
 
 impl Online {
-    /// Sends until that edit is decided, or the deadline passes: then it stays queued.
+    /// Sends until that edit is decided, or the deadline passes: then it stays queued. One that is paused has to wait for
+    /// whatever else is sent, which may make room for it.
     pub async fn settle(&mut self, key: RecordKey, id: EditId, deadline: Deadline) -> Result<Fate, Error> {
         let client = self.client.clone();
         let ends = tokio::time::Instant::now() + deadline.0;
@@ -111,6 +112,7 @@ impl Online {
             let pushed = tokio::time::timeout_at(ends, self.push()).await;
             match pushed {
                 Ok(Ok(Pushing::Decided)) | Err(_) => {}
+                Ok(Ok(Pushing::Idle)) if matches!(fate, Fate::Paused { .. }) => return Ok(fate),
                 Ok(Ok(Pushing::Idle)) => tokio::time::sleep(FATE_POLL).await,
                 Ok(Ok(Pushing::Wait(wait))) => tokio::time::sleep(wait.min(ends - tokio::time::Instant::now())).await,
                 // Out of time it stays queued, as ever.

@@ -90,9 +90,9 @@ pub async fn log_out(profile: &Profile, target: Option<Target>, discard: Discard
 }
 
 fn close(counts: EditCounts, discard: Discard, tables: &mut crate::replica::SqliteTables<'_>) -> Result<(), Error> {
-    let EditCounts { waiting, signed, parked } = counts;
-    if discard == Discard::No && waiting + signed + parked > 0 {
-        return Err(Error::EditsQueued { waiting: waiting + signed, parked });
+    let (waiting, parked) = (counts.pending(), counts.parked);
+    if discard == Discard::No && waiting + parked > 0 {
+        return Err(Error::EditsQueued { waiting, parked });
     }
     Ok(tables.close()?)
 }

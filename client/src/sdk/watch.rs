@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use cloudsync_engine::batch::{self, VerifyError};
-use cloudsync_engine::replica::{self, Applied, Change, Conflict, Outcome, Status, Stretch, Untrusted, Why};
+use cloudsync_engine::replica::{self, Applied, Change, Conflict, Outcome, Status, Stretch, Untrusted, Usage, Why};
 use cloudsync_engine::roster::Roster;
 use cloudsync_protocol::frame::{Committed, Event, GoingAway, HeadAt};
 use cloudsync_protocol::{Cursor, Entry, ErrorCode, Seq};
@@ -40,6 +40,13 @@ pub enum WatchEvent {
     Change(Change),
     /// An edit of this profile could not be committed as it was made, and is kept.
     Parked(Box<Conflict>),
+    /// More edits of this profile wait for room than before.
+    Paused {
+        /// How many in all.
+        edits: u64,
+        /// How full the quota is.
+        usage: Option<Usage>,
+    },
     /// It can't go on now, and why; it is tried again after that long.
     Offline(String, Duration),
 }
@@ -58,6 +65,7 @@ pub struct Watch {
     /// Since when edits wait that nobody sends.
     waiting_since: Option<Instant>,
     parked: Parked,
+    paused: u64,
 }
 
 impl Watch {
@@ -76,6 +84,7 @@ impl Watch {
             look_at: now,
             waiting_since: None,
             parked: Parked::default(),
+            paused: 0,
         }
     }
 
@@ -125,7 +134,7 @@ impl Watch {
         }
         let live = self.told.map_or(cursor.seq, |told| told.seq);
         self.ready.push_back(WatchEvent::Live(live));
-        self.tell_parked(&self.client.status().await?).await?;
+        self.tell_kept(&self.client.status().await?).await?;
         self.backoff.reset();
         // What was queued meanwhile is sent at once.
         self.look_at = Instant::now();
@@ -161,9 +170,9 @@ impl Watch {
             online.renew().await?;
         }
         let status = self.client.status().await?;
-        self.tell_parked(&status).await?;
+        self.tell_kept(&status).await?;
         let edits = status.edits;
-        if edits.waiting + edits.signed == 0 {
+        if edits.is_idle() {
             self.waiting_since = None;
             return Ok(());
         }
@@ -181,7 +190,11 @@ impl Watch {
         Ok(())
     }
 
-    async fn tell_parked(&mut self, status: &Status) -> Result<(), Error> {
+    async fn tell_kept(&mut self, status: &Status) -> Result<(), Error> {
+        let (edits, usage) = (status.edits.paused, status.usage);
+        if edits > std::mem::replace(&mut self.paused, edits) {
+            self.ready.push_back(WatchEvent::Paused { edits, usage });
+        }
         let parked = self.parked.new_ones(&self.client, status).await?;
         self.ready.extend(parked.into_iter().map(|conflict| WatchEvent::Parked(Box::new(conflict))));
         Ok(())

@@ -98,10 +98,11 @@ impl<T: Tables> Replica<'_, T> {
             | ErrorCode::ClockAhead
             | ErrorCode::CollectionsFull
             | ErrorCode::RecordsFull
+            | ErrorCode::QuotaExceeded
             | ErrorCode::PushTooLarge
             | ErrorCode::StatementInvalid => self.refused(&batch, failure),
-            ErrorCode::Settled | ErrorCode::ChainMoved => match failure.last {
-                Some(last) => self.overtaken(&batch, last, failure),
+            ErrorCode::Settled | ErrorCode::ChainMoved => match &failure.last {
+                Some(last) => self.overtaken(&batch, **last, failure),
                 None => Ok(stop(failure)),
             },
             ErrorCode::SequenceReused => Ok(Next::EnrolAnew),
@@ -114,7 +115,7 @@ impl<T: Tables> Replica<'_, T> {
         }
     }
 
-    /// Parks what is named, or settles it when the record says the same by now; the rest is batched anew. A refusal that
+    /// Parks or pauses what is named, or settles it when the record says the same by now; the rest is batched anew. A refusal that
     /// names nothing of the batch is of all of it.
     fn refused(&mut self, batch: &OutboxBatch, failure: &Failure) -> Result<Next, AnswerError> {
         let concerned = |key: &RecordKey| failure.records.iter().find(|issue| issue.key == *key);
@@ -125,18 +126,24 @@ impl<T: Tables> Replica<'_, T> {
         if whole.into_iter().chain(named.iter().map(|issue| issue.code)).all(|code| code == ErrorCode::ClockAhead) {
             return Ok(Next::Retry { after_ms: failure.retry_after_ms.unwrap_or(CLOCK_RETRY_AFTER_MS) });
         }
-        if let Some(code @ (ErrorCode::Stale | ErrorCode::Refused)) = whole {
+        if let Some(code @ (ErrorCode::Stale | ErrorCode::Refused | ErrorCode::QuotaExceeded)) = whole {
             return Ok(Next::Stop { code, message: failure.message.clone() });
         }
         let to = named.iter().map(|issue| issue.current_seq).max().unwrap_or(Seq::ZERO);
         if to > self.tables.marks()?.cursor.seq {
             return Ok(Next::CatchUp { to });
         }
+        if let Some(usage) = &failure.quota {
+            self.told_usage((&**usage).into())?;
+        }
         self.close(batch, |key| match (whole, concerned(key)) {
             (Some(code), _) => Verdict::of(code),
-            (None, Some(issue)) => Verdict::of(issue.code),
+            (None, Some(issue)) => Verdict::of_issue(issue),
             (None, None) => Verdict::Again,
         })?;
+        // The answer may be older than what was read since: there may be room for what it paused, or for others in the place of
+        // what it parked.
+        self.wake_beside(&batch.made)?;
         Ok(Next::Push)
     }
 

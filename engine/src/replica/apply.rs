@@ -104,6 +104,7 @@ impl<T: Tables> Replica<'_, T> {
             cursor.row = entry.last_hash().short();
         }
         self.move_to(cursor)?;
+        self.wake()?;
         Ok(Outcome::Applied(Applied { cursor, changes, stopped }))
     }
 
@@ -205,13 +206,15 @@ impl<T: Tables> Replica<'_, T> {
 
     /// Writes a committed row unless a later one is held, and settles what this device has pending of it.
     pub(super) fn write(&mut self, record: &Record) -> Result<(), TablesError> {
-        if self.tables.record(&record.key)?.is_some_and(|held| held.seq >= record.seq) {
+        let held = self.tables.record(&record.key)?;
+        if held.as_ref().is_some_and(|held| held.seq >= record.seq) {
             return Ok(());
         }
         self.tables.put_record(record)?;
-        let mut marks = self.tables.marks()?;
-        if marks.clock < record.hlc {
-            marks.clock = record.hlc;
+        let before = self.tables.marks()?;
+        let mut marks = before.clone();
+        marks.count(held.as_ref(), record);
+        if marks != before {
             self.tables.set_marks(&marks)?;
         }
         self.reconcile(record)

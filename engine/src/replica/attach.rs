@@ -75,6 +75,8 @@ impl<T: Tables> Replica<'_, T> {
             marks.generation = attached.generation;
             self.tables.set_marks(&marks)?;
         }
+        self.told_usage(attached.into())?;
+        self.wake()?;
         if let Some(progress) = marks.snapshot {
             return Ok(Start::Snapshot { resume: Some(progress.resume) });
         }

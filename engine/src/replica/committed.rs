@@ -16,26 +16,27 @@ impl<T: Tables> Replica<'_, T> {
         }
         let to = from.plus(batch.made.len() as u64);
         self.tables.set_batch_state(batch.device, batch.device_seq, BatchState::Committed { from, to })?;
-        let mut clock = self.tables.marks()?.clock;
+        let mut marks = self.tables.marks()?;
         for (made, number) in batch.made.iter().zip(1..) {
             let record = Record::new(&made.header()?, &made.put().envelope, from.plus(number), made.content.clone());
-            clock = clock.max(record.hlc);
             self.done(made)?;
             match self.tables.record(&record.key)? {
-                Some(held) if held.seq > record.seq => self.reconcile(&held)?,
-                Some(_) | None => {
+                Some(held) if held.seq > record.seq => {
+                    marks.clock = marks.clock.max(record.hlc);
+                    self.reconcile(&held)?;
+                }
+                held => {
+                    marks.count(held.as_ref(), &record);
                     self.tables.put_record(&record)?;
                     self.reconcile(&record)?;
                 }
             }
         }
-        let mut marks = self.tables.marks()?;
-        marks.clock = clock;
         self.tables.set_marks(&marks)?;
         if batch.device == self.me.device {
             self.committed_last(LastPush { device_seq: batch.device_seq, hash: batch.hash, seq: to })?;
         }
-        Ok(())
+        self.wake()
     }
 
     /// Takes note of this device's last committed push, if that is news.

@@ -1,7 +1,7 @@
 //! Edits that this device made and that are not committed yet.
 //!
 //! A record has at most one signed edit, and at most one waiting or parked edit after it: a new edit of a record whose
-//! edit is in no batch yet becomes one with it.
+//! edit is in no batch yet becomes one with it. A paused edit is its record's only one.
 //!
 //! Never: an edit that disappears. It is committed, settled by equal content, dropped by its user, or still here.
 
@@ -30,6 +30,11 @@ pub enum EditState {
     Waiting,
     /// In this device's signed batch of that number, which is not answered.
     Signed(DeviceSeq),
+    /// The quota has no room for it: it waits for that, and goes by itself.
+    Paused {
+        /// By how many bytes its record would grow.
+        grows: u64,
+    },
     /// A conflict, for its user to settle.
     Parked(Reason),
 }
@@ -96,6 +101,11 @@ pub enum Fate {
     Waiting,
     /// In a signed batch.
     Signed,
+    /// It waits for room.
+    Paused {
+        /// By how many bytes its record would grow.
+        grows: u64,
+    },
     /// A conflict.
     Parked(Reason),
     /// Committed, settled by equal content, or dropped by its user.
@@ -126,7 +136,8 @@ impl<T: Tables> Replica<'_, T> {
                 EditState::Parked(_) if new.onto == Onto::Replica => return Err(EditError::Conflicted { key: edit.key }),
                 EditState::Parked(_) => self.tables.remove_edit(held.id)?,
                 EditState::Signed(device_seq) => above = Some((device_seq, held)),
-                EditState::Waiting => {
+                // A paused one with this in it may fit: it waits for its turn again.
+                EditState::Waiting | EditState::Paused { .. } => {
                     above = None;
                     edit.id = held.id;
                     (edit.base, edit.parent) = (held.base, held.parent);
@@ -158,6 +169,7 @@ impl<T: Tables> Replica<'_, T> {
         let fate = edits.iter().find(|edit| edit.id <= id && id <= edit.last).map_or(Fate::Gone, |edit| match edit.state {
             EditState::Waiting => Fate::Waiting,
             EditState::Signed(_) => Fate::Signed,
+            EditState::Paused { grows } => Fate::Paused { grows },
             EditState::Parked(reason) => Fate::Parked(reason),
         });
         Ok(fate)

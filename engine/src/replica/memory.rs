@@ -54,6 +54,10 @@ impl Tables for MemoryTables {
     fn damaged(&self) -> Result<u64, TablesError> {
         Ok(self.records.values().filter(|record| record.content == Content::Damaged).count() as u64)
     }
+    fn live_bytes(&self) -> Result<u64, TablesError> {
+        let live = self.records.values().filter(|record| record.content != Content::Deleted);
+        Ok(live.map(|record| record.envelope.bytes()).sum())
+    }
 
     fn roster(&self) -> Result<Vec<RosterRow>, TablesError> {
         Ok(self.roster.values().cloned().collect())
@@ -85,6 +89,10 @@ impl Tables for MemoryTables {
         let waiting = self.edits.values().filter(|edit| edit.id > after && edit.state == EditState::Waiting);
         Ok(waiting.take(count).cloned().collect())
     }
+    fn paused(&self, after: EditId, grows_max: u64, count: usize) -> Result<Vec<Edit>, TablesError> {
+        let fits = |edit: &&Edit| matches!(edit.state, EditState::Paused { grows } if edit.id > after && grows <= grows_max);
+        Ok(self.edits.values().filter(fits).take(count).cloned().collect())
+    }
     fn parked(&self) -> Result<Vec<Edit>, TablesError> {
         let mut parked: Vec<Edit> = self.edits.values().filter(|edit| matches!(edit.state, EditState::Parked(_))).cloned().collect();
         parked.sort_by(|a, b| a.key.cmp(&b.key));
@@ -102,6 +110,7 @@ impl Tables for MemoryTables {
             match edit.state {
                 EditState::Waiting => counts.waiting += 1,
                 EditState::Signed(_) => counts.signed += 1,
+                EditState::Paused { .. } => counts.paused += 1,
                 EditState::Parked(_) => counts.parked += 1,
             }
         }

@@ -16,6 +16,7 @@ mod edit;
 mod enrol;
 mod memory;
 mod outbox;
+mod quota;
 mod record;
 mod revoked;
 mod seal;
@@ -39,7 +40,7 @@ pub use outbox::{BatchState, Made, OutboxBatch, OutgoingError};
 pub use record::{Change, Content, Record};
 pub use seal::{Draft, OpenError, Opener, SealError, Sealer};
 pub use snapshot::{SnapshotError, SnapshotOutcome};
-pub use tables::{EditCounts, LastBatch, Marks, Owner, SnapshotProgress, Tables, TablesError};
+pub use tables::{EditCounts, LastBatch, Marks, Owner, SnapshotProgress, Tables, TablesError, Usage};
 pub use verify::{Untrusted, Why};
 pub use view::{Listing, Pending, Shown, Status};
 

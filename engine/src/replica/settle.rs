@@ -2,6 +2,7 @@
 //!
 //! Never: a conflict where the content is equal, or an edit sent that was made from a version no longer current.
 
+use cloudsync_protocol::error::RecordIssue;
 use cloudsync_protocol::{DeviceSeq, ErrorCode, RecordKey};
 
 use super::{BatchState, Edit, EditState, Made, OutboxBatch, Reason, Record, Replica, Tables, TablesError};
@@ -11,6 +12,8 @@ use super::{BatchState, Edit, EditState, Made, OutboxBatch, Reason, Record, Repl
 pub(super) enum Verdict {
     /// Nothing: it goes into another batch.
     Again,
+    /// There is no room for it, which grows by so many bytes.
+    Pause(u64),
     /// Why it can't be committed as it is.
     Park(Reason),
 }
@@ -23,6 +26,9 @@ impl Verdict {
         }
         Self::Park(if code == ErrorCode::Stale { Reason::Stale } else { Reason::Refused(code) })
     }
+    pub(super) fn of_issue(issue: &RecordIssue) -> Self {
+        if issue.code == ErrorCode::QuotaExceeded { Self::Pause(issue.grows) } else { Self::of(issue.code) }
+    }
 }
 
 impl<T: Tables> Replica<'_, T> {
@@ -34,9 +40,11 @@ impl<T: Tables> Replica<'_, T> {
         let is_older = (edit.base, edit.parent) != (record.version, record.hash);
         match edit.state {
             EditState::Signed(_) => Ok(()),
-            EditState::Waiting | EditState::Parked(_) if is_older && edit.content == record.content => self.tables.remove_edit(edit.id),
-            EditState::Waiting if is_older => self.park(edit, Reason::Stale),
-            EditState::Waiting | EditState::Parked(_) => Ok(()),
+            EditState::Waiting | EditState::Paused { .. } | EditState::Parked(_) if is_older && edit.content == record.content => {
+                self.tables.remove_edit(edit.id)
+            }
+            EditState::Waiting | EditState::Paused { .. } if is_older => self.park(edit, Reason::Stale),
+            EditState::Waiting | EditState::Paused { .. } | EditState::Parked(_) => Ok(()),
         }
     }
 
@@ -65,7 +73,10 @@ impl<T: Tables> Replica<'_, T> {
         }
         let state = match verdict {
             // An earlier batch turned out to be committed, so that the edit has another base by now than the one refused.
-            Verdict::Park(_) if (signed.base, signed.parent) != (made.base(), header.parent) => EditState::Waiting,
+            Verdict::Park(_) | Verdict::Pause(_) if (signed.base, signed.parent) != (made.base(), header.parent) => EditState::Waiting,
+            // What was refused for its size is not what it says by now.
+            Verdict::Pause(_) if later.is_some() => EditState::Waiting,
+            Verdict::Pause(grows) => EditState::Paused { grows },
             Verdict::Again => EditState::Waiting,
             Verdict::Park(reason) => EditState::Parked(reason),
         };
@@ -91,7 +102,7 @@ impl<T: Tables> Replica<'_, T> {
             } else {
                 let state = match edit.state {
                     EditState::Signed(device_seq) => EditState::Signed(device_seq),
-                    EditState::Waiting | EditState::Parked(_) => EditState::Waiting,
+                    EditState::Waiting | EditState::Paused { .. } | EditState::Parked(_) => EditState::Waiting,
                 };
                 self.tables.put_edit(&Edit { base, parent, state, ..edit })?;
             }

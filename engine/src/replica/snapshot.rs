@@ -221,6 +221,8 @@ impl<T: Tables> Replica<'_, T> {
                 marks = self.tables.marks()?;
                 marks.snapshot = None;
                 marks.cursor = page.start;
+                // Rows came in place of ones that were never read, so that counting on by them would be wrong.
+                marks.usage = marks.usage.map(|usage| self.held_usage(usage.limit, page.start.seq)).transpose()?;
                 SnapshotOutcome::Complete { cursor: page.start }
             }
         };

@@ -7,7 +7,7 @@ use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::error::LastPush;
 use cloudsync_protocol::frame::SnapshotToken;
-use cloudsync_protocol::{CollectionName, Cursor, DeviceId, DeviceSeq, Generation, Hash, LogId, RecordKey};
+use cloudsync_protocol::{CollectionName, Cursor, DeviceId, DeviceSeq, Generation, Hash, LogId, RecordKey, Seq};
 
 use super::{BatchState, Edit, EditId, OutboxBatch, Record};
 
@@ -40,6 +40,17 @@ pub struct SnapshotProgress {
     pub resume: SnapshotToken,
 }
 
+/// How full the quota is, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes in use: as told, and what was written above `at` since.
+    pub used: u64,
+    /// Bytes allowed.
+    pub limit: u64,
+    /// The last `seq` that the server counted.
+    pub at: Seq,
+}
+
 /// The single values of a replica: one row.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Marks {
@@ -59,6 +70,8 @@ pub struct Marks {
     pub last_committed: Option<LastPush>,
     /// The newest edit's id.
     pub last_edit: EditId,
+    /// Nothing until a server told.
+    pub usage: Option<Usage>,
 }
 
 /// Where a device's chain of batches stands, as read from the log.
@@ -77,8 +90,24 @@ pub struct EditCounts {
     pub waiting: u64,
     /// In a signed batch that is not answered.
     pub signed: u64,
+    /// Paused for want of room.
+    pub paused: u64,
     /// Parked as conflicts.
     pub parked: u64,
+}
+
+impl EditCounts {
+    /// Those that are to be committed yet: all but the conflicts.
+    #[must_use]
+    pub const fn pending(&self) -> u64 {
+        self.waiting + self.signed + self.paused
+    }
+
+    /// Whether there is nothing to send: what is paused is not sent.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.waiting + self.signed == 0
+    }
 }
 
 /// One transaction on what a replica keeps.
@@ -97,6 +126,8 @@ pub trait Tables {
 
     /// How many records are [`Content::Damaged`](super::Content).
     fn damaged(&self) -> Result<u64, TablesError>;
+    /// Header + body + wrap of the records that are not deleted, together.
+    fn live_bytes(&self) -> Result<u64, TablesError>;
 
     /// Every roster row read so far, in order of `seq`.
     fn roster(&self) -> Result<Vec<RosterRow>, TablesError>;
@@ -115,6 +146,8 @@ pub trait Tables {
     fn remove_edit(&mut self, id: EditId) -> Result<(), TablesError>;
     /// The first `count` waiting edits with an id above `after`, in order of id.
     fn waiting(&self, after: EditId, count: usize) -> Result<Vec<Edit>, TablesError>;
+    /// The first `count` paused edits with an id above `after` that grow by at most `grows_max`, in order of id.
+    fn paused(&self, after: EditId, grows_max: u64, count: usize) -> Result<Vec<Edit>, TablesError>;
     /// Every parked edit, in order of key.
     fn parked(&self) -> Result<Vec<Edit>, TablesError>;
     /// In order of key, then id: at most `count` with a key after `after`, of one collection or all.

@@ -4,7 +4,7 @@
 
 use cloudsync_protocol::{CollectionName, Cursor, RecordKey, Version};
 
-use super::{Content, Edit, EditCounts, EditState, Record, Replica, SnapshotProgress, Tables, TablesError};
+use super::{Content, Edit, EditCounts, EditState, Record, Replica, SnapshotProgress, Tables, TablesError, Usage};
 
 /// Whether a value is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct Status {
     pub snapshot: Option<SnapshotProgress>,
     /// Edits by state.
     pub edits: EditCounts,
+    /// How full the quota is, as far as is known.
+    pub usage: Option<Usage>,
     /// Records whose committed version does not open.
     pub damaged: u64,
 }
@@ -89,7 +91,8 @@ impl<T: Tables> Replica<'_, T> {
     /// How things stand.
     pub fn status(&self) -> Result<Status, TablesError> {
         let marks = self.tables.marks()?;
-        Ok(Status { cursor: marks.cursor, snapshot: marks.snapshot, edits: self.tables.edit_counts()?, damaged: self.tables.damaged()? })
+        let (edits, damaged) = (self.tables.edit_counts()?, self.tables.damaged()?);
+        Ok(Status { cursor: marks.cursor, snapshot: marks.snapshot, edits, usage: marks.usage, damaged })
     }
 }
 

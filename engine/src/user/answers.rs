@@ -29,7 +29,8 @@ fn cited(frame: &Frame) -> Option<Seq> {
     match frame {
         Frame::Failure(failure) => {
             let records = failure.records.iter().map(|issue| issue.current_seq);
-            records.chain(failure.last.iter().map(|last| last.seq)).max()
+            let others = failure.last.iter().map(|last| last.seq).chain(failure.quota.iter().map(|usage| usage.at));
+            records.chain(others).max()
         }
         Frame::Pushed(pushed) => Some(pushed.to),
         Frame::RosterChanged(changed) => Some(changed.seq),

@@ -168,6 +168,8 @@ impl User {
             timeline: head.timeline,
             generation: head.generation,
             floor: head.floor,
+            used_bytes: head.figures.live_bytes,
+            quota_bytes: self.options.quota_bytes,
         };
         self.attached.insert(peer.session, peer.device);
         self.answer(peer.session, request, Frame::Attached(attached), effects);

@@ -41,6 +41,8 @@ pub enum Effect {
     CloseDevice { device: DeviceId, code: ErrorCode },
     /// Revoke every refresh family of a device.
     RevokeFamilies { device: DeviceId },
+    /// A group has `COMMIT_BYTES_MAX`, and the rest waits for the next: count it.
+    CommitFull,
     /// An invariant does not hold: count and log it. Whatever it concerned was not sent.
     Violated(Violation),
     /// This owner is done: no event is taken any more (requests are answered *busy*). Take the attached sessions back

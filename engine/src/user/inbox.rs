@@ -97,8 +97,17 @@ impl Item {
 #[derive(Debug)]
 pub(super) enum Turn {
     Nothing,
-    Group(Vec<Item>),
+    Group(Vec<Item>, Next),
     Claim(ClaimItem),
+}
+
+/// What stands behind a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing that could have been in it.
+    Other,
+    /// What it has no bytes left for.
+    TooMuch,
 }
 
 /// The queue, and what of it is in flight.
@@ -120,11 +129,14 @@ impl Inbox {
     pub(super) fn take_turn(&mut self) -> Turn {
         self.in_flight = 0;
         let mut group = Vec::new();
-        let mut bytes = 0_usize;
+        let (mut bytes, mut next) = (0_usize, Next::Other);
         while let Some(front) = self.waiting.front() {
             bytes = bytes.saturating_add(front.bytes());
             let fits = group.is_empty() || (bytes <= COMMIT_BYTES_MAX && self.alone == 0);
             if !fits || (matches!(front, Item::Claim(_)) && !group.is_empty()) {
+                if bytes > COMMIT_BYTES_MAX {
+                    next = Next::TooMuch;
+                }
                 break;
             }
             match self.waiting.pop_front() {
@@ -138,7 +150,7 @@ impl Inbox {
         }
         self.in_flight = group.len();
         self.alone = self.alone.saturating_sub(1);
-        if group.is_empty() { Turn::Nothing } else { Turn::Group(group) }
+        if group.is_empty() { Turn::Nothing } else { Turn::Group(group, next) }
     }
 
     /// What was taken is decided.

@@ -46,6 +46,8 @@ pub struct Options {
     pub seed: [u8; 32],
     /// What *busy* and *unavailable* say.
     pub retry_after_ms: u32,
+    /// How many bytes of live records (header + body + wrap) the user may have.
+    pub quota_bytes: u64,
 }
 
 /// What is known for certain once the log is owned: the stable head and the roster at it.

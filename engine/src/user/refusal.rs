@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use cloudsync_protocol::codec;
-use cloudsync_protocol::error::{LastPush, RecordIssue};
+use cloudsync_protocol::error::{LastPush, RecordIssue, Usage};
 use cloudsync_protocol::statement::{RevokeStatement, Signed};
 use cloudsync_protocol::{DeviceId, DeviceSeq, ErrorCode, Failure, Hash, RecordKey, Seq};
 
@@ -48,7 +48,7 @@ pub(super) fn barred(request: u32, retry_after_ms: u32) -> Failure {
 
 pub(super) fn with_last(request: u32, code: ErrorCode, last: LastPush) -> Failure {
     let message = format!("the device's last committed push is {}, at {}", last.device_seq, last.seq);
-    Failure { last: Some(last), ..Failure::new(request, code, message) }
+    Failure { last: Some(Box::new(last)), ..Failure::new(request, code, message) }
 }
 
 /// *stale* when every record is, else *refused*: each record says why.
@@ -58,6 +58,13 @@ pub(super) fn records(request: u32, records: Vec<RecordIssue>) -> Failure {
     let first = records.first().map_or_else(String::new, |issue| format!("{} is {}, at version {}", issue.key, issue.code, issue.current));
     let message = format!("{} records are in the way, the first: {first}", records.len());
     Failure { records, ..Failure::new(request, code, message) }
+}
+
+/// Over the quota: each record that doesn't fit, with how much it grows.
+pub(super) fn quota(request: u32, usage: Usage, records: Vec<RecordIssue>) -> Failure {
+    let Usage { used, limit, need, .. } = usage;
+    let message = format!("{used} of {limit} B are used and this needs {need} B more: {} records have to wait for room", records.len());
+    Failure { records, quota: Some(Box::new(usage)), ..Failure::new(request, ErrorCode::QuotaExceeded, message) }
 }
 
 /// A batch refused on sight: names every record that it can.

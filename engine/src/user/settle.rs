@@ -12,7 +12,7 @@ use cloudsync_protocol::{CommitId, DeviceId, Entry, ErrorCode, Failure, Frame, R
 use super::effect::{Effect, FanOut, Stop};
 use super::event::{CommitOutcome, ReadId, ReadTrouble};
 use super::group::{self, Author, Decided, Facts, Held};
-use super::inbox::{ClaimItem, Item, Origin, Turn};
+use super::inbox::{ClaimItem, Item, Next, Origin, Turn};
 use super::{Phase, User, refusal};
 use crate::invariants::{self, Violation};
 use crate::log::{Current, Head};
@@ -28,7 +28,10 @@ impl User {
             match self.inbox.take_turn() {
                 Turn::Nothing => return,
                 Turn::Claim(claim) => self.begin_claim(claim, effects),
-                Turn::Group(group) => {
+                Turn::Group(group, next) => {
+                    if next == Next::TooMuch {
+                        effects.push(Effect::CommitFull);
+                    }
                     let records = group::records_named(&group);
                     let read = self.next_read();
                     self.phase = Phase::LookingUp { read, group, records: records.iter().cloned().collect() };
@@ -89,6 +92,7 @@ impl User {
             now_ms: self.now_ms,
             newest_ts: owned.newest_ts,
             retry_after_ms: self.options.retry_after_ms,
+            quota_bytes: self.options.quota_bytes,
             head: &owned.head,
             roster: &owned.roster,
             pushers: &self.pushers,

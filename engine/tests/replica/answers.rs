@@ -45,7 +45,7 @@ fn an_answer_to_other_bytes_under_the_same_number_decides_nothing() {
 
 #[test]
 fn these_codes_decide_a_push_and_no_others() {
-    const DECIDING: [ErrorCode; 9] = [
+    const DECIDING: [ErrorCode; 10] = [
         ErrorCode::Stale,
         ErrorCode::Refused,
         ErrorCode::BaseUnknown,
@@ -53,6 +53,7 @@ fn these_codes_decide_a_push_and_no_others() {
         ErrorCode::BodyTooLarge,
         ErrorCode::CollectionsFull,
         ErrorCode::RecordsFull,
+        ErrorCode::QuotaExceeded,
         ErrorCode::PushTooLarge,
         ErrorCode::StatementInvalid,
     ];

@@ -69,5 +69,5 @@ pub(crate) fn header(batch: &OutboxBatch) -> Header {
 }
 
 pub(crate) fn issue(code: ErrorCode) -> RecordIssue {
-    RecordIssue { key: key("s1"), code, current: Version::NONE, current_seq: Seq::ZERO }
+    RecordIssue { key: key("s1"), code, current: Version::NONE, current_seq: Seq::ZERO, grows: 0 }
 }

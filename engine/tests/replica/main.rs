@@ -15,6 +15,8 @@ mod desk;
 #[cfg(test)]
 mod edits;
 #[cfg(test)]
+mod pauses;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod revoked;

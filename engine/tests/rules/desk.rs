@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use cloudsync_engine::session::{Peer, SessionId};
 use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Effect, Event, FanOut, Options, ReadTrouble, Stop, User};
 use cloudsync_protocol::frame::{Attach, ChangeRoster, Claim, OWN_LOG};
+use cloudsync_protocol::limits::QUOTA_BYTES_DEFAULT;
 use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{Cursor, ErrorCode, Failure, Frame, Hash, Seq, View, frame};
 
@@ -43,10 +44,19 @@ pub(crate) struct Desk {
 }
 
 pub(crate) fn options(seed: u8) -> Options {
-    Options { log: LOG, view: VIEW, seed: [seed; 32], retry_after_ms: 500 }
+    Options { log: LOG, view: VIEW, seed: [seed; 32], retry_after_ms: 500, quota_bytes: QUOTA_BYTES_DEFAULT }
 }
 
 impl Desk {
+    /// The same log, owned by a node with another quota.
+    pub(crate) fn with_quota(self, quota_bytes: u64) -> Self {
+        let attached = self.user.attached().collect();
+        let user = User::new(Options { quota_bytes, ..options(7) }, attached);
+        let mut desk = Self { user, ..self };
+        desk.say(Event::Start);
+        desk
+    }
+
     /// A log with an identity and `devices` enrolled, owned.
     pub(crate) fn with_devices(devices: u8) -> Self {
         let mut desk = Self::empty();

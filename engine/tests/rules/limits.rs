@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use cloudsync_engine::log::Figures;
-use cloudsync_engine::user::Event;
+use cloudsync_engine::user::{Effect, Event};
 use cloudsync_protocol::limits::{
     BODY_BYTES_MAX, BODY_BYTES_MIN, COLLECTIONS_MAX, COMMIT_BYTES_MAX, EVENT_BODY_BYTES_MAX, PUSH_BYTES_MAX, PUSH_OPERATIONS_MAX,
     RECORDS_MAX,
@@ -115,5 +115,7 @@ fn a_group_ends_before_the_push_that_is_one_byte_too_many_for_a_commit() {
             desk.tell(Event::Push { peer: peer(number.into(), number), push, frame_bytes });
         }
         assert_eq!(desk.run_commits(), expected);
+        let told = desk.out.iter().filter(|effect| matches!(effect, Effect::CommitFull)).count();
+        assert_eq!(told, expected.len() - 2, "who waits for bytes is counted");
     }
 }

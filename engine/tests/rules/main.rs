@@ -21,6 +21,8 @@ mod ownership;
 #[cfg(test)]
 mod pushes;
 #[cfg(test)]
+mod quotas;
+#[cfg(test)]
 mod rosters;
 #[cfg(test)]
 mod sessions;

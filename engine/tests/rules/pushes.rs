@@ -104,7 +104,7 @@ fn a_number_with_other_bytes_lower_numbers_and_broken_chains_are_told_the_last_p
     ] {
         let refused = failure(desk.push(peer(2, 1), push(1, number, prev, &[create("b")])));
         assert_eq!(refused.code, expected);
-        assert_eq!(refused.last, if expected == ErrorCode::NotThePusher { None } else { last });
+        assert_eq!(refused.last.as_deref().copied(), if expected == ErrorCode::NotThePusher { None } else { last });
     }
 }
 

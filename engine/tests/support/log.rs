@@ -8,12 +8,13 @@ use cloudsync_engine::replica::{
     Applied, ApplyError, Me, MemoryTables, Next, OutboxBatch, Outcome, Replica, SnapshotError, SnapshotOutcome, Stretch,
 };
 use cloudsync_protocol::entry::{RosterRow, Row};
-use cloudsync_protocol::error::{LastPush, RecordIssue};
+use cloudsync_protocol::error::{LastPush, RecordIssue, Usage};
 use cloudsync_protocol::frame::{Attached, Committed, OWN_LOG, Pushed, SnapshotPage, SnapshotToken};
+use cloudsync_protocol::limits::QUOTA_BYTES_DEFAULT;
 use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{
-    Batch, Cursor, DeviceId, DeviceSeq, Entry, ErrorCode, Failure, Generation, Hash, Operation, RecordKey, Seq, ShortHash, TimelineId,
-    Version,
+    Batch, Cursor, DeviceId, DeviceSeq, Entry, Envelope, ErrorCode, Failure, Generation, Hash, Operation, RecordKey, Seq, ShortHash,
+    TimelineId, Version,
 };
 
 use super::keys::{Keys, LOG, identify, row};
@@ -29,6 +30,8 @@ pub struct Log {
     pub last: BTreeMap<DeviceId, LastPush>,
     /// Records that are refused, and why.
     pub refuses: BTreeMap<RecordKey, ErrorCode>,
+    /// The default where nothing is said.
+    pub quota_bytes: Option<u64>,
 }
 
 impl Log {
@@ -56,7 +59,7 @@ impl Log {
     /// Decides a push.
     pub fn push(&mut self, batch: &OutboxBatch) -> Result<Pushed, Failure> {
         let last = self.last_of(batch.device);
-        let refuse = |code| Failure { last: Some(last), ..Failure::new(1, code, "") };
+        let refuse = |code| Failure { last: Some(Box::new(last)), ..Failure::new(1, code, "") };
         if batch.device_seq < last.device_seq {
             return Err(refuse(ErrorCode::Settled));
         }
@@ -80,21 +83,59 @@ impl Log {
             let (current, current_seq) =
                 self.current.get(&key).map_or((Version::NONE, Seq::ZERO), |row| (row.envelope.check().unwrap().version, row.seq));
             if let Some(code) = self.refuses.get(&key).copied() {
-                records.push(RecordIssue { key, code, current, current_seq });
+                records.push(RecordIssue { key, code, current, current_seq, grows: 0 });
             } else if put.base != current {
-                records.push(RecordIssue { key, code: ErrorCode::Stale, current, current_seq });
+                records.push(RecordIssue { key, code: ErrorCode::Stale, current, current_seq, grows: 0 });
             }
         }
         if let Some(first) = records.first() {
             let code = if first.code == ErrorCode::Stale { ErrorCode::Stale } else { ErrorCode::Refused };
             return Err(Failure { records, ..Failure::new(1, code, "") });
         }
+        self.fits_quota(batch)?;
         let from = self.head();
         let entry = Batch { first: from.next(), server_ts: 0, signed: batch.signed.clone(), operations: batch.operations() };
         self.append(entry);
         let to = self.head();
         self.last.insert(batch.device, LastPush { device_seq: batch.device_seq, hash: batch.hash, seq: to });
         Ok((from, to))
+    }
+
+    /// Header + body + wrap of what is not deleted.
+    pub fn live_bytes(&self) -> u64 {
+        self.current.values().map(|row| live_bytes(&row.envelope)).sum()
+    }
+
+    fn quota_bytes(&self) -> u64 {
+        self.quota_bytes.unwrap_or(QUOTA_BYTES_DEFAULT)
+    }
+
+    /// A batch of a replica has one operation of a record.
+    fn fits_quota(&self, batch: &OutboxBatch) -> Result<(), Failure> {
+        let (used, limit) = (self.live_bytes(), self.quota_bytes());
+        let (mut grown, mut room) = (Vec::new(), limit.saturating_sub(used));
+        for Operation::Put(put) in batch.operations() {
+            let key = put.envelope.check().unwrap().key();
+            let before = self.current.get(&key).map_or(0, |row| live_bytes(&row.envelope));
+            let after = live_bytes(&put.envelope);
+            room += before.saturating_sub(after);
+            grown.push((key, after.saturating_sub(before)));
+        }
+        let mut records = Vec::new();
+        for (key, grows) in grown {
+            match room.checked_sub(grows) {
+                Some(left) => room = left,
+                None => {
+                    let current = self.current.get(&key).map_or(Version::NONE, |row| row.envelope.check().unwrap().version);
+                    records.push(RecordIssue { key, code: ErrorCode::QuotaExceeded, current, current_seq: Seq::ZERO, grows });
+                }
+            }
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        let quota = Some(Box::new(Usage { used, limit, need: records.iter().map(|issue| issue.grows).sum(), at: self.head() }));
+        Err(Failure { records, quota, ..Failure::new(1, ErrorCode::QuotaExceeded, "") })
     }
 
     /// Appends a batch as it is, whatever it says.
@@ -116,7 +157,17 @@ impl Log {
     }
 
     pub fn attached(&self, floor: Seq) -> Attached {
-        Attached { request: 1, log: OWN_LOG, id: LOG, head: self.head(), timeline: TIMELINE, generation: Generation(0), floor }
+        Attached {
+            request: 1,
+            log: OWN_LOG,
+            id: LOG,
+            head: self.head(),
+            timeline: TIMELINE,
+            generation: Generation(0),
+            floor,
+            used_bytes: self.live_bytes(),
+            quota_bytes: self.quota_bytes(),
+        }
     }
 
     /// The echo of a push.
@@ -143,6 +194,10 @@ impl Log {
             resume: more.then_some(SnapshotToken { timeline: TIMELINE, start, last, roster_after: None }),
         }
     }
+}
+
+fn live_bytes(envelope: &Envelope) -> u64 {
+    if envelope.check().unwrap().is_tombstone() { 0 } else { envelope.bytes() }
 }
 
 fn roster_row(entry: &Entry) -> Option<RosterRow> {

@@ -36,6 +36,10 @@ crate::wire_struct! {
         pub generation: Generation,
         /// History up to here may be cut: a cursor below takes a snapshot.
         pub floor: Seq,
+        /// Bytes of the user's live records at that head: header + body + wrap.
+        pub used_bytes: u64,
+        /// How many are allowed.
+        pub quota_bytes: u64,
     }
 }
 

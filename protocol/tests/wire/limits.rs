@@ -58,6 +58,7 @@ fn every_limit_has_the_value_that_the_design_gives_it() {
         DEVICE_NAME_BYTES_MAX = 256;
         STATEMENT_BYTES_MAX = 4_096;
         HISTORY_ROWS_MAX = 100;
+        QUOTA_BYTES_DEFAULT = 10_000_000;
     };
     let source = include_str!("../../src/limits.rs");
     let named = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(':').map(|(name, _)| name));

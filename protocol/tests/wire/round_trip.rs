@@ -2,7 +2,7 @@
 
 use cloudsync_protocol::codec::{decode, encode};
 use cloudsync_protocol::entry::Put;
-use cloudsync_protocol::error::{LastPush, RecordIssue};
+use cloudsync_protocol::error::{LastPush, RecordIssue, Usage};
 use cloudsync_protocol::frame::{Event, Push};
 use cloudsync_protocol::statement::{Signature, Signed};
 use cloudsync_protocol::{
@@ -34,19 +34,27 @@ fn failure() -> impl Strategy<Value = Failure> {
         collection: CollectionName::new(collection).unwrap(),
         record: RecordId::new(record).unwrap(),
     });
-    let issue = (key, code.clone(), any::<u64>(), any::<u64>()).prop_map(|(key, code, current, seq)| RecordIssue {
+    let issue = (key, code.clone(), any::<[u64; 3]>()).prop_map(|(key, code, [current, seq, grows])| RecordIssue {
         key,
         code,
         current: Version(current),
         current_seq: Seq(seq),
+        grows,
     });
-    let last = (any::<u64>(), any::<[u8; 32]>(), any::<u64>()).prop_map(|(device_seq, hash, seq)| LastPush {
-        device_seq: DeviceSeq(device_seq),
-        hash: Hash(hash),
-        seq: Seq(seq),
-    });
-    (any::<u32>(), code, ".{0,40}", any::<Option<u32>>(), vec(issue, 0..4), proptest::option::of(last)).prop_map(
-        |(request, code, message, retry_after_ms, records, last)| Failure { request, code, message, retry_after_ms, records, last },
+    let last = (any::<u64>(), any::<[u8; 32]>(), any::<u64>())
+        .prop_map(|(device_seq, hash, seq)| Box::new(LastPush { device_seq: DeviceSeq(device_seq), hash: Hash(hash), seq: Seq(seq) }));
+    let quota = any::<[u64; 4]>().prop_map(|[used, limit, need, at]| Box::new(Usage { used, limit, need, at: Seq(at) }));
+    let facts = (vec(issue, 0..4), proptest::option::of(last), proptest::option::of(quota));
+    (any::<u32>(), code, ".{0,40}", any::<Option<u32>>(), facts).prop_map(
+        |(request, code, message, retry_after_ms, (records, last, quota))| Failure {
+            request,
+            code,
+            message,
+            retry_after_ms,
+            records,
+            last,
+            quota,
+        },
     )
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cloudsync_protocol::codec::encode;
 use cloudsync_protocol::entry::{Put, RosterRow};
 use cloudsync_protocol::envelope::{FORMAT, Hlc, SUITE_AES_256_GCM};
-use cloudsync_protocol::error::{LastPush, RecordIssue};
+use cloudsync_protocol::error::{LastPush, RecordIssue, Usage};
 use cloudsync_protocol::frame::*;
 use cloudsync_protocol::statement::{
     BatchStatement, EnrolChange, EnrolStatement, IdentityChange, IdentityStatement, PublicKey, RevokeChange, RevokeStatement, RosterChange,
@@ -147,14 +147,26 @@ pub(crate) fn frames() -> Vec<(&'static str, Frame)> {
 }
 
 fn connection_frames() -> Vec<(&'static str, Frame)> {
-    let issue = RecordIssue { key: key(), code: ErrorCode::Stale, current: Version(4), current_seq: Seq(69_999) };
+    let issue = RecordIssue { key: key(), code: ErrorCode::Stale, current: Version(4), current_seq: Seq(69_999), grows: 0 };
     let full = Failure {
         request: 9,
         code: ErrorCode::Stale,
         message: "1 record".to_owned(),
         retry_after_ms: Some(250),
         records: vec![issue],
-        last: Some(last()),
+        last: Some(Box::new(last())),
+        quota: None,
+    };
+    let over = Failure {
+        records: vec![RecordIssue {
+            key: key(),
+            code: ErrorCode::QuotaExceeded,
+            current: Version(4),
+            current_seq: Seq(69_999),
+            grows: 700,
+        }],
+        quota: Some(Box::new(Usage { used: 9_999_744, limit: 10_000_000, need: 700, at: Seq(70_000) })),
+        ..Failure::new(9, ErrorCode::QuotaExceeded, "full")
     };
     let user = UserId([0x05; 16]);
     let token_expires_ts = TS + 900_000;
@@ -190,6 +202,7 @@ fn connection_frames() -> Vec<(&'static str, Frame)> {
         ("pong", Pong { number: 0 }.into()),
         ("failure", Failure::new(0, ErrorCode::Malformed, "why").into()),
         ("failure_with_facts", full.into()),
+        ("failure_over_quota", over.into()),
     ]
 }
 
@@ -246,7 +259,21 @@ fn log_frames() -> Vec<(&'static str, Frame)> {
     let page = |roster, resume| SnapshotPage { request, log, start: cursor(), roster, rows: vec![row()], resume };
     vec![
         ("attach", Attach { request, log, cursor: cursor() }.into()),
-        ("attached", Attached { request, log, id: LOG, head, timeline: TIMELINE, generation: Generation(0), floor: Seq(1) }.into()),
+        (
+            "attached",
+            Attached {
+                request,
+                log,
+                id: LOG,
+                head,
+                timeline: TIMELINE,
+                generation: Generation(0),
+                floor: Seq(1),
+                used_bytes: 9_999_744,
+                quota_bytes: 10_000_000,
+            }
+            .into(),
+        ),
         ("pull", Pull { request, log, from: cursor(), to: head }.into()),
         ("page", Page { request, log, timeline: TIMELINE, from: Seq(0), to, head, entries: entries() }.into()),
         ("snapshot", Snapshot { request, log, resume: None }.into()),

@@ -21,6 +21,7 @@ from .structures import (
     Row,
     Signed,
     SnapshotToken,
+    Usage,
 )
 
 OWN_LOG: Final = 0
@@ -88,6 +89,7 @@ class Failure:
     retry_after_ms: int | None
     records: list[RecordIssue]
     last: LastPush | None
+    quota: Usage | None
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ class Attached:
     timeline: bytes
     generation: int
     floor: int
+    used_bytes: int
+    quota_bytes: int
 
 
 @dataclass(frozen=True)

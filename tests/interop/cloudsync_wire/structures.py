@@ -125,6 +125,15 @@ class RecordIssue:
     code: str
     current: int
     current_seq: int
+    grows: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    used: int
+    limit: int
+    need: int
+    at: int
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ impl Pair {
 
 /// Measures.
 pub async fn run(effort: &Effort) -> anyhow::Result<Section> {
-    let node = NodeProcess::start(&effort.folder).await?;
+    let node = NodeProcess::start_with_quota(&effort.folder, u64::MAX).await?;
     let echo = Echo::start().await?;
     let mut disk = Fdatasync::new(&effort.folder)?;
     let mut carriers = Vec::new();

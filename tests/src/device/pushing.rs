@@ -109,6 +109,11 @@ impl SyncDevice {
                 self.unanswered = None;
                 Ok(())
             }
+            Next::Push if failure.code == ErrorCode::QuotaExceeded => {
+                self.ledger.without_room += 1;
+                self.unanswered = None;
+                Ok(())
+            }
             Next::Claim => self.claim(online).await,
             Next::Retry { after_ms } => {
                 // The node said how long.

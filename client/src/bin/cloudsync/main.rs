@@ -11,6 +11,7 @@ mod output;
 mod parked;
 mod password;
 mod record;
+mod room;
 mod value;
 
 use std::process::ExitCode;

@@ -4,6 +4,7 @@
 //! Never: a half push, or anything told: the answers are held until the commit is durable.
 
 mod pushes;
+mod quota;
 mod roster;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +67,8 @@ pub(super) struct Facts<'a> {
     /// When the newest row was committed: a log's times never go back.
     pub(super) newest_ts: u64,
     pub(super) retry_after_ms: u32,
+    /// How many live bytes the user may have.
+    pub(super) quota_bytes: u64,
     pub(super) head: &'a Head,
     pub(super) roster: &'a Roster,
     pub(super) pushers: &'a Pushers,
@@ -168,5 +171,5 @@ impl<'a> Tentative<'a> {
 
 pub(super) fn issue(key: RecordKey, code: ErrorCode, current: Option<Current>) -> RecordIssue {
     let (current, current_seq) = current.map_or((Version::NONE, Seq::ZERO), |current| (current.version, current.seq));
-    RecordIssue { key, code, current, current_seq }
+    RecordIssue { key, code, current, current_seq, grows: 0 }
 }

@@ -11,6 +11,7 @@ use cloudsync_protocol::limits::{COLLECTIONS_MAX, RECORDS_MAX};
 use cloudsync_protocol::statement::BatchStatement;
 use cloudsync_protocol::{Batch, CollectionName, DeviceId, Entry, ErrorCode, Failure, Hash, Header, RecordKey, Seq, Version};
 
+use super::quota::Exceeded;
 use super::{Author, Tentative, issue};
 use crate::batch::{self, BatchError, Checked};
 use crate::log::{Current, Figures};
@@ -18,9 +19,9 @@ use crate::user::inbox::PushItem;
 use crate::user::refusal;
 
 /// What a push changes, if it is accepted.
-struct Change {
+pub(super) struct Change {
     figures: Figures,
-    records: BTreeMap<RecordKey, Current>,
+    pub(super) records: BTreeMap<RecordKey, Current>,
     collections: BTreeSet<CollectionName>,
     /// What each operation replaces.
     replaced: Vec<Option<Current>>,
@@ -105,7 +106,20 @@ impl Tentative<'_> {
                 }
             }
         }
-        if issues.is_empty() { Ok(change) } else { Err(refusal::records(request, issues)) }
+        if !issues.is_empty() {
+            return Err(refusal::records(request, issues));
+        }
+        match self.fits_quota(&checked.headers, &change) {
+            Ok(()) => Ok(change),
+            Err(exceeded) => {
+                let Exceeded { usage, named } = *exceeded;
+                let grown = |(key, grows): (RecordKey, u64)| {
+                    let current = self.current(&key);
+                    RecordIssue { grows, ..issue(key, ErrorCode::QuotaExceeded, current) }
+                };
+                Err(refusal::quota(request, usage, named.into_iter().map(grown).collect()))
+            }
+        }
     }
 
     fn judge_operation(&self, change: &Change, header: &Header, base: Version, before: Option<Current>) -> Result<(), ErrorCode> {
@@ -129,7 +143,7 @@ impl Tentative<'_> {
         if change.figures.records() >= RECORDS_MAX { Err(ErrorCode::RecordsFull) } else { Ok(()) }
     }
 
-    fn current(&self, key: &RecordKey) -> Option<Current> {
+    pub(super) fn current(&self, key: &RecordKey) -> Option<Current> {
         self.records.get(key).copied().flatten()
     }
 

@@ -71,6 +71,7 @@ impl Simulation {
             match effect {
                 Effect::Answer { session, frame, .. } => self.answered(number, session, *frame)?,
                 Effect::FanOut(fan_out) => self.fanned_out(number, &fan_out)?,
+                Effect::CommitFull => {}
                 Effect::Violated(violation) => return Err(violation),
                 Effect::Enrolled { call, outcome } => self.enrolled(call, outcome)?,
                 Effect::Opened { .. } | Effect::CloseDevice { .. } | Effect::RevokeFamilies { .. } | Effect::Stop(_) => {}

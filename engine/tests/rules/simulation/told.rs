@@ -45,7 +45,7 @@ impl Simulation {
                         return Err(violated(Invariant::V4, format!("{issue:?} is not in the log")));
                     }
                 }
-                if let Some(last) = failure.last.filter(|last| last.device_seq.0 > 0) {
+                if let Some(last) = failure.last.as_deref().filter(|last| last.device_seq.0 > 0) {
                     let log = self.store.log()?;
                     if !log.iter().any(|entry| entry.last() == last.seq && entry_hash(entry) == Some(last.hash)) {
                         return Err(violated(Invariant::V4, format!("{last:?} is not in the log")));

@@ -55,6 +55,8 @@ pub struct Client {
     pub acknowledged: Vec<Pushed>,
     /// Edits as they were made.
     pub edits: Vec<super::world::Made>,
+    /// Pushes that there was no room for.
+    pub refused_for_room: u64,
     /// Logging in anew, in place of the device that it was.
     pub becoming: Option<Becoming>,
 }
@@ -75,6 +77,7 @@ impl Client {
             processes: (0..processes).map(|_| None).collect(),
             acknowledged: Vec::new(),
             edits: Vec::new(),
+            refused_for_room: 0,
             becoming: None,
         }
     }
@@ -83,11 +86,9 @@ impl Client {
     pub fn is_quiet(&mut self, head: Seq) -> bool {
         let status = self.device.replica().status().unwrap();
         let idle = self.processes.iter().flatten().all(|session| session.asked.is_empty() && session.held.is_none());
-        idle && self.becoming.is_none()
-            && status.edits.waiting == 0
-            && status.edits.signed == 0
-            && status.cursor.seq == head
-            && status.snapshot.is_none()
+        // Who is attached was told how much room there is.
+        let told = self.processes.iter().flatten().any(|session| session.attached);
+        idle && told && self.becoming.is_none() && status.edits.is_idle() && status.cursor.seq == head && status.snapshot.is_none()
     }
 
     /// One thing that a process would do by itself.
@@ -108,7 +109,7 @@ impl Client {
         } else if !reading && session.head > status.cursor.seq {
             let to = session.head;
             session.ask(Asked::Pull, network, |request| Pull { request, log: 0, from: status.cursor, to }.into());
-        } else if status.edits.waiting + status.edits.signed > 0 {
+        } else if !status.edits.is_idle() {
             self.push(process, network);
         }
     }
@@ -172,7 +173,8 @@ impl Client {
             Frame::SnapshotPage(page) => {
                 let Some(Asked::Snapshot(asked)) = session.asked.remove(&page.request) else { panic!("not asked for") };
                 match self.device.snapshot_page(asked.as_ref(), page) {
-                    Ok(SnapshotOutcome::Next { .. } | SnapshotOutcome::Complete { .. } | SnapshotOutcome::Old { .. }) => {}
+                    Ok(SnapshotOutcome::Next { .. } | SnapshotOutcome::Old { .. }) => {}
+                    Ok(SnapshotOutcome::Complete { .. }) => session.attached = false,
                     // Begun before another process read further.
                     Err(cloudsync_engine::replica::SnapshotError::Behind { .. }) => assert!(asked.is_none()),
                     Err(error) => panic!("{error}"),
@@ -250,6 +252,7 @@ impl Client {
     }
 
     fn push_failed(&mut self, process: usize, (device_seq, hash): (DeviceSeq, Hash), failure: &Failure, rng: &mut Rng) {
+        self.refused_for_room += u64::from(failure.code == ErrorCode::QuotaExceeded);
         let next: Result<Next, AnswerError> = self.device.transact(|replica, _| replica.push_failed(device_seq, hash, failure));
         let Some(session) = self.processes[process].as_mut() else { return };
         match next.unwrap() {

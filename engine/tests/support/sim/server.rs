@@ -22,6 +22,7 @@ use crate::support::store::{Parked, Store};
 #[derive(Debug, Default)]
 pub struct Server {
     user: Option<User>,
+    pub quota_bytes: u64,
     pub store: Store,
     waiting: VecDeque<Waiting>,
     claims: Claims,
@@ -50,6 +51,10 @@ pub enum Weather {
 }
 
 impl Server {
+    pub fn new(quota_bytes: u64) -> Self {
+        Self { quota_bytes, ..Self::default() }
+    }
+
     /// Effects that wait for the store.
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
@@ -134,7 +139,7 @@ impl Server {
             self.activations += 1;
             let mut seed = [5; 32];
             seed[..8].copy_from_slice(&self.activations.to_be_bytes());
-            let options = Options { log: LOG, view: View(1), seed, retry_after_ms: 10 };
+            let options = Options { log: LOG, view: View(1), seed, retry_after_ms: 10, quota_bytes: self.quota_bytes };
             let mut user = User::new(options, Vec::new());
             let effects = user.handle(now_ms, Event::Start);
             self.user = Some(user);
@@ -168,7 +173,7 @@ impl Server {
                 }
                 Effect::Enrolled { call, outcome } => self.enrolled.push((call, outcome.is_ok())),
                 Effect::CloseDevice { device, .. } => self.closing.push(device),
-                Effect::RevokeFamilies { .. } => {}
+                Effect::RevokeFamilies { .. } | Effect::CommitFull => {}
                 Effect::Opened { .. } => panic!("nobody said hello"),
                 Effect::Violated(violation) => panic!("{violation}"),
                 Effect::Stop(_) => self.take_over(network),

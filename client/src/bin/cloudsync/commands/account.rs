@@ -94,7 +94,7 @@ pub(crate) async fn log_in(context: &Context, asked: args::SignIn) -> Result<(),
 fn show(context: &Context, signed_in: SignedIn) -> Result<(), Failure> {
     let (output, card) = (context.output, &signed_in.card);
     let code = signed_in.recovery.as_ref().map(|code| code.0.as_str());
-    let pending = signed_in.kept.waiting + signed_in.kept.signed;
+    let pending = signed_in.kept.pending();
     if output.is_json() {
         output.json(&SignedInJson {
             email: &card.email,

@@ -13,7 +13,7 @@ use crate::context::{Context, Reached};
 use crate::failure::{Exit, Failure};
 use crate::parked::{SETTLE, parked_help};
 use crate::record::{EditJson, RecordJson, key};
-use crate::value;
+use crate::{room, value};
 
 /// How long an acknowledgement is waited for.
 const ACKNOWLEDGED_WITHIN: Deadline = Deadline(Duration::from_secs(10));
@@ -105,12 +105,16 @@ async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, o
         }
         return Ok(Done::Nothing(version));
     }
+    let paused_before = client.status().await?.edits.paused;
     let id = client.edit(key.clone(), content.clone(), onto).await?;
     let sent = async {
         let fate = match online {
             None => Fate::Waiting,
             Some(mut online) => {
                 let settled = settle(context, &mut online, key, id).await;
+                if paused_before > 0 && matches!(settled, Ok(Fate::Gone)) {
+                    send_along(context, &mut online).await;
+                }
                 online.close().await;
                 settled?
             }
@@ -121,6 +125,7 @@ async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, o
     match fate {
         Fate::Gone => Ok(Done::Acknowledged(version)),
         Fate::Waiting | Fate::Signed => Ok(Done::Queued(version)),
+        Fate::Paused { grows } => Ok(Done::Held(version, room::paused(key, grows, client.status().await?.usage))),
         Fate::Parked(Reason::Stale) => Err(Failure::new(
             Exit::Conflict,
             "stale",
@@ -142,6 +147,13 @@ async fn hold(context: &Context, key: &RecordKey, (content, onto): (&Content, On
     client.edit(key.clone(), content.clone(), onto).await.map_err(not_kept)?;
     let version = client.get(key.clone()).await?.map_or(0, |shown| shown.version.0);
     Ok(Done::Held(version, Failure { message: format!("{}; your edit of {key} is kept, queued", failure.message), ..failure }))
+}
+
+/// Sends what there is room for since.
+async fn send_along(context: &Context, online: &mut Online) {
+    if let Err(error) = online.push_all(ACKNOWLEDGED_WITHIN.0).await {
+        context.output.aside(&format!("edits that waited for room are not sent yet: {error}"));
+    }
 }
 
 /// The edit was stored here, and sent perhaps, before this machine or the answer failed: nobody may be told that nothing came of it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cloudsync_client::import::pomodoro::Sessions;
 use cloudsync_client::sdk::{Client, Offline, Online, Pushing};
-use cloudsync_engine::replica::Content;
+use cloudsync_engine::replica::{Content, Usage};
 use cloudsync_protocol::RecordKey;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::args;
 use crate::context::{Context, Reached};
 use crate::failure::{Exit, Failure};
 use crate::output::counted;
+use crate::room;
 
 /// Rows of one transaction.
 const ROWS: usize = 1000;
@@ -29,6 +30,8 @@ struct Imported {
     unchanged: u64,
     broken: u64,
     acknowledged: bool,
+    /// Edits of this device that wait for room under the quota.
+    paused_edits: u64,
 }
 
 /// The session, as long as there is one.
@@ -93,8 +96,10 @@ pub(crate) async fn import(context: &Context, asked: args::Import) -> Result<(),
     };
     bar.finish_and_clear();
     ended?;
-    done.acknowledged = is_sent(&client).await?;
-    report(context, &done)
+    let status = client.status().await?;
+    done.acknowledged = status.edits.pending() == 0;
+    done.paused_edits = status.edits.paused;
+    report(context, &done, status.usage)
 }
 
 async fn import_all(
@@ -148,22 +153,21 @@ fn progress(context: &Context, rows: u64) -> ProgressBar {
     ProgressBar::new(rows).with_style(style).with_message("importing")
 }
 
-async fn is_sent(client: &Client) -> Result<bool, Failure> {
-    let edits = client.status().await?.edits;
-    Ok(edits.waiting + edits.signed == 0)
-}
-
-fn report(context: &Context, done: &Imported) -> Result<(), Failure> {
+fn report(context: &Context, done: &Imported, usage: Option<Usage>) -> Result<(), Failure> {
     let output = context.output;
     if output.is_json() {
         return output.json(done);
     }
-    let Imported { rows, imported, unchanged, broken, acknowledged } = done;
+    let Imported { rows, imported, unchanged, broken, acknowledged, paused_edits } = done;
     let sent = match (imported, acknowledged) {
         (0, _) => "",
         (_, true) => " (acknowledged)",
+        (_, false) if *paused_edits > 0 => " (as far as there is room)",
         (_, false) => " (queued)",
     };
     output.say(&format!("{}: {imported} imported{sent}, {unchanged} already there, {broken} broken", counted(*rows, "row")));
+    if let Some(note) = room::note(*paused_edits, usage) {
+        output.say(&note);
+    }
     Ok(())
 }

@@ -3,11 +3,13 @@
 //! Never: a failure because the server is not reached; that is one of the facts.
 
 use cloudsync_client::sdk::Client;
+use cloudsync_engine::replica::Status;
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::queued;
+use crate::room;
 
 #[derive(Serialize)]
 struct StatusJson<'a> {
@@ -26,6 +28,13 @@ struct StatusJson<'a> {
     records: u64,
     /// Edits that are not committed yet.
     pending: u64,
+    /// Why some of them wait and are not sent: `quota`; else nothing.
+    paused: Option<&'static str>,
+    /// How many these are.
+    paused_edits: u64,
+    /// How full the quota is, as last told; nothing before.
+    used_bytes: Option<u64>,
+    quota_bytes: Option<u64>,
     conflicts: u64,
     /// Records whose version does not open.
     damaged: u64,
@@ -38,7 +47,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     let online = (!context.offline).then(|| problem.as_ref().is_none_or(|failure| failure.exit != Exit::Unreachable));
     let (status, records) = (client.status().await?, client.records_count().await?);
     let (card, output) = (client.card(), context.output);
-    let (pending, conflicts) = (status.edits.waiting + status.edits.signed, status.edits.parked);
+    let (pending, paused, conflicts) = (status.edits.pending(), status.edits.paused, status.edits.parked);
     let device_id = client.keys().device.id.to_string();
     if output.is_json() {
         return output.json(&StatusJson {
@@ -52,6 +61,10 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
             seq: status.cursor.seq.0,
             records,
             pending,
+            paused: (paused > 0).then_some("quota"),
+            paused_edits: paused,
+            used_bytes: status.usage.map(|usage| usage.used),
+            quota_bytes: status.usage.map(|usage| usage.limit),
             conflicts,
             damaged: status.damaged,
         });
@@ -78,11 +91,19 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     if let Some(problem) = problem {
         output.say(&format!("{}\n{}", problem.message, problem.help));
     }
-    if pending > 0 {
-        output.say(&context.hint(&queued(pending)));
+    if pending > paused {
+        output.say(&context.hint(&queued(pending - paused)));
     }
+    say_paused(context, &status);
     context.mention_conflicts().await;
     Ok(())
+}
+
+/// That edits wait for room, if any do.
+pub(super) fn say_paused(context: &Context, status: &Status) {
+    if let Some(note) = room::note(status.edits.paused, status.usage) {
+        context.output.say(&note);
+    }
 }
 
 /// Why no session is to be had.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use cloudsync_engine::replica::EditId;
 use serde::Serialize;
 
+use super::status::say_paused;
 use crate::args;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -21,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 struct SyncJson {
     seq: u64,
     pending: u64,
+    paused: Option<&'static str>,
+    paused_edits: u64,
     conflicts: u64,
     /// Conflicts that this sync found.
     conflicts_new: u64,
@@ -41,17 +44,19 @@ pub(crate) async fn sync(context: &Context, asked: args::Sync) -> Result<(), Fai
     online.catch_up().await?;
     online.close().await;
     let status = client.status().await?;
-    let (pending, conflicts) = (status.edits.waiting + status.edits.signed, status.edits.parked);
+    let (pending, paused_edits, conflicts) = (status.edits.pending(), status.edits.paused, status.edits.parked);
     let mut found = client.conflicts().await?;
     found.retain(|conflict| !before.contains(&conflict.mine.id));
     let conflicts_new = found.len() as u64;
     let output = context.output;
     if output.is_json() {
-        output.json(&SyncJson { seq: status.cursor.seq.0, pending, conflicts, conflicts_new })?;
+        let paused = (paused_edits > 0).then_some("quota");
+        output.json(&SyncJson { seq: status.cursor.seq.0, pending, paused, paused_edits, conflicts, conflicts_new })?;
     } else {
         let left = [(pending, "pending edit"), (conflicts, "conflict")].into_iter().filter(|(count, _)| *count > 0);
         let left: String = left.map(|(count, what)| format!(", {}", counted(count, what))).collect();
         output.say(&format!("read to {}{left}", status.cursor.seq));
+        say_paused(context, &status);
     }
     if let Some((why, how)) = why_and_how(&found) {
         let kept = if conflicts_new == 1 { "it is kept" } else { "they are kept" };

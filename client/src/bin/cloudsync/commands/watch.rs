@@ -15,6 +15,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::fields;
 use crate::parked::just_now;
 use crate::record::ChangeJson;
+use crate::room;
 
 pub(crate) async fn watch(context: &Context) -> Result<(), Failure> {
     if context.offline {
@@ -45,6 +46,7 @@ pub(crate) async fn watch(context: &Context) -> Result<(), Failure> {
                 }
             }
             WatchEvent::Parked(conflict) => context.output.say(&context.hint(&just_now(&conflict))),
+            WatchEvent::Paused { edits, usage } => room::note(edits, usage).into_iter().for_each(|note| context.output.say(&note)),
             // On a terminal one line says how things are, elsewhere a line is one more in a log.
             WatchEvent::Offline(why, wait) => {
                 if away.is_due(Instant::now()) || context.output.talk_is_terminal() {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use cloudsync_engine::invariants::Violation;
 use cloudsync_engine::replica::{Content, EditError, EditId, NewEdit, Onto};
 use cloudsync_engine::session::SessionId;
+use cloudsync_protocol::limits::QUOTA_BYTES_DEFAULT;
 use cloudsync_protocol::{Frame, RecordKey};
 
 use crate::support::keys::{identify, key};
@@ -36,7 +37,20 @@ pub struct Plan {
     pub steps: u64,
     pub records: u64,
     pub snapshots: Snapshots,
+    pub quota: Quota,
 }
+
+/// How much room there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// For everything.
+    Ample,
+    /// For about so many records, whose values are of all lengths; and another amount each time that the server starts.
+    Scarce(u64),
+}
+
+/// What a record of a run weighs, about.
+const RECORD_BYTES: u64 = 450;
 
 /// What the server takes at most, in milliseconds.
 const AHEAD_MS: u64 = 300_000;
@@ -66,7 +80,7 @@ impl World {
             rng: Rng::new(seed),
             now_ms: START_MS,
             plan,
-            server: Server::default(),
+            server: Server::new(QUOTA_BYTES_DEFAULT),
             network: Network::default(),
             clients,
             readers: Readers::new(plan.snapshots),
@@ -81,6 +95,8 @@ impl World {
             world.server.store_step(world.now_ms, Weather::Fair, &mut world.rng, &mut world.network);
         }
         assert_eq!(world.server.enrolled, [(call, true)]);
+        world.server.crash();
+        world.draw_quota();
         world
     }
 
@@ -175,7 +191,10 @@ impl World {
         let content = match self.rng.below(10) {
             0 | 1 => Content::Deleted,
             2..5 => Content::Value(Bytes::from(format!("common {}", self.rng.below(2)))),
-            _ => Content::Value(Bytes::from(format!("value {}", self.values))),
+            _ => {
+                let padding = self.padding();
+                Content::Value(Bytes::from(format!("value {}{padding}", self.values)))
+            }
         };
         // Some devices' clocks are wrong: refused now, and not any more once the server's has caught up.
         let now_ms = if self.rng.chance(8) { self.now_ms + AHEAD_MS + self.rng.below(AHEAD_MS) } else { self.now_ms };
@@ -208,6 +227,20 @@ impl World {
                 }
             }
             Err(EditError::Tables(error)) => panic!("{error}"),
+        }
+    }
+
+    fn padding(&mut self) -> String {
+        match self.plan.quota {
+            Quota::Ample => String::new(),
+            Quota::Scarce(_) => " ".repeat(self.rng.index(500)),
+        }
+    }
+
+    /// The operator gives more, or less.
+    fn draw_quota(&mut self) {
+        if let Quota::Scarce(records) = self.plan.quota {
+            self.server.quota_bytes = RECORD_BYTES * (1 + self.rng.below(records)) + self.rng.below(RECORD_BYTES);
         }
     }
 
@@ -296,6 +329,7 @@ impl World {
 
     fn crash_server(&mut self) {
         self.server.crash();
+        self.draw_quota();
         let sessions: Vec<SessionId> = self.network.wires.keys().copied().collect();
         sessions.into_iter().for_each(|session| self.close(session));
     }

@@ -35,8 +35,14 @@ impl World {
                 let Some(Entry::Batch(batch)) = entry else { panic!("acknowledged and lost: {pushed:?}") };
                 assert_eq!((batch.signed.hash(), entry.map(Entry::last)), (pushed.hash, Some(pushed.to)), "acknowledged and lost");
             }
-            check_edits(client, &history);
+            let figures = self.server.store.head.as_ref().map(|head| head.figures).unwrap_or_default();
+            let limit = self.server.quota_bytes;
+            if let Some(usage) = client.device.replica().status().unwrap().usage {
+                assert_eq!((usage.used, usage.limit), (figures.live_bytes, limit), "what the device knows of its quota");
+            }
+            check_edits(client, &history, limit.saturating_sub(figures.live_bytes));
         }
+        self.server.store.check()?;
         Ok(())
     }
 
@@ -49,6 +55,12 @@ impl World {
     pub fn operations(&self) -> Vec<usize> {
         let entries = self.server.store.entries().iter();
         entries.filter_map(|entry| if let Entry::Batch(batch) = entry { Some(batch.operations.len()) } else { None }).collect()
+    }
+
+    /// How many pushes were refused for the quota, and how many edits are paused.
+    pub fn without_room(&mut self) -> (u64, u64) {
+        let of = |client: &mut Client| (client.refused_for_room, client.device.replica().status().unwrap().edits.paused);
+        self.clients.iter_mut().map(of).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
     /// Everything that was ever committed of each record.
@@ -66,14 +78,15 @@ impl World {
     }
 }
 
-/// Each record's last edit of a device, unless its user gave it up, is committed, settled by equal content, or parked; and
-/// an earlier one is too, or a later one went over it.
-fn check_edits(client: &mut Client, history: &BTreeMap<RecordKey, Vec<Content>>) {
+/// Each record's last edit of a device, unless its user gave it up, is committed, settled by equal content, parked, or
+/// paused and larger than the room that there is; and an earlier one is too, or a later one went over it.
+fn check_edits(client: &mut Client, history: &BTreeMap<RecordKey, Vec<Content>>, room: u64) {
     let edits = std::mem::take(&mut client.edits);
     for (index, made) in edits.iter().enumerate() {
         let is_last = !edits[index + 1..].iter().any(|later| later.key == made.key);
         match client.device.replica().fate(&made.key, made.id).unwrap() {
             Fate::Waiting | Fate::Signed => panic!("{made:?} did not come to rest"),
+            Fate::Paused { grows } => assert!(grows > room, "{made:?} grows by {grows} and waits, with room for {room}"),
             Fate::Parked(_) => {
                 let conflicts = client.device.replica().conflicts().unwrap();
                 let mine = conflicts.into_iter().find(|conflict| conflict.mine.key == made.key).map(|conflict| conflict.mine);
