@@ -72,7 +72,7 @@ fn runs_commit_pushes_of_one_operation_and_of_several() {
 }
 
 /// Runs whose refusals are counted.
-const RACES: u64 = 80;
+const RACES: u64 = 120;
 /// The refusals that an honest device can get, so that what it makes of each is tried: at least so often in [`RACES`] runs.
 /// (`sequence_reused` and `base_unknown` come to profiles that were rolled back.)
 const REFUSALS: [(ErrorCode, usize); 10] = [
