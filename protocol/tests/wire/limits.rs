@@ -48,6 +48,7 @@ fn every_limit_has_the_value_that_the_design_gives_it() {
         HELLO_TIMEOUT = seconds(5);
         ACCOUNT_CALL_TIMEOUT = seconds(30);
         ACCOUNT_CALLS_MAX = 32;
+        ACCOUNT_CONVERSATION_TIMEOUT = seconds(120);
         REQUEST_STREAMS_MAX = 16;
         FRAME_BYTES_PER_SECOND_MIN = 100;
         FRAME_GRACE = seconds(5);
