@@ -125,6 +125,14 @@ impl Head {
 }
 
 impl Head {
+    /// Begins another timeline after the last committed operation: acknowledged history was given up `gone_back` times since
+    /// the current one began.
+    pub fn open_timeline(&mut self, timeline: TimelineId, gone_back: u64) {
+        self.timeline = timeline;
+        self.generation = Generation(self.generation.0 + gone_back);
+        self.lineage.push((timeline, self.seq.next()));
+    }
+
     /// The head after `entry`, in place: `seq`, `row`, `figures`, `dedup` and `collections`. What is not in an entry
     /// (`commit`, `epoch`, …) is the caller's. `replaced` gives the version that an operation replaced, by its index and
     /// header: `None` for a new record, and for a record's second operation of a batch what the first made of it.

@@ -198,11 +198,21 @@ pub struct Family {
     pub revoked: bool,
 }
 
+/// The view of a node whose store went back so often: later than every view that what is lost was written by.
+#[must_use]
+pub const fn view_after(rewinds: u64) -> View {
+    View(1 + (rewinds << 20))
+}
+
 /// A durable home of logs and accounts. Shared by everything in a node; cheap to call from many tasks.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// A short name for logs and metrics.
     fn backend(&self) -> &'static str;
+
+    /// How often acknowledged history was given up, by a restore or an accepted loss: the view that a node serves by is made of it
+    /// ([`view_after`](crate::store::view_after)), and the first acquire of each log after it opens a new timeline.
+    fn rewinds(&self) -> u64;
 
     // --- logs -------------------------------------------------------------------------------------------------
 

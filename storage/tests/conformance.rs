@@ -6,5 +6,5 @@ mod support;
 
 use support::{EmbeddedFactory, MemoryFactory};
 
-cloudsync_storage::conformance!(memory, MemoryFactory);
+cloudsync_storage::conformance!(memory, MemoryFactory::default());
 cloudsync_storage::conformance!(embedded, EmbeddedFactory::default());

@@ -16,10 +16,10 @@ use bytes::Bytes;
 use cloudsync_protocol::{Entry, Seq, UserId};
 use cloudsync_storage::conformance::accounts::account;
 use cloudsync_storage::conformance::data::{Write, Writer, acquire, device, key, log};
-use cloudsync_storage::embedded::{EmbeddedStore, Folder, OpenError, Options, Space};
+use cloudsync_storage::embedded::{EmbeddedStore, Folder, Loss, OpenError, Options, Space};
 use cloudsync_storage::store::{AcquireError, CommitError, CreateAccountError, Pull, PullError, ReadError, WriteError};
 use cloudsync_storage::{MemoryStore, Store};
-use support::{copy_as_killed, open, try_open};
+use support::{copy_as_killed, open, try_open, try_open_with};
 use tempfile::TempDir;
 
 fn put(number: usize) -> [(cloudsync_protocol::RecordKey, Write); 1] {
@@ -141,7 +141,7 @@ async fn a_database_behind_its_side_file_is_refused_with_the_number_of_groups_an
 }
 
 #[tokio::test]
-async fn a_missing_or_damaged_side_file_is_refused_and_an_empty_one_goes_on() {
+async fn a_missing_a_damaged_and_an_empty_side_file_are_refused_unless_the_loss_is_accepted() {
     let (folder, store, writer) = written().await;
     store.close().await;
     let groups = folder.path().join("groups");
@@ -149,9 +149,15 @@ async fn a_missing_or_damaged_side_file_is_refused_and_an_empty_one_goes_on() {
     assert!(matches!(try_open(folder.path()).unwrap_err(), OpenError::SideFile { why: "missing", .. }));
     std::fs::write(&groups, [0xff; 1024]).unwrap();
     assert!(matches!(try_open(folder.path()).unwrap_err(), OpenError::SideFile { why: "damaged", .. }));
-    std::fs::write(&groups, []).unwrap();
-    let store = open(folder.path());
-    assert_eq!(all(&store, &writer).await.unwrap(), writer.entries);
+    for empty in [&[][..], &[0; 1024]] {
+        std::fs::write(&groups, empty).unwrap();
+        assert!(matches!(try_open(folder.path()).unwrap_err(), OpenError::SideFile { why: "empty", .. }));
+    }
+    let store = try_open_with(folder.path(), Loss::Accept).unwrap();
+    assert_eq!(store.read_head(log(1)).await.unwrap().unwrap().seq, writer.head.seq, "nothing was missing");
+    assert_eq!(all(&store, &writer).await.unwrap(), writer.entries, "the timeline is another one once the log is acquired");
+    store.close().await;
+    open(folder.path()).close().await;
 }
 
 #[tokio::test]
@@ -312,7 +318,8 @@ async fn an_erase_that_a_kill_cut_short_is_finished_at_the_next_start() {
     let (folder, store, writer) = written().await;
     store.close().await;
     let database = rusqlite::Connection::open(folder.path().join("cloudsync.db")).unwrap();
-    database.execute("UPDATE logs SET head = NULL", []).unwrap();
+    let erased = cloudsync_protocol::Hash::of(&[log(1).as_bytes(), &1_u64.to_be_bytes()]).short();
+    database.execute("UPDATE logs SET head = ?1", [erased.as_bytes()]).unwrap();
     drop(database);
     let store = open(folder.path());
     store.erase(log(9)).await.unwrap();

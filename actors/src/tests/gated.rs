@@ -54,6 +54,9 @@ impl Store for GatedStore {
     fn backend(&self) -> &'static str {
         "gated"
     }
+    fn rewinds(&self) -> u64 {
+        self.inner.rewinds()
+    }
     async fn acquire(&self, acquire: Acquire) -> Result<Head, AcquireError> {
         self.acquires_begun.send_modify(|count| *count += 1);
         self.inner.acquire(acquire).await

@@ -10,6 +10,7 @@ pub mod data;
 pub mod erasing;
 pub mod owning;
 pub mod reading;
+pub mod rewinding;
 
 use std::sync::Arc;
 
@@ -25,6 +26,9 @@ pub trait Factory: Send {
 
     /// Stops that store and opens it again, as after a restart of its node.
     async fn reopen(&mut self, store: Arc<dyn Store>) -> Arc<dyn Store>;
+
+    /// Stops that store and opens it again as one that gave up acknowledged history, with everything that it held still there.
+    async fn rewound(&mut self, store: Arc<dyn Store>) -> Arc<dyn Store>;
 }
 
 /// Makes a module of tests, one a case, for a backend: `conformance!(memory, MemoryFactory::default())`.
@@ -54,6 +58,11 @@ macro_rules! conformance {
                 a_snapshot_and_the_log_after_it_are_the_state_while_writes_go_on,
                 a_snapshot_pages_a_long_roster_first,
                 a_snapshot_token_of_another_timeline_or_ahead_is_refused;
+            rewinding: the_first_acquire_after_a_rewind_opens_a_new_timeline_and_a_second_one_does_not,
+                several_rewinds_open_one_timeline_and_count_all,
+                a_log_that_is_new_after_a_rewind_has_one_timeline,
+                a_rewind_leaves_accounts_and_erased_logs_as_they_are,
+                the_view_after_a_rewind_fences_every_owner_before_it;
             erasing: an_erased_log_is_gone_for_ever_with_its_user,
                 an_erase_takes_all_of_a_large_log_and_leaves_the_others;
             accounts: address_and_user_are_both_unique,

@@ -9,7 +9,8 @@ use cloudsync_protocol::{DeviceId, FamilyId, LogId, UserId};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::fault::Fault;
-use super::row::{blob, sum};
+use super::row::{ERASED_BYTES, Place, blob, encode_erased, sum};
+use super::totals::{self, Table};
 use crate::store::{Account, Family, ReadError};
 use crate::write::{Write, Written};
 
@@ -33,30 +34,14 @@ pub(super) fn write(connection: &Connection, write: &Write) -> Result<Effect, Fa
                 .execute((user.as_bytes(), version.cast_signed(), keyring.as_ref(), keyring_sum(*user, version + 1, keyring)))
         }),
         Write::CreateFamily(family) if is_erased(connection, family.user)? => Ok(Effect::Written(Written::Refused)),
-        Write::CreateFamily(family) => changed(connection, |connection| {
-            connection.prepare_cached("INSERT OR IGNORE INTO family VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute((
-                family.id.as_bytes(),
-                family.user.as_bytes(),
-                family.device.as_bytes(),
-                family.signing.as_bytes(),
-                family.number.cast_signed(),
-                family.expires_ts.cast_signed(),
-                family.revoked,
-            ))
+        Write::CreateFamily(family) => create_family(connection, family),
+        Write::AdvanceFamily(id, number, expires_ts) => change_families(connection, Which::One(*id), |family| {
+            let is_there = family.number == *number && !family.revoked;
+            (family.number, family.expires_ts) = (number + 1, *expires_ts);
+            is_there
         }),
-        Write::AdvanceFamily(id, number, expires_ts) => changed(connection, |connection| {
-            connection
-                .prepare_cached("UPDATE family SET number = ?2 + 1, expires_ts = ?3 WHERE id = ?1 AND number = ?2 AND revoked = 0")?
-                .execute((id.as_bytes(), number.cast_signed(), expires_ts.cast_signed()))
-        }),
-        Write::RevokeFamily(id) => changed(connection, |connection| {
-            connection.prepare_cached("UPDATE family SET revoked = 1 WHERE id = ?1")?.execute([id.as_bytes()])
-        }),
-        Write::RevokeFamilies(user, device) => changed(connection, |connection| {
-            connection
-                .prepare_cached("UPDATE family SET revoked = 1 WHERE user = ?1 AND device = ?2")?
-                .execute((user.as_bytes(), device.as_bytes()))
-        }),
+        Write::RevokeFamily(id) => change_families(connection, Which::One(*id), revoke),
+        Write::RevokeFamilies(user, device) => change_families(connection, Which::Of(*user, *device), revoke),
     }
 }
 
@@ -73,33 +58,64 @@ pub(super) fn account(connection: &Connection, user: UserId) -> Result<Option<Ac
 }
 
 pub(super) fn keyring(connection: &Connection, user: UserId) -> Result<Option<Versioned>, ReadError> {
-    let row = connection
-        .prepare_cached("SELECT version, bytes, sum FROM keyring WHERE user = ?1")?
-        .query_row([user.as_bytes()], |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), blob(row, 1)?, row.get::<_, Vec<u8>>(2)?)))
-        .optional()?;
-    let Some((version, bytes, stored)) = row else { return Ok(None) };
-    if keyring_sum(user, version, &bytes).as_slice() != stored {
-        return Err(ReadError::Damaged { place: format!("keyring of user {user}"), why: "the row's sum does not fit".into() });
-    }
-    Ok(Some(Versioned { version, bytes }))
+    let mut statement = connection.prepare_cached("SELECT user, version, bytes, sum FROM keyring WHERE user = ?1")?;
+    statement.query_row([user.as_bytes()], keyring_row).optional()?.transpose()
 }
 
 pub(super) fn family(connection: &Connection, id: FamilyId) -> Result<Option<Family>, ReadError> {
-    let row = connection
-        .prepare_cached("SELECT user, device, signing, number, expires_ts, revoked FROM family WHERE id = ?1")?
-        .query_row([id.as_bytes()], |row| {
-            Ok(Family {
-                id,
-                user: UserId(row.get(0)?),
-                device: DeviceId(row.get(1)?),
-                signing: PublicKey(row.get(2)?),
-                number: row.get::<_, i64>(3)?.cast_unsigned(),
-                expires_ts: row.get::<_, i64>(4)?.cast_unsigned(),
-                revoked: row.get(5)?,
-            })
-        })
-        .optional()?;
-    Ok(row)
+    let mut statement =
+        connection.prepare_cached("SELECT id, user, device, signing, number, expires_ts, revoked, sum FROM family WHERE id = ?1")?;
+    statement.query_row([id.as_bytes()], family_row).optional()?.transpose()
+}
+
+/// Which families.
+enum Which {
+    One(FamilyId),
+    Of(UserId, DeviceId),
+}
+
+fn revoke(family: &mut Family) -> bool {
+    family.revoked = true;
+    true
+}
+
+/// Changes those of the families that `change` says yes to.
+fn change_families(connection: &Connection, which: Which, mut change: impl FnMut(&mut Family) -> bool) -> Result<Effect, Fault> {
+    let found: Vec<Family> = match which {
+        Which::One(id) => family(connection, id)?.into_iter().collect(),
+        Which::Of(user, device) => {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, user, device, signing, number, expires_ts, revoked, sum FROM family WHERE user = ?1 AND device = ?2",
+            )?;
+            let rows = statement.query_map((user.as_bytes(), device.as_bytes()), family_row)?.collect::<Result<Vec<_>, _>>()?;
+            rows.into_iter().collect::<Result<_, ReadError>>()?
+        }
+    };
+    let mut written = Written::Refused;
+    for mut family in found {
+        if change(&mut family) {
+            written = Written::Done;
+            connection.prepare_cached("UPDATE family SET number = ?2, expires_ts = ?3, revoked = ?4, sum = ?5 WHERE id = ?1")?.execute(
+                (family.id.as_bytes(), family.number.cast_signed(), family.expires_ts.cast_signed(), family.revoked, family_sum(&family)),
+            )?;
+        }
+    }
+    Ok(Effect::Written(written))
+}
+
+fn create_family(connection: &Connection, family: &Family) -> Result<Effect, Fault> {
+    let added = connection.prepare_cached("INSERT OR IGNORE INTO family VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute((
+        family.id.as_bytes(),
+        family.user.as_bytes(),
+        family.device.as_bytes(),
+        family.signing.as_bytes(),
+        family.number.cast_signed(),
+        family.expires_ts.cast_signed(),
+        family.revoked,
+        family_sum(family),
+    ))?;
+    totals::add(connection, Table::Families, added.cast_signed())?;
+    Ok(Effect::Written(if added == 0 { Written::Refused } else { Written::Done }))
 }
 
 fn create(connection: &Connection, new: &Account, keyring: &Bytes) -> Result<Written, Fault> {
@@ -124,29 +140,35 @@ fn create(connection: &Connection, new: &Account, keyring: &Bytes) -> Result<Wri
         keyring.as_ref(),
         keyring_sum(new.user, 1, keyring),
     ))?;
+    totals::add(connection, Table::Accounts, 1)?;
     Ok(Written::Done)
 }
 
 fn erase(connection: &Connection, log: LogId) -> Result<i64, Fault> {
-    let key = connection
-        .prepare_cached("INSERT INTO logs (id, head) VALUES (?1, NULL) ON CONFLICT (id) DO UPDATE SET head = NULL RETURNING key")?
-        .query_row([log.as_bytes()], |row| row.get(0))?;
-    for table in ["account", "keyring", "family"] {
-        connection.prepare_cached(&format!("DELETE FROM {table} WHERE user = ?1"))?.execute([log.as_bytes()])?;
+    let key = connection.prepare_cached("SELECT key FROM logs WHERE id = ?1")?.query_row([log.as_bytes()], |row| row.get(0)).optional()?;
+    let (key, sql) = match key {
+        Some(key) => (key, "UPDATE logs SET head = ?3 WHERE key = ?1 AND id = ?2"),
+        None => (totals::new_log(connection)?, "INSERT INTO logs (key, id, head) VALUES (?1, ?2, ?3)"),
+    };
+    connection.prepare_cached(sql)?.execute((key, log.as_bytes(), encode_erased(Place { key, log })))?;
+    connection.prepare_cached("DELETE FROM keyring WHERE user = ?1")?.execute([log.as_bytes()])?;
+    for (name, table) in [("account", Table::Accounts), ("family", Table::Families)] {
+        let deleted = connection.prepare_cached(&format!("DELETE FROM {name} WHERE user = ?1"))?.execute([log.as_bytes()])?;
+        totals::add(connection, table, -deleted.cast_signed())?;
     }
     Ok(key)
 }
 
 fn is_erased(connection: &Connection, user: UserId) -> Result<bool, ReadError> {
-    let mut statement = connection.prepare_cached("SELECT 1 FROM logs WHERE id = ?1 AND head IS NULL")?;
-    Ok(statement.exists([user.as_bytes()])?)
+    let mut statement = connection.prepare_cached("SELECT 1 FROM logs WHERE id = ?1 AND length(head) = ?2")?;
+    Ok(statement.exists((user.as_bytes(), ERASED_BYTES))?)
 }
 
 fn changed(connection: &Connection, write: impl FnOnce(&Connection) -> rusqlite::Result<usize>) -> Result<Effect, Fault> {
     Ok(Effect::Written(if write(connection)? == 0 { Written::Refused } else { Written::Done }))
 }
 
-fn account_row(row: &Row<'_>) -> rusqlite::Result<Result<Account, ReadError>> {
+pub(super) fn account_row(row: &Row<'_>) -> rusqlite::Result<Result<Account, ReadError>> {
     let account = Account {
         user: UserId(row.get(0)?),
         email: row.get(1)?,
@@ -159,6 +181,36 @@ fn account_row(row: &Row<'_>) -> rusqlite::Result<Result<Account, ReadError>> {
     }
     let place = format!("account of user {}", account.user);
     Ok(Err(ReadError::Damaged { place, why: "the row's sum does not fit".into() }))
+}
+
+pub(super) fn keyring_row(row: &Row<'_>) -> rusqlite::Result<Result<Versioned, ReadError>> {
+    let (user, version, bytes) = (UserId(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned(), blob(row, 2)?);
+    if keyring_sum(user, version, &bytes).as_slice() == row.get::<_, Vec<u8>>(3)? {
+        return Ok(Ok(Versioned { version, bytes }));
+    }
+    Ok(Err(ReadError::Damaged { place: format!("keyring of user {user}"), why: "the row's sum does not fit".into() }))
+}
+
+pub(super) fn family_row(row: &Row<'_>) -> rusqlite::Result<Result<Family, ReadError>> {
+    let family = Family {
+        id: FamilyId(row.get(0)?),
+        user: UserId(row.get(1)?),
+        device: DeviceId(row.get(2)?),
+        signing: PublicKey(row.get(3)?),
+        number: row.get::<_, i64>(4)?.cast_unsigned(),
+        expires_ts: row.get::<_, i64>(5)?.cast_unsigned(),
+        revoked: row.get(6)?,
+    };
+    if family_sum(&family).as_slice() == row.get::<_, Vec<u8>>(7)? {
+        return Ok(Ok(family));
+    }
+    let place = format!("a log-in of user {}", family.user);
+    Ok(Err(ReadError::Damaged { place, why: "the row's sum does not fit".into() }))
+}
+
+fn family_sum(family: &Family) -> [u8; 8] {
+    let numbers = [family.number.to_be_bytes(), family.expires_ts.to_be_bytes(), u64::from(family.revoked).to_be_bytes()].concat();
+    sum(&[&family.id.0, family.user.as_bytes(), family.device.as_bytes(), family.signing.as_bytes(), &numbers])
 }
 
 fn account_sum(account: &Account) -> [u8; 8] {

@@ -8,9 +8,11 @@ use cloudsync_engine::log::{Acquire, Commit, Head, epoch_to_win, view_of};
 use cloudsync_protocol::{CollectionName, Entry, Header, LogId, Operation, RecordKey, Seq, Version, codec};
 use rusqlite::Connection;
 
+use super::fault::Fault;
 use super::head::{Cache, Cached, Found, Loaded, load};
-use super::row::{Trailer, encode_head, encode_piece};
+use super::row::{Place, Trailer, encode_head, encode_piece, record_sum};
 use super::schema::{LOG_END, SEQ_END, row_id};
+use super::totals;
 use crate::pieces::{Content, assert_shape, split};
 use crate::store::{AcquireError, CommitError};
 
@@ -81,7 +83,7 @@ struct Encoded {
 /// Where a row is found again.
 #[derive(Debug)]
 enum Index {
-    Record(RecordKey, Version),
+    Record(RecordKey, Version, u32),
     Roster,
 }
 
@@ -95,7 +97,9 @@ impl Prepared {
             let index = match &piece.content {
                 Content::Operation(Operation::Put(put)) => {
                     let header: Header = codec::decode(&put.envelope.header).expect("an accepted envelope has a header");
-                    Index::Record(header.key(), header.version)
+                    let names = (header.collection.as_str(), header.record.as_str());
+                    let sum = record_sum(commit.log, names, (header.version.0, seq.0));
+                    Index::Record(header.key(), header.version, sum)
                 }
                 Content::Change(_) => Index::Roster,
             };
@@ -156,8 +160,9 @@ pub(super) enum Room {
 
 type Acquired = Result<Head, AcquireError>;
 
-/// Below the reserve, logs that are there can still be acquired: reads go on.
-pub(super) fn acquire(connection: &Connection, cache: &mut Cache, acquire: &Acquire, room: Room) -> rusqlite::Result<Acquired> {
+/// Below the reserve, logs that are there can still be acquired: reads go on. The first acquire after the database went back
+/// opens a new timeline; a second one of the same start finds nothing to do, so that a lost answer opens one only.
+pub(super) fn acquire(connection: &Connection, cache: &mut Cache, acquire: &Acquire, room: Room) -> Result<Acquired, Fault> {
     let log = acquire.log;
     match state(connection, cache, log) {
         Err(error) => Ok(Err(error.into())),
@@ -165,19 +170,29 @@ pub(super) fn acquire(connection: &Connection, cache: &mut Cache, acquire: &Acqu
         Ok(State::Absent) if room != Room::Enough => Ok(Err(AcquireError::Full)),
         Ok(State::Absent) => {
             let head = Head::new(epoch_to_win(cloudsync_protocol::Epoch(0), acquire.view), acquire.owner, acquire.timeline);
-            connection.prepare_cached("INSERT INTO logs (id, head) VALUES (?1, ?2)")?.execute((log.as_bytes(), encode_head(log, &head)))?;
-            let key = connection.last_insert_rowid();
+            let rewinds = totals::rewinds(connection)?;
+            let key = totals::new_log(connection)?;
+            connection.prepare_cached("INSERT INTO logs (key, id, head) VALUES (?1, ?2, ?3)")?.execute((
+                key,
+                log.as_bytes(),
+                encode_head(Place { key, log }, &head, rewinds),
+            ))?;
             assert!(key < LOG_END, "a store ends at 2^27 logs");
-            let loaded = Loaded { key, head: head.clone(), written: Seq::ZERO };
+            let loaded = Loaded { key, head: head.clone(), written: Seq::ZERO, rewinds };
             cache.put(log, Box::new(Cached { loaded, collections: HashMap::new() }));
             Ok(Ok(head))
         }
         Ok(State::Live(mut cached)) => {
-            let head = &mut cached.loaded.head;
+            let Loaded { head, rewinds, .. } = &mut cached.loaded;
             let current = view_of(head.epoch);
             if current > acquire.view {
                 cache.put(log, cached);
                 return Ok(Err(AcquireError::LaterView(current)));
+            }
+            let gone_back = totals::rewinds(connection)?.saturating_sub(*rewinds);
+            if gone_back > 0 {
+                head.open_timeline(acquire.timeline, gone_back);
+                *rewinds += gone_back;
             }
             (head.epoch, head.owner) = (epoch_to_win(head.epoch, acquire.view), acquire.owner);
             let head = head.clone();
@@ -219,7 +234,8 @@ pub(super) fn commit(connection: &Connection, cache: &mut Cache, commit: &Prepar
 }
 
 fn write_head(connection: &Connection, log: LogId, loaded: &mut Loaded) -> rusqlite::Result<()> {
-    connection.prepare_cached("UPDATE logs SET head = ?2 WHERE key = ?1")?.execute((loaded.key, encode_head(log, &loaded.head)))?;
+    let row = encode_head(Place { key: loaded.key, log }, &loaded.head, loaded.rewinds);
+    connection.prepare_cached("UPDATE logs SET head = ?2 WHERE key = ?1")?.execute((loaded.key, row))?;
     loaded.written = loaded.head.seq;
     Ok(())
 }
@@ -232,15 +248,15 @@ fn write_row(
     let id = row_id(key, encoded.seq.0);
     connection.prepare_cached("INSERT INTO log (id, row) VALUES (?1, ?2)")?.execute((id, &encoded.row))?;
     match &encoded.index {
-        Index::Record(record, version) => {
+        Index::Record(record, version, sum) => {
             let collection = match collections.get(&record.collection) {
                 Some(collection) => *collection,
                 None => new_collection(connection, key, (collections, &record.collection))?,
             };
-            // The same version again can only come after a rewind: the later one is current.
+            let (version, seq) = (version.0.cast_signed(), encoded.seq.0.cast_signed());
             connection
-                .prepare_cached("INSERT OR REPLACE INTO record (log, collection, record, version, seq) VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute((key, collection, record.record.as_str(), version.0.cast_signed(), encoded.seq.0.cast_signed()))?;
+                .prepare_cached("INSERT INTO record (log, collection, record, version, seq, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .execute((key, collection, record.record.as_str(), version, seq, *sum))?;
         }
         Index::Roster => {
             connection.prepare_cached("INSERT INTO roster (id) VALUES (?1)")?.execute([id])?;

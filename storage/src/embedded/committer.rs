@@ -25,6 +25,7 @@ use super::request::{Outcome, Request, Sweep, count_error};
 use super::schema;
 use super::side::SideFile;
 use super::space::Gauge;
+use super::totals;
 use crate::metrics::{FSYNC_SECONDS, GROUP_OPERATIONS};
 use crate::store::{CommitError, ReadError, WriteError};
 use crate::write::{Write, Written};
@@ -77,7 +78,7 @@ impl Committer {
             connection: None,
             reopened: None,
             side: opened.side,
-            number: opened.number,
+            number: opened.totals.number,
             cache: Cache::new(heads_max),
             gauge,
             sweeps,
@@ -162,7 +163,7 @@ impl Committer {
         let done = connection.execute_batch("BEGIN IMMEDIATE").map_err(Fault::from).and_then(|()| {
             let (done, changed) = work(&connection, &mut self.cache)?;
             if changed {
-                connection.prepare_cached("UPDATE groups SET number = ?1")?.execute([number.cast_signed()])?;
+                totals::seal(&connection, number)?;
             }
             Ok((done, changed))
         });
@@ -210,7 +211,7 @@ impl Committer {
         }
         self.reopened = Some(now);
         let connection = schema::writer(&self.database).map_err(|error| error.to_string())?;
-        let number = schema::group_number(&connection).map_err(|error| error.to_string())?;
+        let number = totals::read(&connection).map_err(|error| error.to_string())?.number;
         if number < self.number {
             return Err(format!("the database is at group {number}, {} were acknowledged", self.number));
         }

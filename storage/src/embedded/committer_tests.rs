@@ -8,11 +8,11 @@ use crate::conformance::data::{Write as Put, Writer, acquire, device, key, log};
 use crate::embedded::apply::Prepared;
 use crate::embedded::side::Promised;
 use crate::embedded::space::Space;
-use crate::embedded::{open, reads};
+use crate::embedded::{Loss, open, reads};
 
 pub(super) fn committer(folder: &std::path::Path) -> Committer {
     let folder = Folder::hold(folder).unwrap();
-    let opened = open::open(&folder).unwrap();
+    let opened = open::open(&folder, Loss::Refuse).unwrap();
     let gauge = Gauge::new(folder.path(), Space::Measured, 0, Duration::from_secs(1));
     Committer::new(Parts { folder, opened, gauge, heads_max: 4, wal_bytes_max: 1 << 20 }).unwrap()
 }

@@ -4,6 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::row::ERASED_BYTES;
 use super::schema::row_id;
 
 const ROWS_MAX: usize = 500;
@@ -43,8 +44,8 @@ pub(super) fn sweep(connection: &Connection, key: i64) -> rusqlite::Result<Swept
 /// Erased logs that still have rows: an erase that a stop cut short.
 pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
     let mut statement = connection.prepare(
-        "SELECT key FROM logs WHERE head IS NULL AND (EXISTS (SELECT 1 FROM record WHERE record.log = logs.key)
+        "SELECT key FROM logs WHERE length(head) = ?1 AND (EXISTS (SELECT 1 FROM record WHERE record.log = logs.key)
          OR EXISTS (SELECT 1 FROM log WHERE id >= logs.key << 36 AND id < (logs.key + 1) << 36))",
     )?;
-    statement.query_map([], |row| row.get(0))?.collect()
+    statement.query_map([ERASED_BYTES], |row| row.get(0))?.collect()
 }

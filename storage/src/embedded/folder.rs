@@ -69,6 +69,10 @@ impl Folder {
         self.path.join("cloudsync.db")
     }
 
+    pub(super) fn wal(&self) -> PathBuf {
+        self.path.join("cloudsync.db-wal")
+    }
+
     pub(super) fn groups(&self) -> PathBuf {
         self.path.join("groups")
     }

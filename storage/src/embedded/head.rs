@@ -2,13 +2,13 @@
 //!
 //! Never: a head that the rows do not bear out; a missing or damaged row is named.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use cloudsync_engine::log::Head;
 use cloudsync_protocol::{CollectionName, LogId, Seq, ShortHash, TimelineId};
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::row::{decode_head, decode_piece};
+use super::row::{Place, decode_head, decode_piece};
 use super::schema::{row_id, seq_of};
 use crate::pieces::{Assembler, damaged};
 use crate::store::ReadError;
@@ -30,24 +30,25 @@ pub(super) struct Loaded {
     pub(super) head: Head,
     /// Where the head stood when its row was last written.
     pub(super) written: Seq,
+    /// How often the database had gone back when the head's timeline was opened.
+    pub(super) rewinds: u64,
 }
 
 /// Reads a log's head.
 pub(super) fn load(connection: &Connection, log: LogId) -> Result<Found, ReadError> {
+    let Some((key, bytes)) = stored(connection, log)? else { return Ok(Found::Absent) };
+    let Some((mut head, rewinds)) = decode_head(Place { key, log }, &bytes)? else { return Ok(Found::Erased) };
+    let written = head.seq;
+    catch_up(connection, (log, key), &mut head)?;
+    Ok(Found::Live(Box::new(Loaded { key, head, written, rewinds })))
+}
+
+fn stored(connection: &Connection, log: LogId) -> Result<Option<(i64, Vec<u8>)>, ReadError> {
     let row = connection
         .prepare_cached("SELECT key, head FROM logs WHERE id = ?1")?
-        .query_row([log.as_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<Vec<u8>>>(1)?)))
+        .query_row([log.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    match row {
-        None => Ok(Found::Absent),
-        Some((_, None)) => Ok(Found::Erased),
-        Some((key, Some(bytes))) => {
-            let mut head = decode_head(log, &bytes)?;
-            let written = head.seq;
-            catch_up(connection, (log, key), &mut head)?;
-            Ok(Found::Live(Box::new(Loaded { key, head, written })))
-        }
-    }
+    Ok(row)
 }
 
 /// What pages need of a head: its row and the log's last one say it, so that damage between them hides no other row.
@@ -58,20 +59,19 @@ pub(super) struct Tip {
     pub(super) seq: Seq,
     pub(super) row: ShortHash,
     pub(super) floor: Seq,
+    /// As they were when the head's row was written: there may be more by now.
+    pub(super) collections: BTreeSet<CollectionName>,
 }
 
 /// Reads a live log's tip.
 pub(super) fn tip(connection: &Connection, log: LogId) -> Result<Option<Tip>, ReadError> {
-    let stored = connection
-        .prepare_cached("SELECT key, head FROM logs WHERE id = ?1 AND head IS NOT NULL")?
-        .query_row([log.as_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
-        .optional()?;
-    let Some((key, bytes)) = stored else { return Ok(None) };
-    let head = decode_head(log, &bytes)?;
-    let mut tip = Tip { key, timeline: head.timeline, seq: head.seq, row: head.row, floor: head.floor };
+    let Some((key, bytes)) = stored(connection, log)? else { return Ok(None) };
+    let Some((head, _)) = decode_head(Place { key, log }, &bytes)? else { return Ok(None) };
+    let Head { timeline, seq, row, floor, collections, .. } = head;
+    let mut tip = Tip { key, timeline, seq, row, floor, collections };
     let last = connection
         .prepare_cached("SELECT id, row FROM log WHERE id > ?1 AND id < ?2 ORDER BY id DESC LIMIT 1")?
-        .query_row((row_id(key, head.seq.0), row_id(key + 1, 0)), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
+        .query_row((row_id(key, seq.0), row_id(key + 1, 0)), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
         .optional()?;
     if let Some((id, bytes)) = last {
         let seq = Seq(seq_of(id));

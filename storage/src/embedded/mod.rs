@@ -4,6 +4,7 @@
 
 mod account_rows;
 mod apply;
+mod checks;
 mod committer;
 mod erase;
 mod fault;
@@ -18,8 +19,10 @@ mod row;
 mod schema;
 mod side;
 mod space;
+mod totals;
+mod verify;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +32,7 @@ use cloudsync_engine::log::{Acquire, Commit, Current, Head, Versioned};
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::SnapshotToken;
 use cloudsync_protocol::{DeviceId, FamilyId, LogId, RecordKey, Seq, ShortHash, UserId};
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::COMMIT_SECONDS;
@@ -38,9 +42,10 @@ use crate::store::{
 };
 use crate::write::{Write, Written};
 use apply::Prepared;
+use checks::{Checks, Needs};
 use committer::{Committer, Parts};
 pub use folder::{FORMAT, Folder};
-pub use open::OpenError;
+pub use open::{Loss, OpenError};
 use readers::Readers;
 use request::Request;
 pub use space::Space;
@@ -63,6 +68,8 @@ pub struct Options {
     pub space: Space,
     /// How often, at most.
     pub space_every: Duration,
+    /// What is done about acknowledged groups that are not there.
+    pub loss: Loss,
 }
 
 /// The least that [`Options::reserve_bytes`] may be.
@@ -79,6 +86,7 @@ impl Default for Options {
             reserve_bytes: RESERVE_BYTES_MIN,
             space: Space::Measured,
             space_every: Duration::from_millis(250),
+            loss: Loss::Refuse,
         }
     }
 }
@@ -95,13 +103,16 @@ pub struct EmbeddedStore {
     requests: Mutex<Option<mpsc::Sender<Request>>>,
     closed: watch::Receiver<()>,
     readers: Readers,
+    checks: Arc<Checks>,
+    rewinds: u64,
 }
 
 impl EmbeddedStore {
-    /// Opens the store in a folder that this process holds; blocking, and long after an unclean stop of a large store.
+    /// Opens the store in a folder that this process holds; blocking, since the whole database is read and checked.
     pub fn open(folder: Folder, options: &Options) -> Result<Self, OpenError> {
         let database = folder.database();
-        let opened = open::open(&folder)?;
+        let opened = open::open(&folder, options.loss)?;
+        let (checks, rewinds) = (Arc::new(Checks::new(opened.damaged)), opened.totals.rewinds);
         let io = |error: &dyn std::error::Error| OpenError::Io { path: database.clone(), why: error.to_string() };
         let readers = Readers::start(&database, options.readers).map_err(|error| io(&error))?;
         let gauge = space::Gauge::new(folder.path(), options.space.clone(), options.reserve_bytes(), options.space_every);
@@ -111,7 +122,7 @@ impl EmbeddedStore {
         let (alive, closed) = watch::channel(());
         let work = move || committer.run(queue, alive);
         thread::Builder::new().name("store-commit".into()).spawn(work).map_err(|error| io(&error))?;
-        Ok(Self { requests: Mutex::new(Some(requests)), closed, readers })
+        Ok(Self { requests: Mutex::new(Some(requests)), closed, readers, checks, rewinds })
     }
 
     /// Lets what waits be done, empties the WAL and gives the folder back. What is asked afterwards is unavailable.
@@ -130,6 +141,24 @@ impl EmbeddedStore {
         requests.send(request(reply)).await.map_err(|_| Unanswered::Closed)?;
         drop(requests);
         answer.await.map_err(|_| Unanswered::Lost)
+    }
+
+    /// Reads of a log that was looked at, or is now.
+    async fn read<T, E>(
+        &self,
+        (log, needs): (LogId, Needs),
+        read: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<ReadError> + Send + 'static,
+    {
+        let checks = Arc::clone(&self.checks);
+        let checked = move |connection: &Connection| {
+            checks.demand(connection, log, needs)?;
+            read(connection)
+        };
+        self.readers.run(checked).await
     }
 
     async fn write(&self, write: Write) -> Result<Written, WriteError> {
@@ -158,7 +187,14 @@ impl Store for EmbeddedStore {
         "embedded"
     }
 
+    fn rewinds(&self) -> u64 {
+        self.rewinds
+    }
+
     async fn acquire(&self, acquire: Acquire) -> Result<Head, AcquireError> {
+        if !self.checks.is_sound(acquire.log) {
+            self.read((acquire.log, Needs::Tip), |_| Ok::<_, ReadError>(())).await?;
+        }
         match self.ask(|reply| Request::Acquire(acquire, reply)).await {
             Ok(result) => result,
             Err(Unanswered::Closed) => Err(ReadError::Unavailable(CLOSED.into()).into()),
@@ -167,15 +203,15 @@ impl Store for EmbeddedStore {
     }
 
     async fn read_head(&self, log: LogId) -> Result<Option<Head>, ReadError> {
-        self.readers.run(move |connection| reads::head(connection, log)).await
+        self.read((log, Needs::Tip), move |connection| reads::head(connection, log)).await
     }
 
     async fn roster(&self, log: LogId) -> Result<Vec<RosterRow>, ReadError> {
-        self.readers.run(move |connection| reads::roster(connection, log, (Seq::ZERO, Seq(schema::SEQ_END - 1)))).await
+        self.read((log, Needs::Index), move |connection| reads::roster(connection, log, (Seq::ZERO, Seq(schema::SEQ_END - 1)))).await
     }
 
     async fn look_up(&self, log: LogId, records: Vec<RecordKey>) -> Result<Vec<Option<Current>>, ReadError> {
-        self.readers.run(move |connection| reads::look_up(connection, log, &records)).await
+        self.read((log, Needs::Index), move |connection| reads::look_up(connection, log, &records)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
@@ -191,19 +227,19 @@ impl Store for EmbeddedStore {
     }
 
     async fn row_hash(&self, log: LogId, seq: Seq) -> Result<Option<ShortHash>, ReadError> {
-        self.readers.run(move |connection| reads::row_hash(connection, log, seq)).await
+        self.read((log, Needs::Tip), move |connection| reads::row_hash(connection, log, seq)).await
     }
 
     async fn pull(&self, log: LogId, pull: Pull) -> Result<Page, PullError> {
-        self.readers.run(move |connection| reads::pull(connection, log, pull)).await
+        self.read((log, Needs::Tip), move |connection| reads::pull(connection, log, pull)).await
     }
 
     async fn snapshot(&self, log: LogId, resume: Option<SnapshotToken>, bytes_max: usize) -> Result<SnapshotPage, PullError> {
-        self.readers.run(move |connection| reads::snapshot(connection, log, (resume, bytes_max))).await
+        self.read((log, Needs::Index), move |connection| reads::snapshot(connection, log, (resume, bytes_max))).await
     }
 
     async fn history(&self, log: LogId, history: History) -> Result<(Vec<Row>, bool), ReadError> {
-        self.readers.run(move |connection| reads::history(connection, log, &history)).await
+        self.read((log, Needs::Index), move |connection| reads::history(connection, log, &history)).await
     }
 
     async fn erase(&self, log: LogId) -> Result<(), WriteError> {
@@ -211,20 +247,28 @@ impl Store for EmbeddedStore {
     }
 
     async fn create_account(&self, account: Account, keyring: Bytes) -> Result<(), CreateAccountError> {
+        // An account of that address may be among the damaged ones.
+        let present = self.account_by_email(&account.email).await.map_err(WriteError::from)?;
+        if present.is_none() {
+            self.account(account.user).await.map_err(WriteError::from)?;
+        }
         self.write(Write::CreateAccount(account, keyring)).await?.created()
     }
 
     async fn account_by_email(&self, email: &str) -> Result<Option<Account>, ReadError> {
         let email = email.to_owned();
-        self.readers.run(move |connection| account_rows::by_email(connection, &email)).await
+        let found = self.readers.run(move |connection| account_rows::by_email(connection, &email)).await?;
+        found.map_or_else(|| self.checks.no_account().map(|()| None), |found| Ok(Some(found)))
     }
 
     async fn account(&self, user: UserId) -> Result<Option<Account>, ReadError> {
-        self.readers.run(move |connection| account_rows::account(connection, user)).await
+        let found = self.readers.run(move |connection| account_rows::account(connection, user)).await?;
+        found.map_or_else(|| self.checks.no_account().map(|()| None), |found| Ok(Some(found)))
     }
 
     async fn keyring(&self, user: UserId) -> Result<Option<Versioned>, ReadError> {
-        self.readers.run(move |connection| account_rows::keyring(connection, user)).await
+        let found = self.readers.run(move |connection| account_rows::keyring(connection, user)).await?;
+        found.map_or_else(|| self.checks.no_account().map(|()| None), |found| Ok(Some(found)))
     }
 
     async fn replace_keyring(&self, user: UserId, version: u64, keyring: Bytes) -> Result<bool, WriteError> {
@@ -236,7 +280,8 @@ impl Store for EmbeddedStore {
     }
 
     async fn family(&self, id: FamilyId) -> Result<Option<Family>, ReadError> {
-        self.readers.run(move |connection| account_rows::family(connection, id)).await
+        let found = self.readers.run(move |connection| account_rows::family(connection, id)).await?;
+        found.map_or_else(|| self.checks.no_family().map(|()| None), |found| Ok(Some(found)))
     }
 
     async fn advance_family(&self, id: FamilyId, number: u64, expires_ts: u64) -> Result<bool, WriteError> {

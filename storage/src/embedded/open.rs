@@ -6,12 +6,15 @@ use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rusqlite::Connection;
 
 use super::folder::{Folder, private};
 use super::schema;
 use super::side::{Promised, SideFile};
+use super::totals::{self, Totals};
+use super::verify::{self, Damaged, VerifyError};
 
 /// Why a store was not opened. Nothing in its folder was changed, except that a half-made one may be completed further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,16 +40,17 @@ pub enum OpenError {
     /// The database does not have what was acknowledged.
     #[error(
         "{}: {missing} acknowledged groups are missing: the database ends at group {newest}, {promised} were acknowledged; \
-         nothing was changed, restore the database and its -wal file", folder.display()
+         nothing was changed. Restore the database and its -wal file as they were, or go on without them, under a new timeline, \
+         by --accept-loss", folder.display()
     )]
     GroupsMissing { folder: PathBuf, newest: u64, promised: u64, missing: u64 },
     /// The side file can't be used.
     #[error(
-        "{}: the side file is {why}, so that lost groups would go unnoticed; nothing was changed. Restore it, or put an empty file \
-         there to go on without that check", path.display()
+        "{}: the side file is {why}, so that lost groups would go unnoticed; nothing was changed. Restore it, or go on without that \
+         check, under a new timeline, by --accept-loss", path.display()
     )]
     SideFile { path: PathBuf, why: &'static str },
-    /// SQLite found damage after an unclean stop.
+    /// Pages, tables or rows of it are damaged or gone.
     #[error("{}: the database is damaged: {why}", path.display())]
     Damaged { path: PathBuf, why: String },
     /// The system or SQLite refused.
@@ -59,12 +63,10 @@ impl OpenError {
         Self::Io { path: path.into(), why: error.to_string() }
     }
 
-    fn sql(path: &Path, error: &rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
-                Self::Damaged { path: path.into(), why: error.to_string() }
-            }
-            Some(_) | None => Self::Io { path: path.into(), why: error.to_string() },
+    fn verify(path: &Path, error: VerifyError) -> Self {
+        match error {
+            VerifyError::Damaged(why) => Self::Damaged { path: path.into(), why },
+            VerifyError::Unreadable(why) => Self::Io { path: path.into(), why },
         }
     }
 }
@@ -73,32 +75,91 @@ impl OpenError {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) writer: Connection,
-    pub(super) number: u64,
+    pub(super) totals: Totals,
+    pub(super) damaged: Damaged,
     pub(super) side: SideFile,
 }
 
+/// What a start does about acknowledged groups that are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Loss {
+    /// It refuses, and changes nothing.
+    #[default]
+    Refuse,
+    /// It goes on with what is there, and every log under a new timeline from here on, also if nothing is known to be missing: it is
+    /// the way out for whoever put an older folder back by hand.
+    Accept,
+}
+
 /// Checks the folder and opens the database in it, made if this is the first start.
-pub(super) fn open(folder: &Folder) -> Result<Opened, OpenError> {
+pub(super) fn open(folder: &Folder, loss: Loss) -> Result<Opened, OpenError> {
     let path = folder.database();
     let promised = SideFile::read(&folder.groups()).map_err(|error| OpenError::io(&folder.groups(), &error))?;
     refuse_lost(folder, promised)?;
     if !folder.has_database() {
+        // Nothing to go on with, so that no loss is accepted either.
         check_promise(folder, promised, 0)?;
         create(folder)?;
     }
-    let writer = schema::writer(&path).map_err(|error| OpenError::sql(&path, &error))?;
-    let number = schema::group_number(&writer).map_err(|error| OpenError::sql(&path, &error))?;
-    check_promise(folder, promised, number)?;
-    if folder.running().exists() {
-        tracing::info!(path = %path.display(), "the last stop was unclean, checking the database");
-        quick_check(&path, &writer)?;
+    let had_wal = folder.wal().exists();
+    let checked = check(folder, promised, loss);
+    if checked.is_err() && !had_wal && folder.wal().metadata().is_ok_and(|wal| wal.len() == 0) {
+        // SQLite made it; if it stays, it does no harm.
+        let _ = std::fs::remove_file(folder.wal());
     }
+    let Checked { writer, mut totals, damaged } = checked?;
+    let damage = |error| OpenError::verify(&path, error);
     std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(|error| OpenError::io(&path, &error))?;
-    let side = SideFile::open(&folder.groups(), number).map_err(|error| OpenError::io(&folder.groups(), &error))?;
+    let side = match loss {
+        Loss::Refuse => SideFile::open(&folder.groups(), totals.number),
+        Loss::Accept => {
+            totals = accept(&writer, (totals, promised)).map_err(|error| damage(error.into()))?;
+            SideFile::make(&folder.groups(), totals.number)
+        }
+    };
+    let side = side.map_err(|error| OpenError::io(&folder.groups(), &error))?;
     let marked = private(&folder.running()).and_then(|file| file.sync_all()).and_then(|()| folder.sync());
     marked.map_err(|error| OpenError::io(&folder.running(), &error))?;
     folder.note_made().map_err(|error| OpenError::io(&folder.made(), &error))?;
-    Ok(Opened { writer, number, side })
+    Ok(Opened { writer, totals, damaged, side })
+}
+
+struct Checked {
+    writer: Connection,
+    totals: Totals,
+    damaged: Damaged,
+}
+
+/// Reads all of the database, and writes nothing.
+fn check(folder: &Folder, promised: Promised, loss: Loss) -> Result<Checked, OpenError> {
+    let (path, began) = (folder.database(), Instant::now());
+    let damage = |error| OpenError::verify(&path, error);
+    verify::header(&path).map_err(|error| OpenError::io(&path, &error))?.map_err(damage)?;
+    let writer = schema::writer(&path).map_err(|error| damage(error.into()))?;
+    verify::tables(&writer).map_err(damage)?;
+    let totals = totals::read(&writer).map_err(|error| damage(error.into()))?;
+    if loss == Loss::Refuse {
+        check_promise(folder, promised, totals.number)?;
+    }
+    verify::pages(&writer).map_err(damage)?;
+    let damaged = verify::small_tables(&writer, &totals).map_err(damage)?;
+    tracing::info!(path = %path.display(), seconds = began.elapsed().as_secs_f64(), "the database was checked");
+    Ok(Checked { writer, totals, damaged })
+}
+
+/// Gives up what is missing: the database has gone back once more, and its number is above what was promised, so that the next
+/// start finds nothing missing, also if this one stops before the side file is written.
+fn accept(writer: &Connection, (totals, promised): (Totals, Promised)) -> rusqlite::Result<Totals> {
+    let promised = match promised {
+        Promised::UpTo(promised) => promised,
+        Promised::Missing | Promised::Blank | Promised::Damaged => 0,
+    };
+    let after = Totals { rewinds: totals.rewinds + 1, number: totals.number.max(promised) + 1, ..totals };
+    writer.execute_batch("BEGIN IMMEDIATE")?;
+    totals::write(writer, &after)?;
+    writer.execute_batch("COMMIT")?;
+    tracing::warn!(missing = promised.saturating_sub(totals.number), rewinds = after.rewinds, "a loss was accepted");
+    Ok(after)
 }
 
 /// Refuses to make a store anew where one was: what an interrupted first start leaves has no mark of its end.
@@ -112,14 +173,17 @@ fn refuse_lost(folder: &Folder, promised: Promised) -> Result<(), OpenError> {
 
 /// Refuses a database that is behind what was acknowledged.
 fn check_promise(folder: &Folder, promised: Promised, newest: u64) -> Result<(), OpenError> {
+    let refused = |why| Err(OpenError::SideFile { path: folder.groups(), why });
     match promised {
         Promised::UpTo(promised) if promised > newest => {
             Err(OpenError::GroupsMissing { folder: folder.path().into(), newest, promised, missing: promised - newest })
         }
         Promised::UpTo(_) => Ok(()),
-        Promised::Missing if newest == 0 => Ok(()),
-        Promised::Missing => Err(OpenError::SideFile { path: folder.groups(), why: "missing" }),
-        Promised::Damaged => Err(OpenError::SideFile { path: folder.groups(), why: "damaged" }),
+        // A first start that was cut short.
+        Promised::Missing | Promised::Blank if newest == 0 => Ok(()),
+        Promised::Missing => refused("missing"),
+        Promised::Blank => refused("empty"),
+        Promised::Damaged => refused("damaged"),
     }
 }
 
@@ -134,16 +198,7 @@ fn create(folder: &Folder) -> Result<(), OpenError> {
         }
     }
     private(&temporary).map_err(io)?;
-    schema::create(&temporary).map_err(|error| OpenError::sql(&temporary, &error))?;
+    schema::create(&temporary).map_err(|error| OpenError::verify(&temporary, error.into()))?;
     private(&temporary).and_then(|file| file.sync_all()).map_err(io)?;
     std::fs::rename(&temporary, folder.database()).and_then(|()| folder.sync()).map_err(io)
-}
-
-fn quick_check(path: &Path, connection: &Connection) -> Result<(), OpenError> {
-    let answer = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
-    match answer {
-        Ok(answer) if answer == "ok" => Ok(()),
-        Ok(answer) => Err(OpenError::Damaged { path: path.into(), why: answer }),
-        Err(error) => Err(OpenError::sql(path, &error)),
-    }
 }

@@ -10,7 +10,7 @@ use cloudsync_protocol::{CollectionName, Cursor, LogId, RecordId, RecordKey, Seq
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::head::{Found, load, tip};
-use super::row::decode_piece;
+use super::row::{ERASED_BYTES, decode_piece};
 use super::schema::{row_id, seq_of};
 use crate::paging::{Budget, Stage, take_entry};
 use crate::pieces::{Assembler, Content, Piece, damaged};
@@ -56,6 +56,9 @@ pub(super) fn look_up(connection: &Connection, log: LogId, records: &[RecordKey]
         let (version, seq) = (Version(version.cast_unsigned()), Seq(seq.cast_unsigned()));
         let envelope = record_row(connection, (log, key), seq)?.envelope;
         let header = envelope.check().map_err(|error| damaged(log, seq, error.to_string()))?;
+        if header.version != version || header.key() != *record {
+            return Err(damaged(log, seq, "the index names it as another record's row"));
+        }
         Ok(Some(Current { version, seq, hash: envelope.hash(), bytes: envelope.bytes(), dead: header.is_tombstone() }))
     };
     records.iter().map(current).collect()
@@ -164,14 +167,13 @@ pub(super) fn history(connection: &Connection, log: LogId, history: &History) ->
 }
 
 pub(super) fn ping(connection: &Connection) -> Result<(), ReadError> {
-    super::schema::group_number(connection)?;
-    Ok(())
+    super::totals::read(connection).map(drop)
 }
 
 fn live_key(connection: &Connection, log: LogId) -> Result<Option<i64>, ReadError> {
     let key = connection
-        .prepare_cached("SELECT key FROM logs WHERE id = ?1 AND head IS NOT NULL")?
-        .query_row([log.as_bytes()], |row| row.get(0))
+        .prepare_cached("SELECT key FROM logs WHERE id = ?1 AND length(head) > ?2")?
+        .query_row((log.as_bytes(), ERASED_BYTES), |row| row.get(0))
         .optional()?;
     Ok(key)
 }

@@ -46,6 +46,7 @@ type HeadRow = (
     FiguresRow,
     Vec<SettledRow>,
     Vec<CollectionName>,
+    u64,
 );
 
 pub(super) fn encode_piece(log: LogId, seq: Seq, piece: &Piece, trailer: Option<&Trailer>) -> Vec<u8> {
@@ -56,11 +57,11 @@ pub(super) fn encode_piece(log: LogId, seq: Seq, piece: &Piece, trailer: Option<
     };
     let trailer = trailer.map(|trailer| (trailer.commit, figures_row(trailer.figures), trailer.state_seq, trailer.floor));
     let row: PieceRow<&Signed, &Operation, &RosterChange> = (piece.server_ts, begins, operation, change, trailer);
-    seal(log, seq, &codec::encode(&row))
+    seal(log, seq.0, &codec::encode(&row))
 }
 
 pub(super) fn decode_piece(log: LogId, seq: Seq, bytes: &[u8]) -> Result<(Piece, Option<Trailer>), ReadError> {
-    let inner = open(log, seq, bytes).ok_or_else(|| damaged(log, seq, "the row's sum does not fit"))?;
+    let inner = open(log, seq.0, bytes).ok_or_else(|| damaged(log, seq, "the row's sum does not fit"))?;
     let row: PieceRow<Signed, Operation, RosterChange> = decode(inner).map_err(|error| damaged(log, seq, error.to_string()))?;
     let (server_ts, begins, operation, change, trailer) = row;
     let content = match (operation, change) {
@@ -73,7 +74,14 @@ pub(super) fn decode_piece(log: LogId, seq: Seq, bytes: &[u8]) -> Result<(Piece,
     Ok((Piece { server_ts, begins, content }, trailer))
 }
 
-pub(super) fn encode_head(log: LogId, head: &Head) -> Vec<u8> {
+/// Which row of `logs`: a log's small number and its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) key: i64,
+    pub(super) log: LogId,
+}
+
+pub(super) fn encode_head(place: Place, head: &Head, rewinds: u64) -> Vec<u8> {
     let settled = |(device, settled): (&DeviceId, &Settled)| (*device, settled.push, settled.operations, settled.server_ts);
     let row: HeadRow = (
         (head.epoch, head.owner),
@@ -83,17 +91,31 @@ pub(super) fn encode_head(log: LogId, head: &Head) -> Vec<u8> {
         figures_row(head.figures),
         head.dedup.iter().map(settled).collect(),
         head.collections.iter().cloned().collect(),
+        rewinds,
     );
-    seal(log, Seq::ZERO, &codec::encode(&row))
+    seal(place.log, place.key.cast_unsigned(), &codec::encode(&row))
 }
 
-pub(super) fn decode_head(log: LogId, bytes: &[u8]) -> Result<Head, ReadError> {
-    let damaged = |why: &str| ReadError::Damaged { place: format!("log {log}, head"), why: why.into() };
-    let inner = open(log, Seq::ZERO, bytes).ok_or_else(|| damaged("the row's sum does not fit"))?;
+/// The length of what stands for an erased log's head; a live one's is longer.
+pub(super) const ERASED_BYTES: i64 = ShortHash::LENGTH as i64;
+
+/// What stands for the head of an erased log: a sum of nothing.
+pub(super) fn encode_erased(place: Place) -> Vec<u8> {
+    seal(place.log, place.key.cast_unsigned(), &[])
+}
+
+/// A head with the number of rewinds that it knows of; nothing for an erased log.
+pub(super) fn decode_head(place: Place, bytes: &[u8]) -> Result<Option<(Head, u64)>, ReadError> {
+    let damaged = |why: &str| ReadError::Damaged { place: format!("log {}, head", place.log), why: why.into() };
+    let inner = open(place.log, place.key.cast_unsigned(), bytes).ok_or_else(|| damaged("the row's sum does not fit"))?;
+    if inner.is_empty() {
+        return Ok(None);
+    }
     let row: HeadRow = decode(inner).map_err(|error| damaged(&error.to_string()))?;
-    let ((epoch, owner), (seq, row, commit), (timeline, generation, lineage), (state_seq, floor), figures, dedup, collections) = row;
+    let ((epoch, owner), (seq, row, commit), (timeline, generation, lineage), (state_seq, floor), figures, dedup, collections, rewinds) =
+        row;
     let settled = |(device, push, operations, server_ts)| (device, Settled { push, operations, server_ts });
-    Ok(Head {
+    let head = Head {
         epoch,
         owner,
         seq,
@@ -107,7 +129,17 @@ pub(super) fn decode_head(log: LogId, bytes: &[u8]) -> Result<Head, ReadError> {
         figures: figures_of(figures),
         dedup: dedup.into_iter().map(settled).collect(),
         collections: collections.into_iter().collect(),
-    })
+    };
+    Ok(Some((head, rewinds)))
+}
+
+/// The sum of a row of `record`: where it belongs and all that it says.
+pub(super) fn record_sum(log: LogId, (collection, record): (&str, &str), (version, seq): (u64, u64)) -> u32 {
+    let lengths = (collection.len() as u64).to_be_bytes();
+    let fields: [&[u8]; 6] =
+        [log.as_bytes(), &lengths, collection.as_bytes(), record.as_bytes(), &version.to_be_bytes(), &seq.to_be_bytes()];
+    let [a, b, c, d, ..] = Hash::of(&fields).short().0;
+    u32::from_be_bytes([a, b, c, d])
 }
 
 /// The sum of an account's or keyring's fields.
@@ -116,14 +148,15 @@ pub(super) fn sum(fields: &[&[u8]]) -> [u8; 8] {
     Hash::of(&[&lengths, &fields.concat()]).short().0
 }
 
-fn seal(log: LogId, seq: Seq, inner: &[u8]) -> Vec<u8> {
-    let sum = Hash::of(&[log.as_bytes(), &seq.0.to_be_bytes(), inner]).short();
+/// `place` is the row's `seq`, or a head's key.
+fn seal(log: LogId, place: u64, inner: &[u8]) -> Vec<u8> {
+    let sum = Hash::of(&[log.as_bytes(), &place.to_be_bytes(), inner]).short();
     [sum.as_bytes().as_slice(), inner].concat()
 }
 
-fn open(log: LogId, seq: Seq, bytes: &[u8]) -> Option<&[u8]> {
+fn open(log: LogId, place: u64, bytes: &[u8]) -> Option<&[u8]> {
     let (sum, inner) = bytes.split_at_checked(ShortHash::LENGTH)?;
-    (Hash::of(&[log.as_bytes(), &seq.0.to_be_bytes(), inner]).short().as_bytes() == sum).then_some(inner)
+    (Hash::of(&[log.as_bytes(), &place.to_be_bytes(), inner]).short().as_bytes() == sum).then_some(inner)
 }
 
 const fn figures_row(figures: Figures) -> FiguresRow {

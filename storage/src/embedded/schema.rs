@@ -7,6 +7,8 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::totals;
+
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: u64 = 4096;
 /// Bits of a row's key that are its `seq`; the bits above are the log's.
@@ -16,34 +18,37 @@ pub(super) const SEQ_END: u64 = 1 << SEQ_BITS;
 /// One past the last log.
 pub(super) const LOG_END: i64 = 1 << (63 - SEQ_BITS);
 
-/// - `logs`: one row a log ever acquired. `head` is the encoded head, NULL once erased. `key` is small and never reused.
+/// - `logs`: one row a log ever acquired. `head` is the encoded head, or that it is erased. `key` counts them and is never reused.
 /// - `log`: one row an operation, `id = key << 36 | seq`.
-/// - `record`: where each version of each record is; the first row of a record is its current version.
+/// - `record`: where each version of each record is; the first row of a record is its current version. `sum` is of all of it.
 /// - `collection`: a small number for each collection of a log.
 /// - `roster`: which rows of `log` are changes of the roster.
-/// - `groups`: one row, the number of the newest group.
-const TABLES: &str = "
-CREATE TABLE groups (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL);
-CREATE TABLE logs (key INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, head BLOB);
+/// - `groups`: one row: the number of the newest group, how often the database went back, how many rows the small tables have,
+///   and a sum of that.
+pub(super) const TABLES: &str = "
+CREATE TABLE groups (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL, rewinds INTEGER NOT NULL,
+    logs INTEGER NOT NULL, accounts INTEGER NOT NULL, families INTEGER NOT NULL, sum BLOB NOT NULL);
+CREATE TABLE logs (key INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, head BLOB NOT NULL);
 CREATE TABLE log (id INTEGER PRIMARY KEY, row BLOB NOT NULL);
 CREATE TABLE record (log INTEGER NOT NULL, collection INTEGER NOT NULL, record TEXT NOT NULL, version INTEGER NOT NULL,
-    seq INTEGER NOT NULL, PRIMARY KEY (log, collection, record, version DESC)) WITHOUT ROWID;
+    seq INTEGER NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (log, collection, record, version DESC)) WITHOUT ROWID;
 CREATE TABLE collection (log INTEGER NOT NULL, name TEXT NOT NULL, key INTEGER NOT NULL, PRIMARY KEY (log, name)) WITHOUT ROWID;
 CREATE TABLE roster (id INTEGER PRIMARY KEY);
 CREATE TABLE account (user BLOB PRIMARY KEY, email TEXT NOT NULL UNIQUE, opaque_record BLOB NOT NULL, recovery BLOB NOT NULL,
     created_ts INTEGER NOT NULL, sum BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE keyring (user BLOB PRIMARY KEY, version INTEGER NOT NULL, bytes BLOB NOT NULL, sum BLOB NOT NULL);
 CREATE TABLE family (id BLOB PRIMARY KEY, user BLOB NOT NULL, device BLOB NOT NULL, signing BLOB NOT NULL,
-    number INTEGER NOT NULL, expires_ts INTEGER NOT NULL, revoked INTEGER NOT NULL) WITHOUT ROWID;
+    number INTEGER NOT NULL, expires_ts INTEGER NOT NULL, revoked INTEGER NOT NULL, sum BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX family_of ON family (user, device);
-INSERT INTO groups VALUES (1, 0);
 ";
 
 /// Makes a database file that holds nothing yet.
 pub(super) fn create(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "page_size", PAGE_BYTES.cast_signed())?;
-    connection.execute_batch(&format!("BEGIN;{TABLES}COMMIT;"))?;
+    connection.execute_batch(&format!("BEGIN;{TABLES}"))?;
+    totals::begin(&connection)?;
+    connection.execute_batch("COMMIT")?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.close().map_err(|(_, error)| error)
 }
@@ -73,11 +78,6 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update(None, "cache_size", -8 * 1024)?;
     Ok(connection)
-}
-
-/// The number of the newest group.
-pub(super) fn group_number(connection: &Connection) -> rusqlite::Result<u64> {
-    connection.query_row("SELECT number FROM groups", [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
 }
 
 /// The key of a row of `log`.

@@ -23,10 +23,12 @@ pub(super) struct SideFile(File);
 /// What the side file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Promised {
-    /// Groups up to this number were acknowledged. An empty file says 0.
+    /// Groups up to this number were acknowledged.
     UpTo(u64),
     /// Not there.
     Missing,
+    /// There, with nothing in it: a first start was cut short, or somebody emptied it.
+    Blank,
     /// Neither slot is whole.
     Damaged,
 }
@@ -35,7 +37,7 @@ impl SideFile {
     /// What it promises, without changing anything.
     pub(super) fn read(path: &Path) -> io::Result<Promised> {
         let bytes = match std::fs::read(path) {
-            Ok(bytes) if bytes.is_empty() => return Ok(Promised::UpTo(0)),
+            Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => return Ok(Promised::Blank),
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Promised::Missing),
             Err(error) => return Err(error),
@@ -44,15 +46,20 @@ impl SideFile {
         Ok(slots.max().map_or(Promised::Damaged, Promised::UpTo))
     }
 
-    /// Opens it for writing, made whole and durable with `number` in both slots if it was missing or empty.
+    /// Opens it for writing, made with `number` if nothing was promised yet.
     pub(super) fn open(path: &Path, number: u64) -> io::Result<Self> {
-        let file = private(path)?;
-        let side = Self(file);
-        if side.0.metadata()?.len() < FILE_BYTES {
-            side.0.set_len(FILE_BYTES)?;
-            SLOTS.iter().try_for_each(|at| side.0.write_all_at(&slot(number), *at))?;
-            side.0.sync_all()?;
+        match Self::read(path)? {
+            Promised::UpTo(_) => Ok(Self(private(path)?)),
+            Promised::Missing | Promised::Blank | Promised::Damaged => Self::make(path, number),
         }
+    }
+
+    /// Makes it whole and durable with `number` in both slots, whatever was there.
+    pub(super) fn make(path: &Path, number: u64) -> io::Result<Self> {
+        let side = Self(private(path)?);
+        side.0.set_len(FILE_BYTES)?;
+        SLOTS.iter().try_for_each(|at| side.0.write_all_at(&slot(number), *at))?;
+        side.0.sync_all()?;
         Ok(side)
     }
 

@@ -11,7 +11,7 @@ use cloudsync_protocol::{FamilyId, UserId};
 use crate::store::{Account, Family};
 use crate::write::Written;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Accounts {
     accounts: BTreeMap<UserId, Account>,
     keyrings: BTreeMap<UserId, Versioned>,

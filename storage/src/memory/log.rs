@@ -14,7 +14,7 @@ use crate::paging::{Budget, Stage, take_entry};
 use crate::pieces::{Assembler, Content, Piece, damaged, split};
 use crate::store::{AcquireError, CommitError, History, Page, Pull, PullError, ReadError, SnapshotPage};
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 enum HeadRow {
     #[default]
     Absent,
@@ -22,9 +22,11 @@ enum HeadRow {
     Erased,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Log {
     id: LogId,
+    /// How often the store had gone back when the timeline was opened.
+    rewinds: u64,
     head: HeadRow,
     rows: BTreeMap<(Seq, Epoch), Piece>,
     versions: BTreeMap<RecordKey, BTreeMap<Version, Seq>>,
@@ -32,7 +34,7 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) const fn new(id: LogId) -> Self {
-        Self { id, head: HeadRow::Absent, rows: BTreeMap::new(), versions: BTreeMap::new() }
+        Self { id, rewinds: 0, head: HeadRow::Absent, rows: BTreeMap::new(), versions: BTreeMap::new() }
     }
 
     pub(crate) fn head(&self) -> Option<&Head> {
@@ -59,13 +61,20 @@ impl Log {
         Ok(epoch_to_win(current, acquire.view))
     }
 
-    /// The compare-and-set of an acquire: `SET epoch = e, owner = nonce IF epoch < e`.
-    pub(crate) fn take(&mut self, acquire: &Acquire, epoch: Epoch) {
+    /// The compare-and-set of an acquire: `SET epoch = e, owner = nonce IF epoch < e`, and the first one after the store went back
+    /// opens a new timeline.
+    pub(crate) fn take(&mut self, acquire: &Acquire, epoch: Epoch, rewinds: u64) {
         match &mut self.head {
             HeadRow::Absent => self.head = HeadRow::Live(Box::new(Head::new(epoch, acquire.owner, acquire.timeline))),
-            HeadRow::Live(head) if head.epoch < epoch => (head.epoch, head.owner) = (epoch, acquire.owner),
-            HeadRow::Live(_) | HeadRow::Erased => {}
+            HeadRow::Live(head) if head.epoch < epoch => {
+                if self.rewinds < rewinds {
+                    head.open_timeline(acquire.timeline, rewinds - self.rewinds);
+                }
+                (head.epoch, head.owner) = (epoch, acquire.owner);
+            }
+            HeadRow::Live(_) | HeadRow::Erased => return,
         }
+        self.rewinds = rewinds;
     }
 
     /// The plain writes before a commit's compare-and-set.

@@ -37,6 +37,15 @@ struct State {
     logs: BTreeMap<LogId, Log>,
     accounts: Accounts,
     parked: Vec<Parked>,
+    rewinds: u64,
+}
+
+/// What a [`MemoryStore`] held at a moment.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    logs: BTreeMap<LogId, Log>,
+    accounts: Accounts,
+    rewinds: u64,
 }
 
 /// A compare-and-set whose coordinator was paused.
@@ -64,6 +73,20 @@ impl MemoryStore {
     #[must_use]
     pub const fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// What it holds now, as a backup would.
+    #[must_use]
+    pub fn save(&self) -> Saved {
+        let state = self.state();
+        Saved { logs: state.logs.clone(), accounts: state.accounts.clone(), rewinds: state.rewinds }
+    }
+
+    /// Goes back to what was saved, as a restore does while nothing runs: what is parked is gone, and logs open new timelines.
+    pub fn rewind(&self, saved: Saved) {
+        let mut state = self.state();
+        let rewinds = state.rewinds.max(saved.rewinds) + 1;
+        *state = State { logs: saved.logs, accounts: saved.accounts, parked: Vec::new(), rewinds };
     }
 
     /// How many compare-and-sets are parked.
@@ -138,9 +161,14 @@ impl State {
         self.logs.entry(id).or_insert_with(|| Log::new(id))
     }
 
+    fn take(&mut self, acquire: &Acquire, epoch: Epoch) {
+        let rewinds = self.rewinds;
+        self.log(acquire.log).take(acquire, epoch, rewinds);
+    }
+
     fn unpark(&mut self, index: usize) {
         match self.parked.remove(index) {
-            Parked::Acquire(acquire, epoch) => self.log(acquire.log).take(&acquire, epoch),
+            Parked::Acquire(acquire, epoch) => self.take(&acquire, epoch),
             Parked::Commit(commit) => {
                 // Nobody waits for this answer any more.
                 let _ = self.log(commit.log).move_head(&commit);
@@ -180,19 +208,22 @@ impl Store for MemoryStore {
         "memory"
     }
 
+    fn rewinds(&self) -> u64 {
+        self.state().rewinds
+    }
+
     async fn acquire(&self, acquire: Acquire) -> Result<Head, AcquireError> {
         let mut state = self.enter();
         let fault = self.faults.draw(Target::Acquire);
         if fault == Fault::Unavailable {
             return Err(ReadError::Unavailable("a fault".into()).into());
         }
-        let log = state.log(acquire.log);
-        let epoch = log.epoch_for(&acquire)?;
+        let epoch = state.log(acquire.log).epoch_for(&acquire)?;
         match fault {
-            Fault::None => log.take(&acquire, epoch),
+            Fault::None => state.take(&acquire, epoch),
             Fault::Full => return Err(AcquireError::Full),
             Fault::Applied => {
-                log.take(&acquire, epoch);
+                state.take(&acquire, epoch);
                 return Err(AcquireError::InDoubt);
             }
             Fault::Late => {
@@ -201,6 +232,7 @@ impl Store for MemoryStore {
             }
             Fault::Lost | Fault::Unavailable => return Err(AcquireError::InDoubt),
         }
+        let log = state.log(acquire.log);
         log.head().filter(|head| head.owner == acquire.owner).cloned().ok_or(AcquireError::InDoubt)
     }
 
