@@ -11,6 +11,7 @@ use std::time::Duration;
 use cloudsync_accounts::Registration;
 use cloudsync_actors::{Clock, SystemClock};
 use cloudsync_storage::Store;
+pub use cloudsync_storage::embedded::Loss;
 
 pub use crate::config_file::ConfigError;
 use crate::config_file::File;
@@ -112,6 +113,8 @@ pub struct Config {
     pub certificate: CertificateSource,
     /// The store.
     pub store: StoreSource,
+    /// What is done if the embedded store lacks acknowledged history.
+    pub loss: Loss,
     /// Tokens and who may register.
     pub accounts: cloudsync_accounts::Options,
     /// The time: the machine's, unless a test brings its own.
@@ -141,6 +144,7 @@ impl Config {
             free_ports: FreePorts::Any,
             certificate: CertificateSource::SelfMade,
             store: StoreSource::Embedded,
+            loss: Loss::Refuse,
             accounts,
             clock: Arc::new(SystemClock),
             region: cloudsync_actors::Options::default(),

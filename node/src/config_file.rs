@@ -13,7 +13,7 @@ use cloudsync_protocol::limits::QUOTA_BYTES_DEFAULT;
 use serde::Deserialize;
 
 use crate::config::{
-    CONNECTIONS_MAX_DEFAULT, CertificateSource, Config, DRAIN_TIMEOUT_DEFAULT, DRAIN_TIMEOUT_MAX, FreePorts, Listen, Log, LogFormat,
+    CONNECTIONS_MAX_DEFAULT, CertificateSource, Config, DRAIN_TIMEOUT_DEFAULT, DRAIN_TIMEOUT_MAX, FreePorts, Listen, Log, LogFormat, Loss,
     Patience, StoreSource,
 };
 
@@ -198,6 +198,7 @@ impl File {
                 key: folder.join(pem.key),
             }),
             store: StoreSource::Embedded,
+            loss: Loss::Refuse,
             accounts: self.accounts.into_options()?,
             clock: Arc::new(SystemClock),
             region: cloudsync_actors::Options { quota_bytes, ..Default::default() },

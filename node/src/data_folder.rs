@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use cloudsync_accounts::{IfAbsent, Secrets, SecretsError};
 use cloudsync_storage::Store;
-use cloudsync_storage::embedded::{EmbeddedStore, Folder, OpenError, Options};
+use cloudsync_storage::embedded::{EmbeddedStore, Folder, Loss, OpenError, Options};
 
 use crate::config::StoreSource;
 
@@ -46,6 +46,8 @@ const fn advice(error: &OpenError) -> &'static str {
         OpenError::FormatUnreadable { .. } => "put the file `format` back from a backup; nothing was changed",
         OpenError::GroupsMissing { .. } | OpenError::SideFile { .. } => "docs/storage.md says what these files are",
         OpenError::Damaged { .. } => "restore it from a backup; nothing was changed",
+        OpenError::ReadOnly { .. } => "mount it for writing, or choose another folder with --data; nothing was changed",
+        OpenError::Full { .. } => "free some space and start again; nothing that was acknowledged is lost",
         OpenError::Io { .. } => "check the folder's owner, mode and disk",
     }
 }
@@ -73,7 +75,7 @@ fn create(path: &Path) -> Result<(), DataFolderError> {
 }
 
 /// Opens it. Blocks; the first time it makes an RSA key, which takes a second.
-pub(crate) fn open(path: &Path, source: StoreSource) -> Result<Opened, DataFolderError> {
+pub(crate) fn open(path: &Path, source: StoreSource, loss: Loss) -> Result<Opened, DataFolderError> {
     create(path)?;
     match source {
         StoreSource::Given(store) => {
@@ -84,7 +86,8 @@ pub(crate) fn open(path: &Path, source: StoreSource) -> Result<Opened, DataFolde
             let folder = Folder::hold(path)?;
             let if_absent = if folder.has_database() { IfAbsent::Refuse } else { IfAbsent::Create };
             let secrets = Arc::new(Secrets::open(path, if_absent)?);
-            let embedded = Arc::new(EmbeddedStore::open(folder, &Options::default())?);
+            let options = Options { loss, ..Options::default() };
+            let embedded = Arc::new(EmbeddedStore::open(folder, &options)?);
             Ok(Opened { store: embedded.clone(), embedded: Some(embedded), secrets })
         }
     }

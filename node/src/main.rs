@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use cloudsync_node::config::{Config, FreePorts, LogFormat, log_filter_of_environment};
+use cloudsync_node::config::{Config, FreePorts, LogFormat, Loss, log_filter_of_environment};
 use cloudsync_node::{Node, Ready, descriptors, logs};
 use cloudsync_protocol::limits::QUOTA_BYTES_DEFAULT;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -40,6 +40,10 @@ struct Common {
     /// Written once the node serves: its process id and URLs, as JSON.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    /// Goes on without acknowledged changes that the data folder lacks; every log gets a new timeline. For a start that was
+    /// refused for that reason, or after an older folder was put back by hand.
+    #[arg(long)]
+    accept_loss: bool,
     /// How log lines look.
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
@@ -97,6 +101,7 @@ fn configure(command: Command) -> anyhow::Result<(Config, Option<PathBuf>)> {
         Command::Serve(serve) => (Config::read(&serve.config)?, serve.common),
     };
     config.log.format = common.log_format.unwrap_or(config.log.format);
+    config.loss = if common.accept_loss { Loss::Accept } else { Loss::Refuse };
     Ok((config, common.ready_file))
 }
 

@@ -11,6 +11,7 @@ use cloudsync_actors::Region;
 use cloudsync_protocol::statement::Carrier;
 use cloudsync_protocol::{ErrorCode, Hash};
 use cloudsync_storage::EmbeddedStore;
+use cloudsync_storage::store::view_after;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -108,7 +109,9 @@ impl Node {
         let tokens = Arc::new(AccountTokens(accounts.clone()));
         // Before the region: an address that is taken ends the start with nothing running.
         let bound = bind(&config)?;
-        let region = Region::start(Arc::clone(&store), tokens, Arc::clone(&config.clock), config.region).await?;
+        let mut region = config.region;
+        region.view = region.view.max(view_after(store.rewinds()));
+        let region = Region::start(Arc::clone(&store), tokens, Arc::clone(&config.clock), region).await?;
         rosters.set(region.clone());
         let shared = Arc::new(Shared {
             accounts,
@@ -241,8 +244,9 @@ fn bind(config: &Config) -> Result<Sockets, BindError> {
 /// What blocks: the data folder with its secrets and store, the certificate.
 async fn open(config: &Config) -> Result<(Opened, Certificate), StartError> {
     let (data, source, certificate) = (config.data.clone(), config.store.clone(), config.certificate.clone());
+    let loss = config.loss;
     let opened = tokio::task::spawn_blocking(move || {
-        let opened = data_folder::open(&data, source)?;
+        let opened = data_folder::open(&data, source, loss)?;
         let certificate = Certificate::open(&certificate, &data)?;
         Ok((opened, certificate))
     });

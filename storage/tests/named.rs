@@ -72,7 +72,7 @@ async fn a_lost_or_changed_row_of_a_logs_index_is_missed_though_its_log_is_whole
         "UPDATE record SET record = '7' WHERE log = 1 AND record = '3'",
         "UPDATE record SET version = 9 WHERE log = 1 AND record = '3'",
         "UPDATE record SET seq = 5 WHERE log = 1 AND record = '3'",
-        "UPDATE record SET log = 2 WHERE log = 1 AND record = '3'",
+        "UPDATE record SET log = 9 WHERE log = 1 AND record = '3'",
         "DELETE FROM roster WHERE id & 0xfffffffff = 3 AND id >> 36 = 1",
         "UPDATE roster SET id = id + 30 WHERE id & 0xfffffffff = 3 AND id >> 36 = 1",
         "DELETE FROM collection WHERE log = 1 AND name = 'tasks'",
@@ -93,9 +93,7 @@ async fn a_lost_or_changed_row_of_a_logs_index_is_missed_though_its_log_is_whole
             assert_eq!(page.entries, writers[0].entries, "the log does without its index: {sql}");
             assert!(store.acquire(acquire(log(1), 1, 2)).await.is_ok(), "and can be read on: {sql}");
         }
-        if !sql.contains("log = 2") {
-            assert!(store.look_up(log(2), vec![key("notes", "3")]).await.unwrap()[0].is_some(), "other logs are served: {sql}");
-        }
+        assert!(store.look_up(log(2), vec![key("notes", "3")]).await.unwrap()[0].is_some(), "other logs are served: {sql}");
         store.close().await;
     }
 }

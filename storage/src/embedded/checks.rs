@@ -121,7 +121,7 @@ fn look(connection: &Connection, log: LogId, tip: &Tip) -> Result<Verdict, ReadE
     });
     // Only the newest rows can be gone without a gap: the index names one that the log has not.
     let tip = if found.newest > tip.seq { Err(damaged(log, tip.seq.next(), "the row is missing")) } else { Ok(()) };
-    Ok(Verdict { tip, index })
+    Ok(Verdict { index: tip.clone().and(index), tip })
 }
 
 #[derive(Debug, Default)]

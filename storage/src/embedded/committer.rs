@@ -21,6 +21,8 @@ use super::folder::Folder;
 use super::gather::{Expected, gather};
 use super::head::Cache;
 use super::open::Opened;
+#[cfg(feature = "conformance")]
+use super::probe::{Probe, Step};
 use super::request::{Outcome, Request, Sweep, count_error};
 use super::schema;
 use super::side::SideFile;
@@ -57,6 +59,8 @@ pub(super) struct Committer {
     wal_pages: Arc<AtomicU64>,
     wal_pages_max: u64,
     checkpoint_at: u64,
+    #[cfg(feature = "conformance")]
+    probe: Probe,
 }
 
 /// Why a transaction did not commit.
@@ -85,9 +89,16 @@ impl Committer {
             wal_pages: Arc::default(),
             wal_pages_max,
             checkpoint_at: wal_pages_max,
+            #[cfg(feature = "conformance")]
+            probe: Probe::default(),
         };
         committer.adopt(opened.writer)?;
         Ok(committer)
+    }
+
+    #[cfg(feature = "conformance")]
+    pub(super) fn probed(self, probe: Probe) -> Self {
+        Self { probe, ..self }
     }
 
     /// Until every sender is gone and everything that they sent is answered. `closed` says so by being dropped.
@@ -127,6 +138,8 @@ impl Committer {
                 self.gauge.wrote(requests.iter().map(Request::bytes).sum());
                 let sweeps = requests.into_iter().zip(outcomes).filter_map(|(request, outcome)| request.answer(outcome));
                 self.sweeps.extend(sweeps);
+                #[cfg(feature = "conformance")]
+                self.probe.tell(Step::Answered, self.number);
             }
             Err(Failed::InDoubt(why)) => requests.into_iter().for_each(|request| request.answer_unknown(&why)),
             // Whose fault it was is not known: each on its own.
@@ -164,6 +177,8 @@ impl Committer {
             let (done, changed) = work(&connection, &mut self.cache)?;
             if changed {
                 totals::seal(&connection, number)?;
+                #[cfg(feature = "conformance")]
+                self.probe.tell(Step::Written, number);
             }
             Ok((done, changed))
         });
@@ -187,7 +202,11 @@ impl Committer {
         if changed {
             metrics::histogram!(FSYNC_SECONDS).record(began.elapsed().as_secs_f64());
             self.number = number;
+            #[cfg(feature = "conformance")]
+            self.probe.tell(Step::Committed, number);
             self.promise();
+            #[cfg(feature = "conformance")]
+            self.probe.tell(Step::Promised, number);
         }
         Ok(done)
     }

@@ -17,11 +17,14 @@ pub(super) enum Fault {
 
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::Full,
-            Some(_) | None => Self::Read(error.into()),
-        }
+        if is_full(&error) { Self::Full } else { Self::Read(error.into()) }
     }
+}
+
+/// Whether there was no room: for rows, or for the WAL's index, which SQLite calls a failure to size its shared memory.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    let shared_memory = error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
+    shared_memory || error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 impl From<ReadError> for Fault {

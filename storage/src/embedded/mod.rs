@@ -12,6 +12,8 @@ mod folder;
 mod gather;
 mod head;
 mod open;
+#[cfg(feature = "conformance")]
+pub mod probe;
 mod readers;
 mod reads;
 mod request;
@@ -70,6 +72,9 @@ pub struct Options {
     pub space_every: Duration,
     /// What is done about acknowledged groups that are not there.
     pub loss: Loss,
+    /// Told of each step of a group: where a test stops the process.
+    #[cfg(feature = "conformance")]
+    pub probe: probe::Probe,
 }
 
 /// The least that [`Options::reserve_bytes`] may be.
@@ -87,6 +92,8 @@ impl Default for Options {
             space: Space::Measured,
             space_every: Duration::from_millis(250),
             loss: Loss::Refuse,
+            #[cfg(feature = "conformance")]
+            probe: probe::Probe::default(),
         }
     }
 }
@@ -118,6 +125,8 @@ impl EmbeddedStore {
         let gauge = space::Gauge::new(folder.path(), options.space.clone(), options.reserve_bytes(), options.space_every);
         let parts = Parts { folder, opened, gauge, heads_max: options.heads_max, wal_bytes_max: options.wal_bytes_max };
         let committer = Committer::new(parts).map_err(|error| io(&error))?;
+        #[cfg(feature = "conformance")]
+        let committer = committer.probed(options.probe.clone());
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS);
         let (alive, closed) = watch::channel(());
         let work = move || committer.run(queue, alive);

@@ -53,6 +53,12 @@ pub enum OpenError {
     /// Pages, tables or rows of it are damaged or gone.
     #[error("{}: the database is damaged: {why}", path.display())]
     Damaged { path: PathBuf, why: String },
+    /// The folder can't be written to.
+    #[error("{}: read-only", path.display())]
+    ReadOnly { path: PathBuf },
+    /// There is no room even to start.
+    #[error("{}: no space is left", path.display())]
+    Full { path: PathBuf },
     /// The system or SQLite refused.
     #[error("{}: {why}", path.display())]
     Io { path: PathBuf, why: String },
@@ -60,12 +66,17 @@ pub enum OpenError {
 
 impl OpenError {
     pub(super) fn io(path: &Path, error: &io::Error) -> Self {
-        Self::Io { path: path.into(), why: error.to_string() }
+        match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path: path.into() },
+            io::ErrorKind::StorageFull => Self::Full { path: path.into() },
+            _ => Self::Io { path: path.into(), why: error.to_string() },
+        }
     }
 
     fn verify(path: &Path, error: VerifyError) -> Self {
         match error {
             VerifyError::Damaged(why) => Self::Damaged { path: path.into(), why },
+            VerifyError::Full => Self::Full { path: path.into() },
             VerifyError::Unreadable(why) => Self::Io { path: path.into(), why },
         }
     }

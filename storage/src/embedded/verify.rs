@@ -11,6 +11,7 @@ use cloudsync_protocol::LogId;
 use rusqlite::Connection;
 
 use super::account_rows;
+use super::fault::is_full;
 use super::row::{Place, decode_head};
 use super::schema::TABLES;
 use super::totals::Totals;
@@ -21,6 +22,8 @@ use crate::store::ReadError;
 pub(super) enum VerifyError {
     #[error("{0}")]
     Damaged(String),
+    #[error("no space is left")]
+    Full,
     #[error("{0}")]
     Unreadable(String),
 }
@@ -36,7 +39,7 @@ impl From<ReadError> for VerifyError {
 
 impl From<rusqlite::Error> for VerifyError {
     fn from(error: rusqlite::Error) -> Self {
-        ReadError::from(error).into()
+        if is_full(&error) { Self::Full } else { ReadError::from(error).into() }
     }
 }
 
