@@ -11,6 +11,7 @@ pub mod command_line;
 pub mod device;
 pub mod ledger;
 pub mod minted;
+pub mod namespace;
 pub mod node;
 pub mod person;
 mod pinned;
@@ -21,6 +22,7 @@ pub mod tee;
 
 pub use command_line::{CommandLine, Ran, Watching};
 pub use device::{Stop, SyncDevice};
+pub use namespace::Namespace;
 pub use node::{TestClock, TestNode, Wire};
 pub use person::Person;
 pub use process::NodeProcess;

@@ -48,44 +48,69 @@ pub struct NodeProcess {
     child: Child,
     ready: Ready,
     folder: PathBuf,
+    before: Vec<String>,
     options: Vec<String>,
+}
+
+/// How a node is started.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// Further arguments of `cloudsync-node dev`.
+    pub arguments: Vec<String>,
+    /// Further arguments that it also gets when it is started again.
+    pub options: Vec<String>,
+    /// What stands before the command: a namespace that it runs in.
+    pub before: Vec<String>,
+    /// What is logged, if not the usual.
+    pub filter: Option<String>,
+}
+
+fn quota(bytes: u64) -> Vec<String> {
+    vec!["--quota-bytes".to_owned(), bytes.to_string()]
 }
 
 impl NodeProcess {
     /// Starts one on free ports, with everything it writes in `folder`.
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
-        Self::spawn(folder, &[], (&[], None)).await
+        Self::start_with(folder, Start::default()).await
     }
 
     /// The same, with so much room for each user. It keeps the quota when it is started again.
     pub async fn start_with_quota(folder: &Path, quota_bytes: u64) -> anyhow::Result<Self> {
-        Self::spawn(folder, &[], (&["--quota-bytes".to_owned(), quota_bytes.to_string()], None)).await
+        Self::start_with(folder, Start { options: quota(quota_bytes), ..Start::default() }).await
     }
 
     /// The same, logging by that filter instead of the usual one.
     pub async fn start_logging(folder: &Path, filter: &str) -> anyhow::Result<Self> {
-        Self::spawn(folder, &[], (&[], Some(filter))).await
+        Self::start_with(folder, Start { filter: Some(filter.to_owned()), ..Start::default() }).await
     }
 
     /// Starts one again, on the same ports and the same data, once the one before has ended.
     pub async fn start_again(ended: &EndedNode) -> anyhow::Result<Self> {
-        Self::start_again_with(ended, &ended.options).await
+        Self::start_again_with(ended, &[]).await
     }
 
     /// The same, with another quota.
     pub async fn start_again_with_quota(ended: &EndedNode, quota_bytes: u64) -> anyhow::Result<Self> {
-        Self::start_again_with(ended, &["--quota-bytes".to_owned(), quota_bytes.to_string()]).await
+        Self::start_again_as(ended, &[], quota(quota_bytes)).await
     }
 
-    async fn start_again_with(ended: &EndedNode, options: &[String]) -> anyhow::Result<Self> {
+    /// The same as before, with further arguments for this once.
+    pub async fn start_again_with(ended: &EndedNode, more: &[&str]) -> anyhow::Result<Self> {
+        Self::start_again_as(ended, more, ended.options.clone()).await
+    }
+
+    async fn start_again_as(ended: &EndedNode, more: &[&str], options: Vec<String>) -> anyhow::Result<Self> {
         let ready = &ended.ready;
         let listen = [("--quic", &ready.quic), ("--https", &ready.wss), ("--ws", &ready.ws), ("--admin", &ready.admin)];
         let address = |url: &str| url.split_once("://").map_or_else(|| url.to_owned(), |(_, address)| address.to_owned());
         let listen = listen.into_iter().filter_map(|(flag, url)| Some([flag.to_owned(), address(url.as_deref()?)]));
-        Self::spawn(&ended.folder, &listen.flatten().collect::<Vec<_>>(), (options, None)).await
+        let arguments = listen.flatten().chain(more.iter().map(|&more| more.to_owned())).collect();
+        Self::start_with(&ended.folder, Start { arguments, options, before: ended.before.clone(), filter: None }).await
     }
 
-    async fn spawn(folder: &Path, listen: &[String], (options, filter): (&[String], Option<&str>)) -> anyhow::Result<Self> {
+    /// Starts one as `start` says, with everything that it writes in `folder`.
+    pub async fn start_with(folder: &Path, start: Start) -> anyhow::Result<Self> {
         let ready_file = folder.join("ready.json");
         if let Err(error) = std::fs::remove_file(&ready_file)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -93,10 +118,19 @@ impl NodeProcess {
             return Err(error).context("an old ready file");
         }
         let log = std::fs::File::options().create(true).append(true).open(folder.join("node.log"))?;
-        let mut command = Command::new(node_binary()?);
-        command.arg("dev").arg("--data").arg(folder.join("data")).arg("--ready-file").arg(&ready_file).args(listen).args(options);
+        let mut words = start.before.iter().map(std::ffi::OsString::from).chain([node_binary()?.into()]);
+        let mut command = Command::new(words.next().context("a command")?);
+        command
+            .args(words)
+            .arg("dev")
+            .arg("--data")
+            .arg(folder.join("data"))
+            .arg("--ready-file")
+            .arg(&ready_file)
+            .args(&start.arguments)
+            .args(&start.options);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
-        if let Some(filter) = filter {
+        if let Some(filter) = &start.filter {
             command.env(LOG_VARIABLE, filter);
         }
         let mut child = command.spawn().context("the node does not start")?;
@@ -107,7 +141,7 @@ impl NodeProcess {
                 if Some(ready.pid) != child.id() {
                     bail!("the ready file names process {}, started was {:?}", ready.pid, child.id());
                 }
-                return Ok(Self { child, ready, folder: folder.to_owned(), options: options.to_owned() });
+                return Ok(Self { child, ready, folder: folder.to_owned(), before: start.before, options: start.options });
             }
             if let Some(status) = child.try_wait()? {
                 bail!("the node ended instead of starting ({status}):\n{}", last_words(folder));
@@ -156,7 +190,7 @@ impl NodeProcess {
     pub async fn kill(mut self) -> anyhow::Result<EndedNode> {
         self.child.start_kill().context("kill -9")?;
         let status = self.child.wait().await?;
-        Ok(EndedNode { ready: self.ready, folder: self.folder, options: self.options, status })
+        Ok(EndedNode { ready: self.ready, folder: self.folder, before: self.before, options: self.options, status })
     }
 
     /// `SIGTERM`, and waits until it is gone.
@@ -165,7 +199,7 @@ impl NodeProcess {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         let ended = tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await;
         let status = ended.with_context(|| format!("the node did not end on SIGTERM:\n{}", last_words(&self.folder)))??;
-        Ok(EndedNode { ready: self.ready, folder: self.folder, options: self.options, status })
+        Ok(EndedNode { ready: self.ready, folder: self.folder, before: self.before, options: self.options, status })
     }
 }
 
@@ -174,16 +208,41 @@ impl NodeProcess {
 pub struct EndedNode {
     ready: Ready,
     folder: PathBuf,
+    before: Vec<String>,
     options: Vec<String>,
     status: ExitStatus,
 }
 
 impl EndedNode {
+    /// Where its data is.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// How it ended.
     #[must_use]
     pub const fn status(&self) -> ExitStatus {
         self.status
     }
+}
+
+/// Runs a node on a data folder that it is to refuse: its exit code and what it says.
+pub fn refused(data: &Path, (before, more): (&[String], &[&str])) -> anyhow::Result<(Option<i32>, String)> {
+    let mut words = before.iter().map(std::ffi::OsString::from).chain([node_binary()?.into()]);
+    let mut command = std::process::Command::new(words.next().context("a command")?);
+    command.args(words).arg("dev").arg("--data").arg(data).args(more).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let began = Instant::now();
+    while child.try_wait()?.is_none() {
+        if began.elapsed() > START_TIMEOUT {
+            child.kill()?;
+            bail!("{} was not refused", data.display());
+        }
+        std::thread::sleep(POLL_EVERY);
+    }
+    let output = child.wait_with_output()?;
+    Ok((output.status.code(), String::from_utf8(output.stderr)?))
 }
 
 /// What an admin address says at `/metrics`.
