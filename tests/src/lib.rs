@@ -19,6 +19,7 @@ pub mod process;
 pub mod python;
 pub mod raw;
 pub mod tee;
+pub mod torture;
 
 pub use command_line::{CommandLine, Ran, Watching};
 pub use device::{Stop, SyncDevice};

@@ -1,4 +1,4 @@
-//! What a developer runs: `cargo xtask dev`, `test`, `check`, `sample`, `bench`.
+//! What a developer runs: `cargo xtask dev`, `test`, `check`, `sample`, `bench`, `torture`.
 //!
 //! Never: a crate of ours imported. It runs binaries and cargo, so that it builds in seconds and can't be broken by
 //! what it checks.
@@ -14,6 +14,7 @@ mod random;
 mod report;
 mod sample;
 mod test;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ enum Task {
     Sample(sample::Options),
     /// Measures, and writes docs/benchmarks.md
     Bench(bench::Options),
+    /// Kills the node under load and a client at every step of a push, and looks for what was lost
+    Torture(torture::Options),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Sample(options) => sample::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Torture(options) => torture::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

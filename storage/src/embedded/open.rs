@@ -66,10 +66,13 @@ pub enum OpenError {
 
 impl OpenError {
     pub(super) fn io(path: &Path, error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path: path.into() },
-            io::ErrorKind::StorageFull => Self::Full { path: path.into() },
-            _ => Self::Io { path: path.into(), why: error.to_string() },
+        let path = path.into();
+        if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+            Self::ReadOnly { path }
+        } else if error.kind() == io::ErrorKind::StorageFull {
+            Self::Full { path }
+        } else {
+            Self::Io { path, why: error.to_string() }
         }
     }
 

@@ -235,7 +235,7 @@ fn history_of(writer: &Writer, record: &RecordKey) -> Vec<Row> {
 fn read_error(error: PullError) -> ReadError {
     match error {
         PullError::Read(error) => error,
-        other => ReadError::Unavailable(other.to_string()),
+        PullError::BelowFloor { .. } | PullError::InsideBatch { .. } | PullError::Timeline(_) => ReadError::Unavailable(error.to_string()),
     }
 }
 
