@@ -8,6 +8,7 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cloudsync_protocol::Seq;
 use cloudsync_storage::Store as _;
@@ -16,8 +17,12 @@ use cloudsync_storage::embedded::{Loss, OpenError};
 use support::world::{Fate, World, copy};
 use support::{copy_as_killed, open, try_open, try_open_with};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 const PLACES: u64 = 540;
+const FIRST_SEED: u64 = 20_260_101;
+/// At a time.
+const TASKS: u64 = 4;
 const SEED: &str = "CLOUDSYNC_TEST_SEED";
 const PAGE_BYTES: usize = 4096;
 
@@ -128,13 +133,23 @@ async fn one_place(world: &World, seed: u64) -> Result<Found, String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_there_or_named_whatever_place_is_damaged() {
-    let first = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
-    let world = World::make().await;
-    let (first, places) = first.map_or((20_260_101, PLACES), |first| (first, 1));
-    let mut found = Vec::new();
-    let mut wrong = Vec::new();
-    for seed in first..first + places {
-        match one_place(&world, seed).await {
+    let one = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
+    let world = Arc::new(World::make().await);
+    let (first, places) = one.map_or((FIRST_SEED, PLACES), |one| (one, 1));
+    let mut tasks = JoinSet::new();
+    for task in 0..TASKS {
+        let world = Arc::clone(&world);
+        tasks.spawn(async move {
+            let mut found = Vec::new();
+            for seed in (first..first + places).filter(|seed| seed % TASKS == task) {
+                found.push(one_place(&world, seed).await);
+            }
+            found
+        });
+    }
+    let (mut found, mut wrong) = (Vec::new(), Vec::new());
+    for one in tasks.join_all().await.into_iter().flatten() {
+        match one {
             Ok(one) => found.push(one),
             Err(error) => wrong.push(error),
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cloudsync_protocol::{Seq, UserId};
 use cloudsync_storage::conformance::accounts::account;
-use cloudsync_storage::conformance::data::{Write, Writer, acquire, device, key, log};
+use cloudsync_storage::conformance::data::{Write, Writer, acquire, device, key, log, timeline};
 use cloudsync_storage::memory::{Fault, Faults, Rates, Reach, Target};
 use cloudsync_storage::store::{AcquireError, CommitError, Pull, ReadError, WriteError};
 use cloudsync_storage::{MemoryStore, Store};
@@ -189,4 +189,22 @@ async fn the_designs_owner_loses_nothing_under_seeded_faults_and_a_seed_repeats_
         let once = drive(seed).await;
         assert_eq!(once, drive(seed).await, "seed {seed}");
     }
+}
+
+#[tokio::test]
+async fn a_rewind_gives_what_was_saved_under_a_number_above_both() {
+    let store = MemoryStore::new();
+    let mut writer = Writer::acquire(&store, log(1)).await;
+    let puts = [(key("notes", "a"), Write::Live(100))];
+    writer.push(&store, device(1), &puts).await.unwrap();
+    let saved = store.save();
+    let head = writer.head.clone();
+    writer.push(&store, device(1), &puts).await.unwrap();
+    store.rewind(saved.clone());
+    assert_eq!((store.rewinds(), store.read_head(log(1)).await), (1, Ok(Some(head))));
+    assert_eq!(store.acquire(acquire(log(1), 1, 2)).await.unwrap().lineage, vec![(timeline(1), Seq(1)), (timeline(2), Seq(2))]);
+    store.rewind(saved);
+    assert_eq!(store.rewinds(), 2, "an older state does not take the number back");
+    let again = store.acquire(acquire(log(1), 1, 3)).await.unwrap();
+    assert_eq!((again.timeline, again.generation.0), (timeline(3), 2));
 }

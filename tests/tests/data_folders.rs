@@ -8,11 +8,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use cloudsync_engine::log::view_of;
+use cloudsync_protocol::Seq;
+use cloudsync_storage::store::view_after;
+use cloudsync_storage::{MemoryStore, Store as _};
 use cloudsync_tests::command_line::PASSWORD;
 use cloudsync_tests::process::{EndedNode, refused};
-use cloudsync_tests::{CommandLine, Namespace, NodeProcess, Wire};
+use cloudsync_tests::{CommandLine, Namespace, NodeProcess, Person, TestNode, Wire};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
@@ -242,5 +247,24 @@ async fn an_accepted_loss_goes_on_under_a_new_timeline_and_devices_keep_what_the
     let node = NodeProcess::start_again(&node.kill().await?).await?;
     assert_eq!(read_anew(&cli, "fresh2")?.map_err(anyhow::Error::msg)?.len(), left.len() + 1, "a plain start goes on");
     node.terminate().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_serves_by_a_later_view_than_what_was_lost_and_opens_new_timelines() -> anyhow::Result<()> {
+    let store = MemoryStore::new();
+    let node = TestNode::start_on(Arc::new(store.clone())).await?;
+    let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
+    let log = ada.keys.log();
+    node.shutdown().await;
+    let before = store.read_head(log).await?.context("a log")?;
+    store.rewind(store.save());
+    let node = TestNode::start_on(Arc::new(store.clone())).await?;
+    // Its device's enrolment is a commit to the log.
+    ada.log_in_again(&node, Wire::Quic).await?;
+    let after = store.read_head(log).await?.context("a log")?;
+    assert_eq!(view_of(after.epoch), view_after(1), "every owner of before is fenced");
+    assert_eq!(after.lineage, [(before.timeline, Seq(1)), (after.timeline, before.seq.next())]);
+    node.shutdown().await;
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! Never: damage itself, or a verdict about what was never acknowledged.
 
-#![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails where it stands")]
 
 use std::path::Path;
 
