@@ -84,7 +84,11 @@ async fn a_lost_or_changed_row_of_a_logs_index_is_missed_though_its_log_is_whole
         let store = open(folder.path());
         is_damage(store.look_up(log(1), vec![key("notes", "3")]).await);
         is_damage(store.look_up(log(1), vec![key("notes", "never")]).await);
-        is_damage(store.roster(log(1)).await);
+        if sql.contains("roster") {
+            is_damage(store.roster(log(1)).await);
+        } else {
+            assert_eq!(store.roster(log(1)).await.unwrap().len(), 3, "who may read is known: {sql}");
+        }
         let history = History { record: key("notes", "3"), before: None, count: 9, bytes_max: 9_000 };
         is_damage(store.history(log(1), history).await);
         assert!(matches!(store.snapshot(log(1), None, 9_000).await, Err(PullError::Read(ReadError::Damaged { .. }))), "{sql}");

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use cloudsync_engine::log::view_of;
+use cloudsync_node::config::StoreSource;
 use cloudsync_protocol::Seq;
 use cloudsync_storage::store::view_after;
 use cloudsync_storage::{MemoryStore, Store as _};
@@ -252,14 +253,17 @@ async fn an_accepted_loss_goes_on_under_a_new_timeline_and_devices_keep_what_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_serves_by_a_later_view_than_what_was_lost_and_opens_new_timelines() -> anyhow::Result<()> {
-    let store = MemoryStore::new();
-    let node = TestNode::start_on(Arc::new(store.clone())).await?;
+    let (store, folder) = (MemoryStore::new(), tempfile::tempdir()?);
+    // One folder, for the secrets that passwords need.
+    let start =
+        || TestNode::start_with(|config| (config.store, config.data) = (StoreSource::Given(Arc::new(store.clone())), folder.path().into()));
+    let node = start().await?;
     let ada = Person::register(&node, Wire::Quic, "ada@example.com").await?;
     let log = ada.keys.log();
     node.shutdown().await;
     let before = store.read_head(log).await?.context("a log")?;
     store.rewind(store.save());
-    let node = TestNode::start_on(Arc::new(store.clone())).await?;
+    let node = start().await?;
     // Its device's enrolment is a commit to the log.
     ada.log_in_again(&node, Wire::Quic).await?;
     let after = store.read_head(log).await?.context("a log")?;

@@ -10,10 +10,10 @@ use cloudsync_protocol::{LogId, Seq};
 use rusqlite::Connection;
 
 use super::head::{Tip, tip};
-use super::row::record_sum;
+use super::row::{decode_piece, record_sum};
 use super::schema::{row_id, seq_of};
 use super::verify::Damaged;
-use crate::pieces::damaged;
+use crate::pieces::{Content, damaged};
 use crate::store::ReadError;
 
 /// What a read relies on.
@@ -21,7 +21,9 @@ use crate::store::ReadError;
 pub(super) enum Needs {
     /// That the log's newest rows are there: acquiring, and pages of the log.
     Tip,
-    /// That whatever is not found never was: look-ups, snapshots, history, the roster.
+    /// That every change of the roster is there.
+    Roster,
+    /// That whatever is not found never was: look-ups, snapshots, history.
     Index,
 }
 
@@ -29,6 +31,7 @@ pub(super) enum Needs {
 #[derive(Debug, Clone)]
 struct Verdict {
     tip: Result<(), ReadError>,
+    roster: Result<(), ReadError>,
     index: Result<(), ReadError>,
 }
 
@@ -81,6 +84,7 @@ impl Checks {
         };
         match needs {
             Needs::Tip => verdict.tip,
+            Needs::Roster => verdict.roster,
             Needs::Index => verdict.index,
         }
     }
@@ -113,15 +117,34 @@ fn not_found(what: &str, damaged: u64) -> Result<(), ReadError> {
 /// as the log has operations.
 fn look(connection: &Connection, log: LogId, tip: &Tip) -> Result<Verdict, ReadError> {
     let mut found = Found::default();
-    let records = records(connection, log, tip, &mut found);
-    let roster = roster(connection, tip.key, &mut found);
-    let index = records.and(roster).and_then(|()| {
+    let read = records(connection, log, tip, &mut found).and(roster(connection, tip.key, &mut found));
+    let index = read.and_then(|()| {
         let why = format!("{} of {} rows of its index are there", found.rows, tip.seq);
         if found.rows == tip.seq.0 { Ok(()) } else { Err(ReadError::Damaged { place: format!("log {log}"), why }) }
     });
     // Only the newest rows can be gone without a gap: the index names one that the log has not.
-    let tip = if found.newest > tip.seq { Err(damaged(log, tip.seq.next(), "the row is missing")) } else { Ok(()) };
-    Ok(Verdict { index: tip.clone().and(index), tip })
+    let newest = if found.newest > tip.seq { Err(damaged(log, tip.seq.next(), "the row is missing")) } else { Ok(()) };
+    let index = newest.clone().and(index);
+    // Without a roster nobody can be let in, not even to read: it is worth a longer look.
+    let roster = if index.is_ok() { Ok(()) } else { newest.clone().and_then(|()| roster_alone(connection, (log, tip.key))) };
+    Ok(Verdict { tip: newest, roster, index })
+}
+
+/// Reads all of the log: each change of the roster must be in its index.
+fn roster_alone(connection: &Connection, (log, key): (LogId, i64)) -> Result<(), ReadError> {
+    let range = (row_id(key, 0), row_id(key + 1, 0));
+    let mut statement = connection.prepare_cached("SELECT id FROM roster WHERE id >= ?1 AND id < ?2")?;
+    let known: HashSet<i64> = statement.query_map(range, |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut statement = connection.prepare_cached("SELECT id, row FROM log WHERE id >= ?1 AND id < ?2")?;
+    let mut rows = statement.query(range)?;
+    while let Some(row) = rows.next()? {
+        let (id, seq) = (row.get(0)?, Seq(seq_of(row.get(0)?)));
+        let (piece, _) = decode_piece(log, seq, &row.get::<_, Vec<u8>>(1)?)?;
+        if matches!(piece.content, Content::Change(_)) && !known.contains(&id) {
+            return Err(damaged(log, seq, "the roster's index lacks it"));
+        }
+    }
+    Ok(())
 }
 
 #[derive(Debug, Default)]

@@ -216,7 +216,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn roster(&self, log: LogId) -> Result<Vec<RosterRow>, ReadError> {
-        self.read((log, Needs::Index), move |connection| reads::roster(connection, log, (Seq::ZERO, Seq(schema::SEQ_END - 1)))).await
+        self.read((log, Needs::Roster), move |connection| reads::roster(connection, log, (Seq::ZERO, Seq(schema::SEQ_END - 1)))).await
     }
 
     async fn look_up(&self, log: LogId, records: Vec<RecordKey>) -> Result<Vec<Option<Current>>, ReadError> {
