@@ -211,7 +211,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     fn backend(&self) -> &'static str;
 
     /// How often acknowledged history was given up, by a restore or an accepted loss: the view that a node serves by is made of it
-    /// ([`view_after`](crate::store::view_after)), and the first acquire of each log after it opens a new timeline.
+    /// ([`view_after`]), and the first acquire of each log after it opens a new timeline.
     fn rewinds(&self) -> u64;
 
     // --- logs -------------------------------------------------------------------------------------------------
