@@ -28,7 +28,7 @@ enum Seen {
     NoLimit,
 }
 
-const TABLE: [(&str, Seen); 40] = [
+const TABLE: [(&str, Seen); 41] = [
     ("PROTOCOL_VERSION", Seen::Refused(VersionUnsupported)),
     ("ALPN", Seen::NoLimit),
     ("WEBSOCKET_PATH", Seen::NoLimit),
@@ -59,6 +59,7 @@ const TABLE: [(&str, Seen); 40] = [
     ("HELLO_TIMEOUT", Seen::Refused(HelloTimeout)),
     ("ACCOUNT_CALL_TIMEOUT", Seen::Refused(HelloTimeout)),
     ("ACCOUNT_CALLS_MAX", Seen::Refused(TooManyRequests)),
+    ("ACCOUNT_CONVERSATION_TIMEOUT", Seen::Refused(HelloTimeout)),
     ("REQUEST_STREAMS_MAX", Seen::Client),
     ("FRAME_BYTES_PER_SECOND_MIN", Seen::Refused(FrameTooSlow)),
     ("FRAME_GRACE", Seen::Refused(FrameTooSlow)),
