@@ -18,6 +18,8 @@ mod pinned;
 pub mod process;
 pub mod python;
 pub mod raw;
+pub mod relay;
+pub mod slow_store;
 pub mod tee;
 pub mod torture;
 
@@ -28,3 +30,5 @@ pub use node::{TestClock, TestNode, Wire};
 pub use person::Person;
 pub use process::NodeProcess;
 pub use raw::{RawClient, Received};
+pub use relay::Relay;
+pub use slow_store::SlowStore;

@@ -71,6 +71,7 @@ pub(crate) struct Link {
     pub(crate) carrier: Carrier,
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
+    pub(crate) ear: Ear,
     /// With QUIC, where more streams come from.
     pub(crate) quic: Option<quic::Quic>,
 }
@@ -93,15 +94,26 @@ impl fmt::Debug for Link {
     }
 }
 
-impl Reader {
-    /// What tells a slow line from a dead one; nothing on QUIC, which sees to that itself.
-    pub(crate) fn heard(&self) -> Option<websocket::Heard> {
+/// What tells a slow line from a dead one.
+#[derive(Debug, Clone)]
+pub(crate) enum Ear {
+    /// Every datagram of the connection.
+    Quic(quinn::Connection),
+    /// Every read of the socket.
+    Socket(websocket::Heard),
+}
+
+impl Ear {
+    /// Changes whenever anything came from the server.
+    pub(crate) fn heard(&self) -> u64 {
         match self {
-            Self::Quic(_) => None,
-            Self::WebSocket(stream) => Some(stream.heard()),
+            Self::Quic(connection) => connection.stats().udp_rx.datagrams,
+            Self::Socket(heard) => heard.reads(),
         }
     }
+}
 
+impl Reader {
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, LinkError> {
         match self {
             Self::Quic(stream) => quic::read(stream).await,
@@ -132,12 +144,14 @@ pub(crate) async fn connect(address: &Address, trust: Trust) -> Result<Link, Con
     match address.scheme {
         Scheme::Quic => {
             let (quic, send, receive) = quic::connect(address, trust).await?;
-            Ok(Link { carrier: Carrier::Quic, reader: Reader::Quic(receive), writer: Writer::Quic(send), quic: Some(quic) })
+            let ear = Ear::Quic(quic.connection.clone());
+            Ok(Link { carrier: Carrier::Quic, reader: Reader::Quic(receive), writer: Writer::Quic(send), ear, quic: Some(quic) })
         }
         Scheme::Wss | Scheme::Ws => {
             let (sink, stream) = websocket::connect(address, trust).await?;
+            let ear = Ear::Socket(stream.heard());
             let (reader, writer) = (Reader::WebSocket(Box::new(stream)), Writer::WebSocket(Box::new(sink)));
-            Ok(Link { carrier: Carrier::WebSocket, reader, writer, quic: None })
+            Ok(Link { carrier: Carrier::WebSocket, reader, writer, ear, quic: None })
         }
     }
 }

@@ -11,9 +11,9 @@ mod session;
 mod shared;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vigil;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use cloudsync_protocol::frame::{Challenge, Hello};
@@ -23,7 +23,6 @@ use cloudsync_protocol::{Frame, codec};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::carrier::websocket::Heard;
 use crate::carrier::{self, Address, CONNECT_TIMEOUT, ConnectError, Link, Reader, Trust, Writer, quic};
 use crate::keys::DeviceKeys;
 use crate::statement::hello_proof;
@@ -36,9 +35,6 @@ pub use session::{Events, HistoryRequest, Session};
 
 use shared::{OUTGOING_FRAMES_MAX, Shared};
 
-/// After so much silence a server is asked over WebSocket whether it is there; after as much again the connection is
-/// given up.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// What *hello* says about this client, for the operator's logs.
 const CLIENT: &str = concat!("cloudsync-rust/", env!("CARGO_PKG_VERSION"));
 
@@ -139,6 +135,7 @@ impl Inner {
         let mut tasks = JoinSet::new();
         tasks.spawn(write(Arc::clone(&shared), link.writer, waiting));
         tasks.spawn(read(Arc::clone(&shared), link.reader));
+        tasks.spawn(vigil::keep(Arc::clone(&shared), link.ear));
         if let Some(quic) = &link.quic {
             tasks.spawn(read_events(Arc::clone(&shared), quic.connection.clone()));
         }
@@ -176,40 +173,20 @@ async fn write(shared: Arc<Shared>, mut writer: Writer, mut waiting: mpsc::Recei
 
 async fn read(shared: Arc<Shared>, mut reader: Reader) {
     let error = loop {
-        let frame = match next_or_silence(&shared, &mut reader).await {
-            Ok(frame) => frame,
-            Err(error) => break error,
+        let next = tokio::select! {
+            next = reader.next() => next,
+            ended = shared.ended() => break ended,
+        };
+        let frame = match next {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break Error::Closed("by the server".to_owned()),
+            Err(error) => break error.into(),
         };
         if let Err(error) = shared.receive(&frame).await {
             break error;
         }
     };
     shared.end(&error);
-}
-
-/// The next frame. A frame under way is never abandoned for a ping, nor a slow line for a dead one. QUIC has its own.
-async fn next_or_silence(shared: &Shared, reader: &mut Reader) -> Result<Bytes, Error> {
-    let heard = reader.heard();
-    let next = reader.next();
-    tokio::pin!(next);
-    let (mut seen, mut asked) = (heard.as_ref().map(Heard::reads), false);
-    loop {
-        tokio::select! {
-            frame = &mut next => return frame?.ok_or_else(|| Error::Closed("by the server".to_owned())),
-            ended = shared.ended() => return Err(ended),
-            () = tokio::time::sleep(SILENCE_MAX), if heard.is_some() => {}
-        }
-        let now = heard.as_ref().map(Heard::reads);
-        if now != seen {
-            (seen, asked) = (now, false);
-        } else if asked {
-            return Err(Error::Closed(format!("no sign of life for {} s", SILENCE_MAX.as_secs() * 2)));
-        } else if shared.is_welcome() {
-            asked = true;
-            // Who can't even be written to is not waited for.
-            shared.try_ping();
-        }
-    }
 }
 
 /// On QUIC the server opens one stream for events once it has welcomed.

@@ -9,11 +9,12 @@ use bytes::Bytes;
 use cloudsync_protocol::frame::{GoingAway, Ping, Pong, Welcome};
 use cloudsync_protocol::limits::{FRAME_BYTES_MAX, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
 use cloudsync_protocol::{Failure, Frame, codec};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::Error;
 use super::events::EventQueue;
 use super::route::{Route, SessionEvent, route};
+use super::vigil::Unanswered;
 
 /// Frames that wait to be written; requests wait for credit before, so this only smooths.
 pub(crate) const OUTGOING_FRAMES_MAX: usize = UNANSWERED_REQUESTS_MAX + 4;
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) events: EventQueue,
     requests: Arc<Semaphore>,
     request_bytes: Arc<Semaphore>,
+    /// Something was asked.
+    asked: Notify,
     outgoing: mpsc::Sender<Bytes>,
     ended: watch::Sender<Option<Error>>,
 }
@@ -50,6 +53,7 @@ impl Shared {
             events: EventQueue::default(),
             requests: Arc::new(Semaphore::new(UNANSWERED_REQUESTS_MAX)),
             request_bytes: Arc::new(Semaphore::new(UNANSWERED_BYTES_MAX)),
+            asked: Notify::new(),
             outgoing,
             ended: watch::Sender::new(None),
         }
@@ -75,6 +79,7 @@ impl Shared {
         let closed = |_| self.broken();
         let one = Arc::clone(&self.requests).acquire_owned().await.map_err(closed)?;
         let sized = Arc::clone(&self.request_bytes).acquire_many_owned(permits).await.map_err(closed)?;
+        self.asked.notify_one();
         Ok((request, bytes, Credit([one, sized])))
     }
 
@@ -103,6 +108,7 @@ impl Shared {
             }
             state.welcome = Some(sender);
         }
+        self.asked.notify_one();
         self.send(codec::encode(frame).into()).await?;
         answer.await.unwrap_or_else(|_| Err(self.broken()))
     }
@@ -111,7 +117,27 @@ impl Shared {
         self.outgoing.send(bytes).await.map_err(|_| self.broken())
     }
 
-    /// Whether the session is open: before, the server takes no ping and keeps the time itself.
+    /// What the server has still to answer, on whichever stream it was asked.
+    pub(crate) fn unanswered(&self) -> Unanswered {
+        let (welcomed, greeting) = {
+            let state = self.state();
+            (state.welcomed, state.welcome.is_some())
+        };
+        let bytes = UNANSWERED_BYTES_MAX.saturating_sub(self.request_bytes.available_permits());
+        match (welcomed, bytes) {
+            (true, 0) => Unanswered::Nothing,
+            (true, bytes) => Unanswered::Requests { bytes },
+            (false, 0) if !greeting => Unanswered::Nothing,
+            (false, _) => Unanswered::BeforeWelcome,
+        }
+    }
+
+    /// Waits until something is asked.
+    pub(crate) async fn asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// Whether the session is open: before, the server takes no ping.
     pub(crate) fn is_welcome(&self) -> bool {
         self.state().welcomed
     }

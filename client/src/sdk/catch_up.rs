@@ -61,7 +61,7 @@ impl Online {
         loop {
             match self.attach_and_read().await {
                 Ok(cursor) => return Ok(cursor),
-                Err(error) => Box::pin(self.reconnect_if_it_left(error)).await?,
+                Err(error) => Box::pin(self.reconnect(error)).await?,
             }
         }
     }

@@ -131,6 +131,13 @@ impl Error {
 }
 
 impl Error {
+    /// Whether the connection ended before the answer came, without a word from the server.
+    pub(super) const fn is_lost(&self) -> bool {
+        matches!(
+            self,
+            Self::Connection(connection::Error::Closed(_)) | Self::Account(account::Error::Connection(connection::Error::Closed(_)))
+        )
+    }
     /// How long the node says to wait that leaves; nothing when it is something else.
     pub(super) fn leaving(&self) -> Option<Duration> {
         let Self::Connection(connection::Error::Refused(failure)) = self else { return None };

@@ -18,6 +18,8 @@ const OFFSET_NOTED_MS: u64 = 1000;
 
 /// Nodes that leave one after the other, before that is said.
 const LEFT_MAX: u32 = 8;
+/// A connection that is lost is made anew at once, one time: a line that changed is there again, one that is gone is not.
+const LOST_MAX: u32 = 1;
 /// A node that only starts anew is back by then.
 const BACK_WITHIN: Duration = Duration::from_secs(3);
 
@@ -33,6 +35,8 @@ pub struct Online {
     pub(super) claimed: bool,
     /// How many nodes left it.
     pub(super) left: u32,
+    /// How often it was lost since something was decided.
+    pub(super) lost: u32,
 }
 
 impl Client {
@@ -56,7 +60,7 @@ impl Client {
         }
         self.note_offset(offset_ms).await?;
         let token_expires_ts = session.welcome().token_expires_ts;
-        Ok(Online { client: self.clone(), session, events, offset_ms, token_expires_ts, claimed: false, left: 0 })
+        Ok(Online { client: self.clone(), session, events, offset_ms, token_expires_ts, claimed: false, left: 0, lost: 0 })
     }
 
     async fn note_offset(&self, offset_ms: i64) -> Result<(), Error> {
@@ -92,8 +96,14 @@ impl Online {
         Ok(())
     }
 
-    /// Where the node said that it leaves: connects again after the time that it told. Any other error is given back.
-    pub async fn reconnect_if_it_left(&mut self, error: Error) -> Result<(), Error> {
+    /// Where the connection was lost: connects again at once, one time. Where the node said that it leaves: after the time
+    /// that it told. Any other error is given back.
+    pub async fn reconnect(&mut self, error: Error) -> Result<(), Error> {
+        if error.is_lost() && self.lost < LOST_MAX {
+            let next = self.client.connect().await?;
+            *self = Self { left: self.left, lost: self.lost + 1, ..next };
+            return Ok(());
+        }
         let Some(told) = error.leaving().filter(|_| self.left < LEFT_MAX) else { return Err(error) };
         let (mut backoff, mut wait) = (time::Backoff::new(), time::jittered(told));
         let until = Instant::now() + wait + BACK_WITHIN;
@@ -101,7 +111,7 @@ impl Online {
             tokio::time::sleep(wait).await;
             match self.client.connect().await {
                 Ok(next) => {
-                    *self = Self { left: self.left + 1, ..next };
+                    *self = Self { left: self.left + 1, lost: self.lost, ..next };
                     return Ok(());
                 }
                 Err(error) if error.offline() == Offline::No || Instant::now() >= until => return Err(error),

@@ -74,6 +74,7 @@ impl Online {
             Err(connection::Error::Refused(failure)) => self.refused((device_seq, hash), *failure).await?,
             Err(error) => return Err(error.into()),
         };
+        self.lost = 0;
         self.after(next).await
     }
 
@@ -86,7 +87,7 @@ impl Online {
                 Ok(Pushing::Decided) => Duration::ZERO,
                 Ok(Pushing::Wait(wait)) => wait,
                 Err(error) => {
-                    self.reconnect_if_it_left(error).await?;
+                    self.reconnect(error).await?;
                     Duration::ZERO
                 }
             };

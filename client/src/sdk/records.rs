@@ -117,7 +117,7 @@ impl Online {
                 Ok(Ok(Pushing::Wait(wait))) => tokio::time::sleep(wait.min(ends - tokio::time::Instant::now())).await,
                 // Out of time it stays queued, as ever.
                 Ok(Err(error)) => {
-                    if let Ok(followed) = tokio::time::timeout_at(ends, Box::pin(self.reconnect_if_it_left(error))).await {
+                    if let Ok(followed) = tokio::time::timeout_at(ends, Box::pin(self.reconnect(error))).await {
                         followed?;
                     }
                 }

@@ -28,9 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long an edit of another process waits before this one sends it: that one usually does so itself.
 const SEND_AFTER: Duration = Duration::from_secs(1);
 
-/// A connection on which a push is not answered for so long is a dead one.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
-
 /// What a watch tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchEvent {
@@ -180,9 +177,7 @@ impl Watch {
         if now < since + SEND_AFTER {
             return Ok(());
         }
-        let late = |_| connection::Error::Closed(format!("no answer to a push within {} s", ANSWERED_WITHIN.as_secs()));
-        // A push that is given up stays in the outbox; the next claim says what became of it.
-        match tokio::time::timeout(ANSWERED_WITHIN, online.push()).await.map_err(late)?? {
+        match online.push().await? {
             Pushing::Decided => self.look_at = Instant::now(),
             Pushing::Wait(wait) => self.look_at = Instant::now() + wait.max(LOOK_EVERY),
             Pushing::Idle => {}

@@ -46,7 +46,7 @@ impl Sender<'_> {
         let Some(online) = &mut self.online else { return Ok(()) };
         let sent = match online.push().await {
             Ok(Pushing::Decided | Pushing::Idle | Pushing::Wait(_)) => Ok(()),
-            Err(error) => online.reconnect_if_it_left(error).await,
+            Err(error) => online.reconnect(error).await,
         };
         match sent {
             Ok(()) => Ok(()),
