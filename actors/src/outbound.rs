@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cloudsync_protocol::ErrorCode;
 
-use crate::permits::PageSlot;
+use crate::permits::{NodeRoom, PageSlot};
 use crate::queue::{Queue, Taken};
 
 /// Which stream of a connection. A WebSocket has only one; there it says nothing.
@@ -26,10 +26,36 @@ pub enum Lane {
 pub struct Outgoing {
     /// Where to write it.
     pub lane: Lane,
-    /// The frame, encoded.
-    pub frame: Bytes,
+    pub(crate) frame: Bytes,
+    pub(crate) held: Option<Held>,
     #[expect(dead_code, reason = "held, not read: its drop gives the page's place back")]
     pub(crate) page: Option<PageSlot>,
+}
+
+impl Outgoing {
+    /// The frame, encoded, whose first byte is written next: the request that it answers is answered with this, and its credit
+    /// given back. Not earlier, or a client that reads nothing could have any number of answers wait for its streams; nor
+    /// later, or one that keeps every request in use would find one taken whose answer it has read.
+    pub fn begin(&mut self) -> Bytes {
+        self.held = None;
+        self.frame.clone()
+    }
+}
+
+/// What an answer that was taken holds until its writing begins, or it is dropped: its request's credit, or its place among
+/// those that nothing with credit asked for; its part of the node's budget; its place in the count of what waits.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) request: u32,
+    #[expect(dead_code, reason = "held for its drop")]
+    pub(crate) room: Option<NodeRoom>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.queue.release(self.request);
+    }
 }
 
 /// The frames for one session's socket. Dropping it ends the session.

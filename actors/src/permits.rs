@@ -19,7 +19,7 @@ pub(crate) struct Budgets {
     pages: Arc<Semaphore>,
 }
 
-/// A part of the node's budget, held by a request until its answer is taken for the socket.
+/// A part of the node's budget, held by a request until its answer begins to be written.
 #[derive(Debug)]
 pub(crate) struct NodeRoom(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 

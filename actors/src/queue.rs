@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::metrics::Meters;
-use crate::outbound::{Lane, Outgoing};
+use crate::outbound::{Held, Lane, Outgoing};
 use crate::permits::{NodeRoom, PageSlot};
 
 /// Encodes a frame: once, whoever gets it.
@@ -30,7 +30,7 @@ const UNASKED: u32 = 0;
 pub(crate) struct Answer {
     pub(crate) lane: Lane,
     pub(crate) frame: Bytes,
-    /// The request, whose credit is given back when the writer takes the answer.
+    /// The request, whose credit is given back when the writer begins to write the answer.
     pub(crate) request: u32,
     /// Its part of the node's budget, given back at the same time.
     pub(crate) room: Option<NodeRoom>,
@@ -42,7 +42,8 @@ pub(crate) struct Answer {
 struct State {
     rules: session::Session<Bytes>,
     answers: VecDeque<Answer>,
-    /// Pongs and refusals among the answers: they hold no credit, so they have a bound of their own.
+    /// Pongs and refusals among the answers, those that are taken and not begun with them: they hold no credit, so they have a
+    /// bound of their own.
     unasked: usize,
     last_event: Instant,
     ending: Option<ErrorCode>,
@@ -81,7 +82,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a request's credit, until its answer is taken.
+    /// Takes a request's credit, until its answer begins to be written.
     pub(crate) fn admit(&self, request: u32, bytes: usize) -> Result<(), CreditError> {
         self.lock().rules.credit.take(request, bytes)
     }
@@ -233,22 +234,26 @@ impl Queue {
         }
     }
 
-    fn take_answer(&self, state: &mut State) -> Taken {
+    /// An answer that was taken begins to be written, or never will be.
+    pub(crate) fn release(&self, request: u32) {
+        self.meters.queue_frames.decrement(1.0);
+        let mut state = self.lock();
+        if request == UNASKED {
+            state.unasked -= 1;
+        } else {
+            state.rules.credit.answered(request);
+        }
+    }
+
+    fn take_answer(self: &Arc<Self>, state: &mut State) -> Taken {
         if let Some(Answer { lane, frame, request, room, page }) = state.answers.pop_front() {
-            self.meters.queue_frames.decrement(1.0);
-            // Given back before the bytes are on the wire: a client that keeps every request in use must never find one taken.
-            drop(room);
-            if request == UNASKED {
-                state.unasked -= 1;
-            } else {
-                state.rules.credit.answered(request);
-            }
-            return Taken::Frame(Outgoing { lane, frame, page });
+            let held = Held { queue: Arc::clone(self), request, room };
+            return Taken::Frame(Outgoing { lane, frame, held: Some(held), page });
         }
         if state.ending.is_none() {
             return Taken::Nothing;
         }
-        state.last_frame.take().map_or(Taken::Ended, |frame| Taken::Frame(Outgoing { lane: Lane::Control, frame, page: None }))
+        state.last_frame.take().map_or(Taken::Ended, |frame| Taken::Frame(Outgoing { lane: Lane::Control, frame, held: None, page: None }))
     }
 
     fn take_event(&self, state: &mut State) -> Taken {
@@ -261,10 +266,10 @@ impl Queue {
             None => return Taken::Nothing,
         };
         self.meters.queue_frames.decrement(1.0);
-        Taken::Frame(Outgoing { lane: Lane::Events, frame, page: None })
+        Taken::Frame(Outgoing { lane: Lane::Events, frame, held: None, page: None })
     }
 
-    pub(crate) fn next_answer(&self) -> Taken {
+    pub(crate) fn next_answer(self: &Arc<Self>) -> Taken {
         self.take_answer(&mut self.lock())
     }
 
@@ -273,7 +278,7 @@ impl Queue {
     }
 
     /// Under one lock, so that an event never overtakes the answer that it follows.
-    pub(crate) fn next_any(&self) -> Taken {
+    pub(crate) fn next_any(self: &Arc<Self>) -> Taken {
         let mut state = self.lock();
         match self.take_answer(&mut state) {
             Taken::Nothing => self.take_event(&mut state),

@@ -1,17 +1,18 @@
 //! One QUIC connection, from its handshake to its close: control stream, event stream, request streams.
 //!
-//! Never: answers waiting for a stream that isn't read, beyond a small queue of that stream's own.
+//! Never: an answer that waits for its stream and holds no credit, or one that holds up another stream's.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cloudsync_actors::{Answers, Events, Lane, Outgoing, SessionHandle};
 use cloudsync_protocol::ErrorCode;
-use cloudsync_protocol::limits::HELLO_TIMEOUT;
+use cloudsync_protocol::limits::{HELLO_TIMEOUT, UNANSWERED_REQUESTS_MAX};
 use cloudsync_protocol::statement::Carrier;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::close::Ending;
 use crate::framing::{Patience, Sink as _, Source as _, WriteError};
@@ -21,8 +22,9 @@ use crate::quic::{QuicSink, QuicSource};
 use crate::session::{self, begin, read};
 use crate::shared::{Connected, Place, Shared};
 
-/// Answers that wait for one request stream; a client that reads them in turn has never more than two pages there.
-const LANE_QUEUE_FRAMES_MAX: usize = 32;
+/// Answers that wait for one request stream: no more than all that a session may have unbegun, which are those of its
+/// unanswered requests and as many refusals and pongs.
+const LANE_QUEUE_FRAMES_MAX: usize = 2 * UNANSWERED_REQUESTS_MAX;
 
 const PRIORITY_CONTROL: i32 = 2;
 const PRIORITY_EVENTS: i32 = 1;
@@ -44,16 +46,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, place: Pl
     let ending = match begin(&shared, Carrier::Quic, &mut source, &mut sink).await {
         Ok((session, outbound)) => {
             let (answers, events) = outbound.split();
-            let streams = Streams { connection: &connection, lanes: Lanes::default(), meters: &meters, patience };
-            let served = async {
-                let written = session::write(&session, patience.close_timeout, streams.write_answers(answers, &mut sink));
-                let told = session::write(&session, patience.close_timeout, streams.write_events(events, &session));
-                tokio::join!(read(&session, &mut source), written, told)
-            };
-            let (end, written, _) = tokio::select! {
-                done = served => done,
-                never = streams.take_lanes(&session) => match never {},
-            };
+            let (lanes, said_all) = (Lanes::default(), CancellationToken::new());
+            let streams = Streams { connection: &connection, lanes, said_all, meters: &meters, patience };
+            let written = session::write(&session, patience.close_timeout, streams.write(answers, &mut sink, &session));
+            let told = session::write(&session, patience.close_timeout, streams.write_events(events, &session));
+            let (end, written, _) = tokio::join!(read(&session, &mut source), written, told);
             let ending = Ending::of_session(end, written.unwrap_or_else(|| Ok(session.ending())));
             meters.session_closed(ending.name());
             ending
@@ -73,26 +70,44 @@ fn close(connection: &Connection, ending: Ending) {
 struct Streams<'a> {
     connection: &'a Connection,
     lanes: Lanes,
+    /// Every answer of the session was handed to its stream.
+    said_all: CancellationToken,
     meters: &'a Meters,
     patience: Patience,
 }
 
 impl Streams<'_> {
-    /// Hands each answer to the stream that its request came on, until the session has said all; then why it ended.
+    /// Answers on the control stream and on the client's, until the session has said all; then why it ended. A control stream
+    /// that takes no answer ends it at once.
+    async fn write(&self, answers: Answers, control: &mut QuicSink, session: &SessionHandle) -> Result<Option<ErrorCode>, WriteError> {
+        let lanes = async {
+            self.serve_lanes(session).await;
+            Ok(())
+        };
+        let (ending, ()) = tokio::try_join!(self.write_answers(answers, control), lanes)?;
+        Ok(ending)
+    }
+
+    /// Hands each answer to the stream that its request came on.
     async fn write_answers(&self, mut answers: Answers, control: &mut QuicSink) -> Result<Option<ErrorCode>, WriteError> {
-        while let Some(outgoing) = answers.next().await {
+        while let Some(mut outgoing) = answers.next().await {
             match outgoing.lane {
-                Lane::Control | Lane::Events => control.send(outgoing.frame.clone()).await?,
-                Lane::Stream(number) => {
-                    let queue = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned();
-                    if let Some(queue) = queue {
-                        // A stream that its client gave up takes no answer any more.
-                        let _ = queue.send(outgoing).await;
-                    }
-                }
+                Lane::Control | Lane::Events => control.send(outgoing.begin()).await?,
+                Lane::Stream(number) => self.hand_over(number, outgoing),
             }
         }
+        self.said_all.cancel();
         Ok(answers.ending())
+    }
+
+    fn hand_over(&self, number: u64, outgoing: Outgoing) {
+        let queue = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned();
+        // A stream that its client gave up takes no answer any more.
+        let Some(queue) = queue else { return };
+        match queue.try_send(outgoing) {
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(_)) => unreachable!("credit admits no more than a lane's queue holds"),
+        }
     }
 
     /// Writes events to a stream of their own, which the client must allow within [`HELLO_TIMEOUT`].
@@ -110,8 +125,8 @@ impl Streams<'_> {
         // Fails only on a stream that is closed already; writing to it says so.
         let _ = stream.set_priority(PRIORITY_EVENTS);
         let mut sink = QuicSink::new(stream, self.meters, self.patience);
-        while let Some(outgoing) = events.next().await {
-            match sink.send(outgoing.frame.clone()).await {
+        while let Some(mut outgoing) = events.next().await {
+            match sink.send(outgoing.begin()).await {
                 Ok(()) => {}
                 Err(WriteError::TooSlow) => {
                     return session.fail(ErrorCode::TooSlow, "events were not read for too long: read them, or close");
@@ -121,22 +136,26 @@ impl Streams<'_> {
         }
     }
 
-    /// Serves every stream that the client opens. Never ends by itself.
-    async fn take_lanes(&self, session: &SessionHandle) -> std::convert::Infallible {
+    /// Serves every stream that the client opens, until the session has said all and they have written what waited for them.
+    async fn serve_lanes(&self, session: &SessionHandle) {
         let mut tasks = JoinSet::new();
         loop {
             tokio::select! {
+                () = self.said_all.cancelled() => break,
                 accepted = self.connection.accept_bi() => match accepted {
                     Ok((send, receive)) => {
                         let lane = RequestStream::new(send, receive, self);
                         tasks.spawn(lane.serve(session.clone()));
                     }
                     // The control stream's reader sees the same.
-                    Err(_) => std::future::pending().await,
+                    Err(_) => self.said_all.cancelled().await,
                 },
                 Some(_) = tasks.join_next() => {}
             }
         }
+        // A lane whose queue is closed ends when it is empty.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        while tasks.join_next().await.is_some() {}
     }
 }
 
@@ -165,7 +184,7 @@ impl RequestStream {
         Self { number, source, sink, queue, lanes: Arc::clone(lanes) }
     }
 
-    /// Takes requests until the client has sent its last, and answers each.
+    /// Takes requests until the client has sent its last, or the session has said all, and answers each.
     async fn serve(mut self, session: SessionHandle) {
         let (mut open, mut unanswered) = (true, 0_usize);
         while open || unanswered > 0 {
@@ -183,8 +202,8 @@ impl RequestStream {
                     }
                 },
                 outgoing = self.queue.recv() => {
-                    let Some(outgoing) = outgoing else { return };
-                    match self.sink.send(outgoing.frame.clone()).await {
+                    let Some(mut outgoing) = outgoing else { break };
+                    match self.sink.send(outgoing.begin()).await {
                         Ok(()) => unanswered = unanswered.saturating_sub(1),
                         Err(WriteError::TooSlow) => {
                             return session.fail(ErrorCode::TooSlow, "answers were not read for too long: read them, or close");

@@ -42,8 +42,8 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin + Send>(
     mut outbound: Outbound,
     sink: &mut WebSocketSink<S>,
 ) -> Result<Option<ErrorCode>, WriteError> {
-    while let Some(outgoing) = outbound.next().await {
-        sink.send(outgoing.frame.clone()).await?;
+    while let Some(mut outgoing) = outbound.next().await {
+        sink.send(outgoing.begin()).await?;
     }
     Ok(outbound.ending())
 }

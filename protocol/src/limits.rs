@@ -37,7 +37,7 @@ pub const PAGE_BYTES: usize = 256 * 1024;
 pub const EVENT_BODY_BYTES_MAX: usize = 64 * 1024;
 /// One commit of a log: the frames of its pushes together. What is over waits for the next.
 pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Unanswered requests of a session.
+/// Unanswered requests of a session: those whose answers have not begun to go out.
 pub const UNANSWERED_REQUESTS_MAX: usize = 32;
 /// Unanswered request bytes of a session.
 pub const UNANSWERED_BYTES_MAX: usize = 2 * 1024 * 1024;

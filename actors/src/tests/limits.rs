@@ -1,68 +1,17 @@
-//! Every bound of admission, at it and one past it.
+//! Every bound of a user and of the node, at it and one past it.
+//!
+//! Never: what one session may have unanswered; that is `credit`.
 
 use std::time::Duration;
 
-use cloudsync_protocol::frame::{Challenge, GetKeyring, Ping, Pull, Snapshot, SnapshotToken};
-use cloudsync_protocol::limits::{PAGE_BYTES, PUSH_BYTES_MAX, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
+use cloudsync_protocol::frame::{Challenge, GetKeyring, Pull, Snapshot, SnapshotToken};
+use cloudsync_protocol::limits::{PAGE_BYTES, PUSH_BYTES_MAX, UNANSWERED_BYTES_MAX};
 use cloudsync_protocol::{Cursor, ErrorCode, Frame, Nonce, Seq};
 
 use super::client::decode;
 use super::gated::Gate;
 use super::world::{World, until, within};
 use crate::{Lane, Options};
-
-#[tokio::test(start_paused = true)]
-async fn one_request_more_than_may_be_unanswered_is_refused_and_all_others_are_answered() {
-    let world = World::start(Options::default()).await;
-    let a = world.enrol(1).await;
-    let mut a = world.open(&a).await;
-    let requests: Vec<u32> = (0..=UNANSWERED_REQUESTS_MAX).map(|_| a.request()).collect();
-    for request in &requests {
-        a.send(GetKeyring { request: *request });
-    }
-    let (last, all) = requests.split_last().unwrap();
-    for request in all {
-        assert!(matches!(a.answer(*request).await, Frame::Keyring(_)));
-    }
-    assert_eq!(a.refusal(*last).await, ErrorCode::TooManyRequests);
-    // Answers that were taken make room.
-    let request = a.request();
-    a.send(GetKeyring { request });
-    assert!(matches!(a.answer(request).await, Frame::Keyring(_)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn unanswered_bytes_have_a_bound_of_their_own() {
-    let world = World::start(Options::default()).await;
-    let a = world.enrol(1).await;
-    let mut a = world.open(&a).await;
-    let (fits, exceeds) = (a.request(), a.request());
-    a.session.submit(GetKeyring { request: fits }.into(), UNANSWERED_BYTES_MAX, Lane::Control);
-    a.session.submit(GetKeyring { request: exceeds }.into(), 1, Lane::Control);
-    assert_eq!(a.refusal(exceeds).await, ErrorCode::TooManyRequests);
-    assert!(matches!(a.answer(fits).await, Frame::Keyring(_)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_asks_on_and_never_reads_is_ended() {
-    let world = World::start(Options::default()).await;
-    let a = world.enrol(1).await;
-    let mut a = world.open(&a).await;
-    for number in 0..UNANSWERED_REQUESTS_MAX as u64 {
-        a.send(Ping { number });
-    }
-    assert!(a.outbound.ending().is_none());
-    a.send(Ping { number: 99 });
-    assert_eq!(a.outbound.ending(), Some(ErrorCode::TooManyRequests));
-    within(a.session.ended()).await;
-    let mut frames = Vec::new();
-    while let Some(frame) = a.next().await {
-        frames.push(frame);
-    }
-    assert_eq!(frames.len(), UNANSWERED_REQUESTS_MAX + 1);
-    assert!(matches!(frames.last(), Some(Frame::Failure(failure)) if failure.request == 0));
-    until(|| world.region.sessions() == 0).await;
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_users_undecided_pushes_have_a_bound() {
@@ -158,25 +107,6 @@ async fn a_node_holds_so_many_sessions_and_no_more() {
     drop(held);
     until(|| world.region.sessions() == 0).await;
     world.region.open(hello).await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_request_id_that_is_zero_or_unanswered_ends_the_session() {
-    let world = World::start(Options::default()).await;
-    let a = world.enrol(1).await;
-    for requests in [&[0][..], &[5, 5]] {
-        let mut a = world.open(&a).await;
-        for &request in requests {
-            a.send(GetKeyring { request });
-        }
-        // A failure by that number could be taken for the other request's answer.
-        let mut last = None;
-        while let Some(frame) = a.next().await {
-            last = Some(frame);
-        }
-        assert!(matches!(last, Some(Frame::Failure(failure)) if failure.code == ErrorCode::RequestIdInUse && failure.request == 0));
-        assert_eq!(a.outbound.ending(), Some(ErrorCode::RequestIdInUse));
-    }
 }
 
 #[tokio::test(start_paused = true)]

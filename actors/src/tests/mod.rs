@@ -6,6 +6,7 @@
 
 mod client;
 mod commits;
+mod credit;
 mod endings;
 mod feeds;
 mod gated;
