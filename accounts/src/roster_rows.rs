@@ -5,7 +5,7 @@
 use cloudsync_protocol::codec;
 use cloudsync_protocol::entry::{Entry, RosterRow};
 use cloudsync_protocol::limits::{DEVICES_MAX, PAGE_BYTES, STATEMENT_BYTES_MAX};
-use cloudsync_protocol::statement::{EnrolStatement, PublicKey, RevokeStatement, RosterChange};
+use cloudsync_protocol::statement::{EnrolStatement, PublicKey, RevokeStatement, RosterChange, RotateStatement};
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Seq};
 
 use crate::failures::refuse;
@@ -67,19 +67,21 @@ pub(crate) fn key_to_enrol(changes: &[RosterChange], device: DeviceId) -> Result
                 }
                 signing = Some(statement.signing);
             }
+            RosterChange::Rotate(_) | RosterChange::Rekey(_) => return Err(invalid("keys change by secret_finish")),
         }
     }
     if signing.is_none() && !changes.is_empty() { Err(invalid("the changes enrol no device")) } else { Ok(signing) }
 }
 
-/// The key of a device that is enrolled and not revoked.
+/// The key of a device that is enrolled, not revoked, and among those that stayed at each rotation.
 pub(crate) fn enrolled_key(roster: &[RosterRow], device: DeviceId) -> Result<PublicKey, Failure> {
+    let gone = || refuse(ErrorCode::DeviceRevoked, "this device was revoked; enrol it under a new id");
     let unreadable = |_| refuse(ErrorCode::StoreDamaged, "the stored roster can't be read");
     let mut signing = None;
     for row in roster {
         let statement = &row.change.signed().statement;
         match &row.change {
-            RosterChange::Identity(_) => {}
+            RosterChange::Identity(_) | RosterChange::Rekey(_) => {}
             RosterChange::Enrol(_) => {
                 let enrolled: EnrolStatement = codec::decode(statement).map_err(unreadable)?;
                 if enrolled.device == device {
@@ -89,7 +91,13 @@ pub(crate) fn enrolled_key(roster: &[RosterRow], device: DeviceId) -> Result<Pub
             RosterChange::Revoke(_) => {
                 let revoked: RevokeStatement = codec::decode(statement).map_err(unreadable)?;
                 if revoked.device == device {
-                    return Err(refuse(ErrorCode::DeviceRevoked, "this device was revoked; enrol it under a new id"));
+                    return Err(gone());
+                }
+            }
+            RosterChange::Rotate(_) => {
+                let rotated: RotateStatement = codec::decode(statement).map_err(unreadable)?;
+                if signing.is_some() && !rotated.members.iter().any(|member| member.device == device) {
+                    return Err(gone());
                 }
             }
         }

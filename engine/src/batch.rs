@@ -4,9 +4,9 @@
 //! Never: a look-up, or a body opened.
 
 use cloudsync_protocol::codec::{self, DecodeError};
-use cloudsync_protocol::entry::{Batch, Put};
+use cloudsync_protocol::entry::{Batch, Put, Rewrap};
 use cloudsync_protocol::envelope::EnvelopeError;
-use cloudsync_protocol::limits::{CLOCK_AHEAD_MAX, PUSH_OPERATIONS_MAX};
+use cloudsync_protocol::limits::{CLOCK_AHEAD_MAX, PUSH_OPERATIONS_MAX, REWRAP_ITEM_BYTES, REWRAP_ITEMS_MAX};
 use cloudsync_protocol::statement::{BatchStatement, CONTEXT_BATCH, FORMAT, Signed};
 use cloudsync_protocol::{DeviceId, ErrorCode, Hash, Header, LogId, Operation, RecordKey, Seq};
 
@@ -87,6 +87,12 @@ pub enum BatchError {
     /// The statement lists other envelopes than there are.
     #[error("the statement's hashes are not those of the operations, from operation {index} on")]
     Hashes { index: usize },
+    /// New wraps beside another operation: they stand alone in their batch.
+    #[error("new wraps stand alone in their batch")]
+    Mixed,
+    /// New wraps that are not whole items, none or too many of them, or not in order of `seq`.
+    #[error("{0} B of new wraps: allowed are 1 to {REWRAP_ITEMS_MAX} of {REWRAP_ITEM_BYTES} B, in order of seq")]
+    Rewrap(usize),
     /// Operations that do not fit; every one of them.
     #[error("{} operations do not fit, the first: {}", .0.len(), .0.first().map_or_else(String::new, ToString::to_string))]
     Invalid(Vec<OperationError>),
@@ -99,7 +105,7 @@ pub struct Checked {
     pub statement: BatchStatement,
     /// The statement's hash: the batch's name.
     pub hash: Hash,
-    /// Each operation's header, in order.
+    /// Each put's header, in order; none of new wraps.
     pub headers: Vec<Header>,
 }
 
@@ -136,12 +142,17 @@ pub fn check_operations(statement: BatchStatement, signed: &Signed, operations: 
     if statement.envelopes.len() != operations.len() {
         return Err(BatchError::Hashes { index: statement.envelopes.len().min(operations.len()) });
     }
+    if let Some(index) = operations.iter().zip(&statement.envelopes).position(|(operation, stated)| operation.hash() != *stated) {
+        return Err(BatchError::Hashes { index });
+    }
+    if let [Operation::Rewrap(rewrap)] = operations {
+        check_rewrap(rewrap)?;
+        return Ok(Checked { hash: signed.hash(), statement, headers: Vec::new() });
+    }
     let mut headers = Vec::with_capacity(operations.len());
     let mut errors = Vec::new();
-    for (index, (Operation::Put(put), stated)) in operations.iter().zip(&statement.envelopes).enumerate() {
-        if put.envelope.hash() != *stated {
-            return Err(BatchError::Hashes { index });
-        }
+    for (index, operation) in operations.iter().enumerate() {
+        let Operation::Put(put) = operation else { return Err(BatchError::Mixed) };
         match put.envelope.check() {
             Ok(header) => {
                 if let Err(issue) = check_header(&statement, put, &header) {
@@ -156,6 +167,13 @@ pub fn check_operations(statement: BatchStatement, signed: &Signed, operations: 
         }
     }
     if errors.is_empty() { Ok(Checked { hash: signed.hash(), statement, headers }) } else { Err(BatchError::Invalid(errors)) }
+}
+
+fn check_rewrap(rewrap: &Rewrap) -> Result<(), BatchError> {
+    let bytes = rewrap.items.len();
+    let is_whole = bytes.is_multiple_of(REWRAP_ITEM_BYTES) && (1..=REWRAP_ITEMS_MAX).contains(&(bytes / REWRAP_ITEM_BYTES));
+    let rises = rewrap.items().map(|item| item.seq).is_sorted_by(|one, next| one < next);
+    if is_whole && rises { Ok(()) } else { Err(BatchError::Rewrap(bytes)) }
 }
 
 fn check_header(statement: &BatchStatement, put: &Put, header: &Header) -> Result<(), OperationIssue> {

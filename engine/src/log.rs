@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use cloudsync_protocol::codec::{self, DecodeError};
 use cloudsync_protocol::error::LastPush;
-use cloudsync_protocol::statement::{BatchStatement, RevokeStatement, RosterChange};
+use cloudsync_protocol::statement::{BatchStatement, RekeyStatement, RevokeStatement, RosterChange, RotateStatement};
 use cloudsync_protocol::{
-    CollectionName, CommitId, DeviceId, Entry, Envelope, Epoch, Generation, Hash, Header, LogId, Operation, OwnerId, Seq, ShortHash,
-    TimelineId, Version, View,
+    CollectionName, CommitId, DeviceId, Entry, Envelope, Epoch, Generation, Hash, Header, LogId, OwnerId, Seq, ShortHash, TimelineId,
+    Version, View,
 };
+
+use crate::roster::KeyringAt;
 
 /// What a user's live and dead records weigh: exact, equal to what a recount finds (invariant Q1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,6 +98,10 @@ pub struct Head {
     pub floor: Seq,
     /// What the records weigh.
     pub figures: Figures,
+    /// The keyring's version, from 1: that of the newest roster row that brought one.
+    pub keyring_version: u64,
+    /// The account key's epoch, from 1: what every put after this is wrapped under.
+    pub key_epoch: u64,
     /// Per enrolled device that ever pushed: its last committed push.
     pub dedup: BTreeMap<DeviceId, Settled>,
     /// Every collection that ever had a record, at most `COLLECTIONS_MAX`.
@@ -118,6 +124,8 @@ impl Head {
             state_seq: Seq::ZERO,
             floor: Seq::ZERO,
             figures: Figures::default(),
+            keyring_version: KeyringAt::FIRST.version,
+            key_epoch: KeyringAt::FIRST.epoch,
             dedup: BTreeMap::new(),
             collections: BTreeSet::new(),
         }
@@ -133,7 +141,7 @@ impl Head {
         self.lineage.push((timeline, self.seq.next()));
     }
 
-    /// The head after `entry`, in place: `seq`, `row`, `figures`, `dedup` and `collections`. What is not in an entry
+    /// The head after `entry`, in place: `seq`, `row`, `figures`, `keyring_version`, `key_epoch`, `dedup` and `collections`. What is not in an entry
     /// (`commit`, `epoch`, …) is the caller's. `replaced` gives the version that an operation replaced, by its index and
     /// header: `None` for a new record, and for a record's second operation of a batch what the first made of it.
     ///
@@ -144,9 +152,10 @@ impl Head {
         match entry {
             Entry::Batch(batch) => {
                 let statement: BatchStatement = codec::decode(&batch.signed.statement)?;
-                let decode = |Operation::Put(put): &Operation| codec::decode::<Header>(&put.envelope.header);
-                let headers = batch.operations.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
-                for (index, (header, Operation::Put(put))) in headers.into_iter().zip(&batch.operations).enumerate() {
+                let operations = batch.operations.iter().enumerate();
+                let puts: Vec<_> = operations.filter_map(|(index, operation)| operation.as_put().map(|put| (index, put))).collect();
+                let headers = puts.iter().map(|(_, put)| codec::decode::<Header>(&put.envelope.header)).collect::<Result<Vec<_>, _>>()?;
+                for (header, (index, put)) in headers.into_iter().zip(puts) {
                     let current = Current::of(batch.first.plus(index as u64), &put.envelope, &header);
                     let before = replaced(index, &header);
                     self.figures = before.map_or(self.figures, |before| self.figures.without(&before)).with(&current);
@@ -159,6 +168,14 @@ impl Head {
             Entry::Roster(row) => match &row.change {
                 RosterChange::Revoke(change) => {
                     self.dedup.remove(&codec::decode::<RevokeStatement>(&change.signed.statement)?.device);
+                }
+                RosterChange::Rotate(change) => {
+                    let RotateStatement { version, epoch, members, .. } = codec::decode(&change.signed.statement)?;
+                    (self.keyring_version, self.key_epoch) = (version, epoch);
+                    self.dedup.retain(|device, _| members.iter().any(|member| member.device == *device));
+                }
+                RosterChange::Rekey(change) => {
+                    self.keyring_version = codec::decode::<RekeyStatement>(&change.signed.statement)?.version;
                 }
                 RosterChange::Identity(_) | RosterChange::Enrol(_) => {}
             },

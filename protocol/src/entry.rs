@@ -2,10 +2,15 @@
 //!
 //! Never: a partial batch; pages and events hold whole entries.
 
+use bytes::Bytes;
+
 use crate::envelope::Envelope;
-use crate::hash::Hash;
+use crate::hash::{Hash, ShortHash};
+use crate::limits::REWRAP_ITEM_BYTES;
 use crate::position::{Seq, Version};
 use crate::statement::{RosterChange, Signed};
+
+const CONTEXT_REWRAP: &[u8] = b"cs1/rewrap";
 
 crate::wire_struct! {
     /// A record's next version.
@@ -17,11 +22,53 @@ crate::wire_struct! {
     }
 }
 
+crate::wire_struct! {
+    /// New wraps of the same content keys, under a newer account key. Versions and bodies stay.
+    pub struct Rewrap {
+        /// The account key's epoch.
+        pub epoch: u64,
+        /// [`REWRAP_ITEM_BYTES`] each: seq (8 B, big endian) ‖ short hash (8 B) of the row ‖ nonce (12 B) ‖ content key (32 B) ‖ tag (16 B).
+        pub items: Bytes,
+    }
+}
+
+/// One new wrap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RewrapItem {
+    /// The row's number.
+    pub seq: Seq,
+    /// The first bytes of its hash.
+    pub row: ShortHash,
+    /// As it is to stand in the envelope, epoch included.
+    pub wrap: Bytes,
+}
+
+impl Rewrap {
+    /// SHA-256 of context ‖ epoch ‖ items: what its statement lists and a cursor carries.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        Hash::of(&[CONTEXT_REWRAP, &self.epoch.to_be_bytes(), &self.items])
+    }
+
+    /// Its items, in order; what is left over behind the last whole one is not among them.
+    pub fn items(&self) -> impl Iterator<Item = RewrapItem> {
+        let (items, _) = self.items.as_chunks::<REWRAP_ITEM_BYTES>();
+        items.iter().map(|item| {
+            let (seq, rest) = item.split_first_chunk().expect("an item begins with 8 bytes of its seq");
+            let (row, wrapped) = rest.split_first_chunk().expect("and 8 of its row's hash");
+            let wrap = [&self.epoch.to_be_bytes(), wrapped].concat().into();
+            RewrapItem { seq: Seq(u64::from_be_bytes(*seq)), row: ShortHash(*row), wrap }
+        })
+    }
+}
+
 crate::wire_enum! {
     /// One operation of a push; takes one `seq`.
     pub enum Operation {
         /// Writes a record, or its tombstone.
         Put(Put) = 1,
+        /// Wraps content keys anew; alone in its push.
+        Rewrap(Rewrap) = 3,
     }
 }
 
@@ -31,6 +78,32 @@ impl Operation {
     pub fn hash(&self) -> Hash {
         match self {
             Self::Put(put) => put.envelope.hash(),
+            Self::Rewrap(rewrap) => rewrap.hash(),
+        }
+    }
+
+    /// The put that it is, if it is one.
+    #[must_use]
+    pub const fn as_put(&self) -> Option<&Put> {
+        match self {
+            Self::Put(put) => Some(put),
+            Self::Rewrap(_) => None,
+        }
+    }
+
+    /// What counts against `EVENT_BODY_BYTES_MAX`: its body, or its new wraps.
+    fn body_bytes(&self) -> usize {
+        match self {
+            Self::Put(put) => put.envelope.body.len(),
+            Self::Rewrap(rewrap) => rewrap.items.len(),
+        }
+    }
+
+    /// Its parts, without what is round them.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Put(Put { envelope, .. }) => envelope.header.len() + envelope.body.len() + envelope.wrap.len(),
+            Self::Rewrap(rewrap) => rewrap.items.len(),
         }
     }
 }
@@ -104,11 +177,11 @@ impl Entry {
             Self::Roster(row) => row.change.signed().hash(),
         }
     }
-    /// What counts against `EVENT_BODY_BYTES_MAX`: the bodies alone.
+    /// What counts against `EVENT_BODY_BYTES_MAX`: bodies and new wraps alone.
     #[must_use]
     pub fn body_bytes(&self) -> usize {
         match self {
-            Self::Batch(batch) => batch.operations.iter().map(|Operation::Put(put)| put.envelope.body.len()).sum(),
+            Self::Batch(batch) => batch.operations.iter().map(Operation::body_bytes).sum(),
             Self::Roster(_) => 0,
         }
     }
@@ -117,8 +190,8 @@ impl Entry {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Batch(batch) => {
-                let operations: u64 = batch.operations.iter().map(|Operation::Put(put)| put.envelope.bytes()).sum();
-                batch.signed.statement.len() + 96 + 32 * batch.operations.len() + usize::try_from(operations).unwrap_or(usize::MAX)
+                let operations: usize = batch.operations.iter().map(Operation::bytes).sum();
+                batch.signed.statement.len() + 96 + 32 * batch.operations.len() + operations
             }
             Self::Roster(row) => row.change.signed().statement.len() + 96,
         }

@@ -121,6 +121,12 @@ impl Envelope {
         Hash::of(&[&self.header, &self.body])
     }
 
+    /// The epoch of the account key that the content key is wrapped under; 0, which is none, of a wrap that is too short.
+    #[must_use]
+    pub fn key_epoch(&self) -> u64 {
+        self.wrap.first_chunk().map_or(0, |epoch| u64::from_be_bytes(*epoch))
+    }
+
     /// What counts against the user's quota.
     #[must_use]
     pub fn bytes(&self) -> u64 {

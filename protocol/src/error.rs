@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::hash::Hash;
+use crate::id::DeviceId;
 use crate::name::RecordKey;
 use crate::position::{DeviceSeq, Seq, Version};
 
@@ -94,8 +95,12 @@ error_codes! {
     DevicesFull = "devices_full",
     /// A keyring of another version is there.
     KeyringConflict = "keyring_conflict",
-    /// A keyring over `KEYRING_BYTES_MAX` or not one.
+    /// A keyring over `KEYRING_BYTES_MAX`, or not the one that its roster row names.
     KeyringInvalid = "keyring_invalid",
+    /// Signed by an identity that was replaced since.
+    IdentityOld = "identity_old",
+    /// Devices came or went since a rotation was signed.
+    RosterMoved = "roster_moved",
 
     /// A log number that this session does not have.
     LogUnknown = "log_unknown",
@@ -140,6 +145,10 @@ error_codes! {
     PushTooLarge = "push_too_large",
     /// A statement that is not one, or does not fit its operations.
     StatementInvalid = "statement_invalid",
+    /// Wraps under an older account key than the log's: read on, wrap anew, push the same batch.
+    KeyEpochOld = "key_epoch_old",
+    /// Wraps under an account key that this log does not have: it was rewound.
+    KeyEpochAhead = "key_epoch_ahead",
     /// A revoke that names another last push than the device's.
     RevokeLastDiffers = "revoke_last_differs",
 
@@ -238,6 +247,8 @@ crate::wire_struct! {
         pub last: Option<Box<LastPush>>,
         /// With `quota_exceeded`.
         pub quota: Option<Box<Usage>>,
+        /// With `revoke_last_differs`: whose push `last` is.
+        pub device: Option<DeviceId>,
     }
 }
 
@@ -245,7 +256,7 @@ impl Failure {
     /// A failure with a message only.
     #[must_use]
     pub fn new(request: u32, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { request, code, message: message.into(), retry_after_ms: None, records: Vec::new(), last: None, quota: None }
+        Self { request, code, message: message.into(), retry_after_ms: None, records: Vec::new(), last: None, quota: None, device: None }
     }
 
     /// The same, with when to try again.

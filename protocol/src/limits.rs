@@ -27,6 +27,10 @@ pub const WRAP_BYTES: usize = 8 + 12 + 32 + 16;
 pub const BODY_BYTES_MIN: usize = 12 + 64 + 16;
 /// A record's header as encoded. The longest that this release makes has 331 B; the rest is for fields that a newer one appends.
 pub const HEADER_BYTES_MAX: usize = 512;
+/// Re-wrapped records of one operation.
+pub const REWRAP_ITEMS_MAX: usize = 1000;
+/// One of them: the row's seq and short hash, then a wrap without its epoch.
+pub const REWRAP_ITEM_BYTES: usize = 8 + 8 + WRAP_BYTES - 8;
 /// Operations of one push.
 pub const PUSH_OPERATIONS_MAX: usize = 1000;
 /// A push's statement, signature and operations as encoded.
@@ -97,4 +101,5 @@ const _: () = assert!(PAGE_BYTES + PUSH_BYTES_MAX < FRAME_BYTES_MAX, "a page tha
 const _: () = assert!(BODY_BYTES_MAX + HEADER_BYTES_MAX + WRAP_BYTES < PUSH_BYTES_MAX);
 const _: () = assert!(PUSH_BYTES_MAX <= UNANSWERED_BYTES_MAX && PUSH_BYTES_MAX <= COMMIT_BYTES_MAX);
 const _: () = assert!(EVENT_BODY_BYTES_MAX >= BODY_BYTES_MAX, "any one record fits an event");
+const _: () = assert!(REWRAP_ITEMS_MAX * REWRAP_ITEM_BYTES + STATEMENT_BYTES_MAX < PUSH_BYTES_MAX);
 const _: () = assert!(PUSH_BYTES_MAX < DEVICE_QUEUE_BYTES_MAX, "an event holds no more than a push");

@@ -50,11 +50,11 @@ impl Piece {
         self.begins.is_none() && matches!(self.content, Content::Operation(_))
     }
 
-    /// The row as snapshots and history give it; `None` for a change of the roster.
+    /// The row as snapshots and history give it; `None` for what writes no record.
     pub(crate) fn into_row(self, seq: Seq) -> Option<Row> {
         match self.content {
             Content::Operation(Operation::Put(put)) => Some(Row { seq, server_ts: self.server_ts, envelope: put.envelope }),
-            Content::Change(_) => None,
+            Content::Operation(Operation::Rewrap(_)) | Content::Change(_) => None,
         }
     }
 }

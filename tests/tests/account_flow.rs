@@ -88,7 +88,7 @@ async fn read(session: &Session) -> Vec<Envelope> {
     while let Some(page) = pages.next().await {
         for entry in page.unwrap().entries {
             if let Entry::Batch(batch) = entry {
-                envelopes.extend(batch.operations.into_iter().map(|Operation::Put(put)| put.envelope));
+                envelopes.extend(batch.operations.iter().filter_map(Operation::as_put).map(|put| put.envelope.clone()));
             }
         }
     }

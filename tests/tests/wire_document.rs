@@ -64,6 +64,11 @@ fn limits() -> Vec<[String; 3]> {
             &[HeaderInvalid, BodyTooLarge],
         ),
         refused("push", format!("{} operations, {}", grouped(PUSH_OPERATIONS_MAX as u64), size(PUSH_BYTES_MAX)), &[PushTooLarge]),
+        refused(
+            "records re-wrapped by one operation",
+            format!("{}, of {REWRAP_ITEM_BYTES} B each", grouped(REWRAP_ITEMS_MAX as u64)),
+            &[StatementInvalid],
+        ),
         other("bodies of one event", size(EVENT_BODY_BYTES_MAX), "none: *head_at* instead"),
         other("versions in one answer to *history*", HISTORY_ROWS_MAX.to_string(), &format!("none: the answer has {HISTORY_ROWS_MAX}")),
         refused("unanswered requests", format!("{UNANSWERED_REQUESTS_MAX}, or {}", size(UNANSWERED_BYTES_MAX)), &[TooManyRequests]),

@@ -151,7 +151,7 @@ impl Client {
         Envelope {
             header: codec::encode(&header).into(),
             body: vec![5; body_bytes].into(),
-            wrap: vec![6; cloudsync_protocol::limits::WRAP_BYTES].into(),
+            wrap: [&1_u64.to_be_bytes()[..], &[6; 60]].concat().into(),
         }
     }
 

@@ -28,7 +28,7 @@ enum Seen {
     NoLimit,
 }
 
-const TABLE: [(&str, Seen); 41] = [
+const TABLE: [(&str, Seen); 43] = [
     ("PROTOCOL_VERSION", Seen::Refused(VersionUnsupported)),
     ("ALPN", Seen::NoLimit),
     ("WEBSOCKET_PATH", Seen::NoLimit),
@@ -39,6 +39,8 @@ const TABLE: [(&str, Seen); 41] = [
     ("WRAP_BYTES", Seen::Refused(HeaderInvalid)),
     ("BODY_BYTES_MIN", Seen::Refused(HeaderInvalid)),
     ("HEADER_BYTES_MAX", Seen::Refused(HeaderInvalid)),
+    ("REWRAP_ITEMS_MAX", Seen::Refused(StatementInvalid)),
+    ("REWRAP_ITEM_BYTES", Seen::Refused(StatementInvalid)),
     ("PUSH_OPERATIONS_MAX", Seen::Refused(PushTooLarge)),
     ("PUSH_BYTES_MAX", Seen::Refused(PushTooLarge)),
     ("PAGE_BYTES", Seen::Reached("page_bytes")),

@@ -80,7 +80,11 @@ pub(crate) fn route(frame: Frame) -> Route {
         | Frame::Push(_)
         | Frame::ChangeRoster(_)
         | Frame::GetKeyring(_)
-        | Frame::History(_) => 0,
+        | Frame::History(_)
+        | Frame::Recover(_)
+        | Frame::SecretStart(_)
+        | Frame::SecretFinish(_)
+        | Frame::RosterAfter(_) => 0,
     };
     if request != 0 {
         return Route::Answer(request, frame);

@@ -86,7 +86,7 @@ mod tests {
         let content = Content::Value(Bytes::from_static(b"{\"minutes\":25}"));
         replica.edit(NewEdit { key, content: content.clone(), onto: Onto::Replica, now_ms: 1 }).unwrap();
         let batch = replica.outgoing(&DeviceSeal(&keys)).unwrap().unwrap();
-        let cloudsync_protocol::Operation::Put(put) = &batch.made[0].operation;
+        let cloudsync_protocol::Operation::Put(put) = &batch.made[0].operation else { panic!("a put") };
         let header = put.envelope.check().unwrap();
         assert_eq!(DeviceSeal(&keys).open(&header, &put.envelope), Ok(content));
     }

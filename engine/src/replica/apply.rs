@@ -5,7 +5,7 @@
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::frame::{Committed, Event, Page};
 use cloudsync_protocol::statement::BatchStatement;
-use cloudsync_protocol::{Batch, Cursor, DeviceSeq, Entry, Hash, Operation, Seq, TimelineId};
+use cloudsync_protocol::{Batch, Cursor, DeviceSeq, Entry, Hash, Seq, TimelineId};
 
 use super::verify::{self, Verified};
 use super::{BatchState, Change, Content, LastBatch, Made, Opener, OutboxBatch, Record, Replica, Tables, TablesError, Untrusted, Why};
@@ -245,7 +245,8 @@ pub fn changes(entries: &[Entry], opener: &impl Opener) -> Vec<Change> {
     let mut changes = Vec::new();
     for entry in entries {
         let Entry::Batch(batch) = entry else { continue };
-        for (Operation::Put(put), number) in batch.operations.iter().zip(0..) {
+        for (operation, number) in batch.operations.iter().zip(0..) {
+            let Some(put) = operation.as_put() else { continue };
             let Ok(header) = put.envelope.check() else { continue };
             let content = opener.open(&header, &put.envelope).unwrap_or(Content::Damaged);
             changes.push(Change::new(&header, batch.first.plus(number), content));

@@ -18,7 +18,7 @@ impl<T: Tables> Replica<'_, T> {
         self.tables.set_batch_state(batch.device, batch.device_seq, BatchState::Committed { from, to })?;
         let mut marks = self.tables.marks()?;
         for (made, number) in batch.made.iter().zip(1..) {
-            let record = Record::new(&made.header()?, &made.put().envelope, from.plus(number), made.content.clone());
+            let record = Record::new(&made.header()?, &made.put()?.envelope, from.plus(number), made.content.clone());
             self.done(made)?;
             match self.tables.record(&record.key)? {
                 Some(held) if held.seq > record.seq => {

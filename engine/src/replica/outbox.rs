@@ -37,17 +37,18 @@ pub struct Made {
 }
 
 impl Made {
-    pub(super) const fn put(&self) -> &Put {
-        let Operation::Put(put) = &self.operation;
-        put
+    /// The put that it is: nothing else is made of an edit.
+    pub(super) fn put(&self) -> Result<&Put, TablesError> {
+        let damaged = || TablesError::Damaged { place: "a signed batch".into(), why: "an operation that writes no record".into() };
+        self.operation.as_put().ok_or_else(damaged)
     }
     /// The version that it was made from.
-    pub(super) const fn base(&self) -> Version {
-        self.put().base
+    pub(super) fn base(&self) -> Result<Version, TablesError> {
+        self.put().map(|put| put.base)
     }
     /// The header, which was checked before it was signed.
     pub(super) fn header(&self) -> Result<Header, TablesError> {
-        codec::decode(&self.put().envelope.header)
+        codec::decode(&self.put()?.envelope.header)
             .map_err(|error| TablesError::Damaged { place: "a signed batch".into(), why: error.to_string() })
     }
     pub(super) fn key(&self) -> Result<RecordKey, TablesError> {

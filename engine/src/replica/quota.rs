@@ -81,7 +81,7 @@ impl<T: Tables> Replica<'_, T> {
             let key = made.key()?;
             if self.tables.edits_of(&key)?.iter().any(|edit| edit.state == EditState::Waiting) {
                 let held = self.tables.record(&key)?.map_or(0, |held| live_bytes(&held));
-                room = room.saturating_sub(made.put().envelope.bytes().saturating_sub(held));
+                room = room.saturating_sub(made.put()?.envelope.bytes().saturating_sub(held));
             }
         }
         loop {

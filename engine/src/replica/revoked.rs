@@ -10,8 +10,12 @@ use super::{BatchState, OutboxBatch, Replica, Tables, TablesError};
 impl<T: Tables> Replica<'_, T> {
     /// Settles what the outbox has of a device, once everything up to its revocation was read: its last push, and those that
     /// this follows, are committed; the edits of all others are kept, for whatever device this profile becomes.
-    pub(super) fn settle_revoked(&mut self, device: DeviceId, last: DeviceSeq) -> Result<(), TablesError> {
-        let read = self.tables.last_batch(device)?.filter(|read| read.device_seq == last).and_then(|read| read.hash);
+    ///
+    /// Where the revocation does not name the last push, it is the last one read.
+    pub(super) fn settle_revoked(&mut self, device: DeviceId, last: Option<DeviceSeq>) -> Result<(), TablesError> {
+        let read = self.tables.last_batch(device)?;
+        let last = last.or(read.map(|read| read.device_seq)).unwrap_or_default();
+        let read = read.filter(|read| read.device_seq == last).and_then(|read| read.hash);
         // The hash of the next lower committed batch, as far as it is known.
         let mut expected: Option<Hash> = read;
         let numbers: Vec<(DeviceSeq, BatchState)> =

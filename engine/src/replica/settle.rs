@@ -73,7 +73,7 @@ impl<T: Tables> Replica<'_, T> {
         }
         let state = match verdict {
             // An earlier batch turned out to be committed, so that the edit has another base by now than the one refused.
-            Verdict::Park(_) | Verdict::Pause(_) if (signed.base, signed.parent) != (made.base(), header.parent) => EditState::Waiting,
+            Verdict::Park(_) | Verdict::Pause(_) if (signed.base, signed.parent) != (made.base()?, header.parent) => EditState::Waiting,
             // What was refused for its size is not what it says by now.
             Verdict::Pause(_) if later.is_some() => EditState::Waiting,
             Verdict::Pause(grows) => EditState::Paused { grows },
@@ -94,7 +94,7 @@ impl<T: Tables> Replica<'_, T> {
             if is_under {
                 // Made from the edit before, perhaps as it was signed again since: the same content is the same base.
                 self.tables.put_edit(&Edit { base, parent, ..edit })?;
-            } else if (edit.base, edit.parent) != (made.base(), header.parent) {
+            } else if (edit.base, edit.parent) != (made.base()?, header.parent) {
                 continue;
             } else if edit.content == made.content {
                 self.tables.remove_edit(edit.id)?;

@@ -113,7 +113,7 @@ impl<T: Tables> Replica<'_, T> {
             return Ok(Err(why));
         }
         let mut records = Vec::with_capacity(checked.headers.len());
-        for ((Operation::Put(put), header), number) in batch.operations.iter().zip(&checked.headers).zip(0..) {
+        for ((put, header), number) in batch.operations.iter().filter_map(Operation::as_put).zip(&checked.headers).zip(0..) {
             let content = opener.open(header, &put.envelope).unwrap_or(Content::Damaged);
             records.push(Record::new(header, &put.envelope, batch.first.plus(number), content));
         }

@@ -2,12 +2,17 @@
 //!
 //! Never: a change made. What was judged is appended by whoever asked, once it is committed.
 
+use std::cmp::Ordering;
+
 use cloudsync_protocol::codec::{self, DecodeError};
 use cloudsync_protocol::limits::{DEVICE_NAME_BYTES_MAX, DEVICES_MAX, STATEMENT_BYTES_MAX};
-use cloudsync_protocol::statement::{EnrolStatement, FORMAT, IdentityStatement, PublicKey, RevokeStatement, RosterChange, Signed};
+use cloudsync_protocol::statement::{
+    CONTEXT_ENDORSE, EnrolStatement, FORMAT, IdentityStatement, Leaver, Member, PublicKey, RekeyStatement, RevokeStatement, RosterChange,
+    RotateChange, RotateStatement, Signature, Signed,
+};
 use cloudsync_protocol::{DeviceId, ErrorCode, Hash, LogId, Seq};
 
-use super::{Device, Roster, Standing};
+use super::{Device, Identity, Roster, Rotation, Standing};
 use crate::verify::{self, SignatureInvalid};
 
 /// Why a change of the roster is not accepted.
@@ -46,6 +51,24 @@ pub enum ChangeError {
     /// `DEVICES_MAX` devices are enrolled.
     #[error("{DEVICES_MAX} devices are enrolled already")]
     DevicesFull,
+    /// Signed by an identity that was replaced.
+    #[error("identity {stated} was replaced, now it is {current}")]
+    IdentityOld { stated: u64, current: u64 },
+    /// A keyring whose turn is past: another has that version.
+    #[error("keyring {stated}, there is {current} already")]
+    KeyringOld { stated: u64, current: u64 },
+    /// A keyring or account key that skips one.
+    #[error("{what} {stated}, expected {expected}")]
+    Skips { what: &'static str, stated: u64, expected: u64 },
+    /// The new identity's key is one that this roster had.
+    #[error("the new identity has a key that was used before")]
+    KeyUsed,
+    /// Members and leavers that are not in their order, or too many, or without the device that rotates.
+    #[error("the lists of devices are not in form")]
+    Lists,
+    /// That device is not enrolled, or not by that statement, or in no list.
+    #[error("device {0} came or went since this was signed")]
+    Moved(DeviceId),
 }
 
 impl ChangeError {
@@ -53,9 +76,18 @@ impl ChangeError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Decode(_) | Self::TooLarge { .. } | Self::Format(_) | Self::Log(_) | Self::NoIdentity | Self::IdentityEpoch { .. } => {
-                ErrorCode::StatementInvalid
-            }
+            Self::Decode(_)
+            | Self::TooLarge { .. }
+            | Self::Format(_)
+            | Self::Log(_)
+            | Self::NoIdentity
+            | Self::IdentityEpoch { .. }
+            | Self::Skips { .. }
+            | Self::KeyUsed
+            | Self::Lists => ErrorCode::StatementInvalid,
+            Self::IdentityOld { .. } => ErrorCode::IdentityOld,
+            Self::KeyringOld { .. } => ErrorCode::KeyringConflict,
+            Self::Moved(_) => ErrorCode::RosterMoved,
             Self::Signature(_) => ErrorCode::SignatureInvalid,
             Self::OtherKeys(_) => ErrorCode::Refused,
             Self::Revoked(_) => ErrorCode::DeviceRevoked,
@@ -72,10 +104,14 @@ pub enum Judged {
     Already(Seq),
     /// A new identity.
     Identity(IdentityStatement, Hash),
-    /// A device joins.
-    Enrol(EnrolStatement),
+    /// A device joins, by a statement of that hash.
+    Enrol(EnrolStatement, Hash),
     /// A device leaves.
     Revoke(RevokeStatement),
+    /// Keys are rotated.
+    Rotate(Box<Rotation>),
+    /// The keyring is another, by a statement of that hash.
+    Rekey(RekeyStatement, Hash),
 }
 
 /// Whether a change's signature is verified.
@@ -116,17 +152,19 @@ impl Roster {
             RosterChange::Identity(_) => self.judge_identity(&stated),
             RosterChange::Enrol(_) => self.judge_enrol(&stated),
             RosterChange::Revoke(_) => self.judge_revoke(&stated),
+            RosterChange::Rotate(RotateChange { endorsement, .. }) => self.judge_rotate(&stated, *endorsement),
+            RosterChange::Rekey(_) => self.judge_rekey(&stated),
         }
     }
 
     fn judge_identity(&self, stated: &Stated<'_>) -> Result<Judged, ChangeError> {
         let statement: IdentityStatement = codec::decode(&stated.signed.statement)?;
         self.check_common(statement.format, statement.log)?;
-        if let Some(identity) = &self.identity {
+        if let Some(identity) = self.identities.first() {
             if identity.hash == stated.signed.hash() {
                 return Ok(Judged::Already(identity.seq));
             }
-            // A second identity comes with rotation: signed by a device that is still enrolled.
+            // Another identity comes by a rotation only, which an enrolled device endorses.
             return Err(ChangeError::IdentityEpoch { stated: statement.identity_epoch, expected: identity.identity_epoch });
         }
         if statement.identity_epoch != 1 {
@@ -148,7 +186,7 @@ impl Roster {
             }
             Standing::Enrolled(_) => Err(ChangeError::OtherKeys(statement.device)),
             Standing::Unknown if self.enrolled() >= DEVICES_MAX => Err(ChangeError::DevicesFull),
-            Standing::Unknown => Ok(Judged::Enrol(statement)),
+            Standing::Unknown => Ok(Judged::Enrol(statement, stated.signed.hash())),
         }
     }
 
@@ -175,13 +213,107 @@ impl Roster {
         if log == self.log { Ok(()) } else { Err(ChangeError::Log(log)) }
     }
 
+    /// Signed by the identity in force, and said to be.
     fn check_identity(&self, epoch: u64, stated: &Stated<'_>) -> Result<(), ChangeError> {
-        let identity = self.identity.as_ref().ok_or(ChangeError::NoIdentity)?;
-        if epoch != identity.identity_epoch {
-            return Err(ChangeError::IdentityEpoch { stated: epoch, expected: identity.identity_epoch });
+        let identity = self.in_force()?;
+        match epoch.cmp(&identity.identity_epoch) {
+            Ordering::Less => Err(ChangeError::IdentityOld { stated: epoch, current: identity.identity_epoch }),
+            Ordering::Greater => Err(ChangeError::IdentityEpoch { stated: epoch, expected: identity.identity_epoch }),
+            Ordering::Equal => Ok(stated.is_by(&identity.signing)?),
         }
-        Ok(stated.is_by(&identity.signing)?)
     }
+
+    fn in_force(&self) -> Result<&Identity, ChangeError> {
+        self.identity().ok_or(ChangeError::NoIdentity)
+    }
+
+    /// The next keyring, and not one that another had the turn of: the compare-and-set of keys.
+    fn check_version(&self, stated: u64) -> Result<(), ChangeError> {
+        let current = self.keyring.version;
+        match stated.cmp(&current.saturating_add(1)) {
+            Ordering::Less => Err(ChangeError::KeyringOld { stated, current }),
+            Ordering::Greater => Err(ChangeError::Skips { what: "keyring", stated, expected: current.saturating_add(1) }),
+            Ordering::Equal => Ok(()),
+        }
+    }
+
+    fn judge_rotate(&self, stated: &Stated<'_>, endorsement: Signature) -> Result<Judged, ChangeError> {
+        let statement: RotateStatement = codec::decode(&stated.signed.statement)?;
+        self.check_common(statement.format, statement.log)?;
+        let (hash, identity) = (stated.signed.hash(), self.in_force()?);
+        if identity.hash == hash {
+            return Ok(Judged::Already(identity.seq));
+        }
+        self.check_version(statement.version)?;
+        let expected = identity.identity_epoch.saturating_add(1);
+        if statement.identity_epoch != expected {
+            return Err(ChangeError::IdentityEpoch { stated: statement.identity_epoch, expected });
+        }
+        let expected = self.keyring.epoch.saturating_add(1);
+        if statement.epoch != expected {
+            return Err(ChangeError::Skips { what: "account key", stated: statement.epoch, expected });
+        }
+        if self.had(&statement.signing) {
+            return Err(ChangeError::KeyUsed);
+        }
+        check_lists(&statement)?;
+        let by = self.check_moved(&statement)?;
+        stated.is_by(&statement.signing)?;
+        let endorsed = Signed { statement: stated.signed.statement.clone(), signature: endorsement };
+        Stated { signed: &endorsed, context: CONTEXT_ENDORSE, signatures: stated.signatures }.is_by(&by.signing)?;
+        let named = |device: &DeviceId| is_member(&statement.members, *device) || is_leaver(&statement.revoked, *device);
+        let enrolled = self.devices.iter().filter(|(_, device)| device.revoked.is_none()).map(|(id, _)| *id);
+        let dropped = enrolled.filter(|device| !named(device)).collect();
+        Ok(Judged::Rotate(Box::new(Rotation { statement, hash, dropped })))
+    }
+
+    /// Whoever is listed is enrolled, each member by the very statement that is named; gives the device that rotates.
+    fn check_moved(&self, statement: &RotateStatement) -> Result<&Device, ChangeError> {
+        for Member { device, enrol } in &statement.members {
+            match self.standing(*device) {
+                Standing::Enrolled(enrolled) if enrolled.enrol == *enrol => {}
+                Standing::Enrolled(_) | Standing::Revoked(_) | Standing::Unknown => return Err(ChangeError::Moved(*device)),
+            }
+        }
+        for Leaver { device, .. } in &statement.revoked {
+            match self.standing(*device) {
+                Standing::Enrolled(_) => {}
+                Standing::Revoked(_) | Standing::Unknown => return Err(ChangeError::Moved(*device)),
+            }
+        }
+        self.devices.get(&statement.by).ok_or(ChangeError::Moved(statement.by))
+    }
+
+    fn judge_rekey(&self, stated: &Stated<'_>) -> Result<Judged, ChangeError> {
+        let statement: RekeyStatement = codec::decode(&stated.signed.statement)?;
+        self.check_common(statement.format, statement.log)?;
+        let hash = stated.signed.hash();
+        if self.keyring.row == hash {
+            return Ok(Judged::Already(self.keyring.seq));
+        }
+        self.check_version(statement.version)?;
+        self.check_identity(statement.identity_epoch, stated)?;
+        Ok(Judged::Rekey(statement, hash))
+    }
+}
+
+fn is_member(members: &[Member], device: DeviceId) -> bool {
+    members.binary_search_by_key(&device, |member| member.device).is_ok()
+}
+
+fn is_leaver(leavers: &[Leaver], device: DeviceId) -> bool {
+    leavers.binary_search_by_key(&device, |leaver| leaver.device).is_ok()
+}
+
+/// Both lists ascending, no device twice, the device that rotates among those that stay.
+fn check_lists(statement: &RotateStatement) -> Result<(), ChangeError> {
+    let RotateStatement { members, revoked, by, .. } = statement;
+    let in_form = members.len() + revoked.len() <= DEVICES_MAX
+        && members.is_sorted_by(|one, next| one.device < next.device)
+        && revoked.is_sorted_by(|one, next| one.device < next.device)
+        && !revoked.iter().any(|leaver| is_member(members, leaver.device))
+        && is_member(members, *by);
+    if in_form { Ok(()) } else { Err(ChangeError::Lists) }
 }
 
 fn fits(part: &'static str, bytes: usize, bytes_max: usize) -> Result<(), ChangeError> {

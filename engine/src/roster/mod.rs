@@ -1,17 +1,19 @@
-//! Who may write a log: identity, enrolments and revocations, each verified, and who was enrolled at a given `seq`.
-//! Server and client replicas judge by the same code.
+//! Who may write a log: identities, enrolments, revocations and rotations, each verified; who was enrolled at a given `seq`, and
+//! under which account key it was written. Server and client replicas judge by the same code.
 //!
 //! Never: a row taken on trust, or a device id used twice.
 
 mod judge;
+mod keyring;
 
 pub use judge::{ChangeError, Judged};
+pub use keyring::{KeyringAt, Rotation};
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use cloudsync_protocol::entry::RosterRow;
-use cloudsync_protocol::statement::{EnrolStatement, IdentityStatement, PublicKey, RevokeStatement};
+use cloudsync_protocol::statement::{EnrolStatement, IdentityStatement, PublicKey, RekeyStatement, RevokeStatement};
 use cloudsync_protocol::{DeviceId, DeviceSeq, Hash, LogId, Seq};
 
 use self::judge::Signatures;
@@ -36,8 +38,8 @@ pub struct Identity {
 pub struct Revocation {
     /// Where that was committed.
     pub seq: Seq,
-    /// The device's last push: nothing of it can appear after this.
-    pub last: DeviceSeq,
+    /// The device's last push: nothing of it can appear after this. Nothing where a rotation left the device out without naming it.
+    pub last: Option<DeviceSeq>,
     /// Who asked for it.
     pub by: DeviceId,
 }
@@ -51,6 +53,8 @@ pub struct Device {
     pub agreement: PublicKey,
     /// Sealed under the account key.
     pub name: Bytes,
+    /// SHA-256 of the statement that enrolled it: what a rotation names it by.
+    pub enrol: Hash,
     /// Where it was enrolled.
     pub enrolled: Seq,
     /// Where it was revoked, if it was.
@@ -94,8 +98,12 @@ pub enum RowError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roster {
     log: LogId,
-    identity: Option<Identity>,
+    /// Every one so far; the last is in force.
+    identities: Vec<Identity>,
     devices: BTreeMap<DeviceId, Device>,
+    keyring: KeyringAt,
+    /// Where each account key began, from the second on.
+    epochs: Vec<(Seq, u64)>,
     last: Seq,
 }
 
@@ -103,7 +111,7 @@ impl Roster {
     /// A log without an identity.
     #[must_use]
     pub const fn new(log: LogId) -> Self {
-        Self { log, identity: None, devices: BTreeMap::new(), last: Seq::ZERO }
+        Self { log, identities: Vec::new(), devices: BTreeMap::new(), keyring: KeyringAt::FIRST, epochs: Vec::new(), last: Seq::ZERO }
     }
 
     /// From every row so far, in order, each verified.
@@ -127,10 +135,28 @@ impl Roster {
         Ok(roster)
     }
 
-    /// The identity.
+    /// The identity in force.
     #[must_use]
-    pub const fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identities.last()
+    }
+
+    /// The identity of that number, if it is or was in force.
+    #[must_use]
+    pub fn identity_of(&self, identity_epoch: u64) -> Option<&Identity> {
+        self.identities.iter().find(|identity| identity.identity_epoch == identity_epoch)
+    }
+
+    /// The keyring, as the newest row of one says.
+    #[must_use]
+    pub const fn keyring(&self) -> &KeyringAt {
+        &self.keyring
+    }
+
+    /// The account key's epoch that what was committed as `seq` is wrapped under: that of the last rotation below.
+    #[must_use]
+    pub fn key_epoch_at(&self, seq: Seq) -> u64 {
+        self.epochs.iter().rev().find(|(begins, _)| *begins < seq).map_or(KeyringAt::FIRST.epoch, |(_, epoch)| *epoch)
     }
 
     /// Every device that was ever enrolled, by id.
@@ -178,17 +204,21 @@ impl Roster {
             Judged::Already(_) => return,
             Judged::Identity(statement, hash) => {
                 let IdentityStatement { identity_epoch, signing, sharing, .. } = statement;
-                self.identity = Some(Identity { identity_epoch, signing, sharing, seq, hash });
+                self.identities.push(Identity { identity_epoch, signing, sharing, seq, hash });
             }
-            Judged::Enrol(statement) => {
+            Judged::Enrol(statement, enrol) => {
                 let EnrolStatement { device, signing, agreement, name, .. } = statement;
-                self.devices.insert(device, Device { signing, agreement, name, enrolled: seq, revoked: None });
+                self.devices.insert(device, Device { signing, agreement, name, enrol, enrolled: seq, revoked: None });
             }
             Judged::Revoke(statement) => {
                 let RevokeStatement { device, last, by, .. } = statement;
                 if let Some(device) = self.devices.get_mut(&device) {
-                    device.revoked = Some(Revocation { seq, last, by });
+                    device.revoked = Some(Revocation { seq, last: Some(last), by });
                 }
+            }
+            Judged::Rotate(rotation) => self.append_rotation(seq, &rotation),
+            Judged::Rekey(RekeyStatement { version, keyring, .. }, row) => {
+                self.keyring = KeyringAt { version, hash: Some(keyring), seq, row, ..self.keyring };
             }
         }
         self.last = seq;
@@ -206,7 +236,7 @@ impl Roster {
         }
         match self.judge_change(&row.change, signatures).map_err(|error| RowError::Change { seq, error })? {
             Judged::Already(already) => Err(RowError::Repeated { seq, already }),
-            judged @ (Judged::Identity(..) | Judged::Enrol(_) | Judged::Revoke(_)) => {
+            judged @ (Judged::Identity(..) | Judged::Enrol(..) | Judged::Revoke(_) | Judged::Rotate(_) | Judged::Rekey(..)) => {
                 self.append(seq, judged);
                 Ok(())
             }

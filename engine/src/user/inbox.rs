@@ -55,7 +55,7 @@ impl RosterItem {
             RosterChange::Revoke(revoke) => {
                 codec::decode::<RevokeStatement>(&revoke.signed.statement).ok().map(|statement| statement.device)
             }
-            RosterChange::Identity(_) | RosterChange::Enrol(_) => None,
+            RosterChange::Identity(_) | RosterChange::Enrol(_) | RosterChange::Rotate(_) | RosterChange::Rekey(_) => None,
         };
         Self { origin, revokes: changes.iter().filter_map(revoked).collect(), changes }
     }

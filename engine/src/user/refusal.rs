@@ -51,6 +51,12 @@ pub(super) fn with_last(request: u32, code: ErrorCode, last: LastPush) -> Failur
     Failure { last: Some(Box::new(last)), ..Failure::new(request, code, message) }
 }
 
+/// Wrapped under another account key than the log's.
+pub(super) fn key_epoch(request: u32, stated: u64, current: u64) -> Failure {
+    let code = if stated < current { ErrorCode::KeyEpochOld } else { ErrorCode::KeyEpochAhead };
+    Failure::new(request, code, format!("wrapped under account key {stated}, the log has come to {current}"))
+}
+
 /// *stale* when every record is, else *refused*: each record says why.
 pub(super) fn records(request: u32, records: Vec<RecordIssue>) -> Failure {
     let all_stale = records.iter().all(|issue| issue.code == ErrorCode::Stale);
@@ -71,7 +77,9 @@ pub(super) fn quota(request: u32, usage: Usage, records: Vec<RecordIssue>) -> Fa
 pub(super) fn batch(request: u32, error: &BatchError, current: impl Fn(&RecordKey) -> Option<Current>) -> Failure {
     let message = error.to_string();
     match error {
-        BatchError::Statement(_) | BatchError::Hashes { .. } => Failure::new(request, ErrorCode::StatementInvalid, message),
+        BatchError::Statement(_) | BatchError::Hashes { .. } | BatchError::Mixed | BatchError::Rewrap(_) => {
+            Failure::new(request, ErrorCode::StatementInvalid, message)
+        }
         BatchError::Operations(_) => Failure::new(request, ErrorCode::PushTooLarge, message),
         BatchError::Invalid(errors) => {
             let mut named = BTreeSet::new();

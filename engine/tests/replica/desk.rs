@@ -64,7 +64,7 @@ pub(crate) fn written(records: &[&str]) -> (Log, Device, Device) {
 }
 
 pub(crate) fn header(batch: &OutboxBatch) -> Header {
-    let Operation::Put(put) = &batch.made[0].operation;
+    let Operation::Put(put) = &batch.made[0].operation else { panic!("a put") };
     put.envelope.check().unwrap()
 }
 

@@ -214,7 +214,7 @@ fn stamps_rise_above_every_committed_one() {
     a.pull(&log);
     put(&mut a, "s1", value("y"));
     let batch = a.outgoing().unwrap();
-    let Operation::Put(mine) = &batch.made[0].operation;
+    let Operation::Put(mine) = &batch.made[0].operation else { panic!("a put") };
     let theirs = log.current[&key("s1")].envelope.check().unwrap().hlc;
     assert!(mine.envelope.check().unwrap().hlc > theirs);
     assert_eq!(log.head(), Seq(4));

@@ -112,7 +112,7 @@ fn a_batch_may_name_one_record_several_times() {
     reader.pull(&log);
     put(&mut writer, "a", value("one"));
     let first = writer.outgoing().unwrap();
-    let Operation::Put(one) = first.made[0].operation.clone();
+    let Operation::Put(one) = first.made[0].operation.clone() else { panic!("a put") };
     let mut header = one.envelope.check().unwrap();
     header.version = header.version.next();
     header.parent = one.envelope.hash();

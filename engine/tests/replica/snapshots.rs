@@ -155,7 +155,7 @@ fn a_version_that_was_read_may_not_be_lowered_whatever_number_its_row_is_given()
         let lowered = why(|log, page| {
             let old = log.entries_of(Seq(3), Seq(4));
             let [cloudsync_protocol::Entry::Batch(batch)] = old.as_slice() else { panic!("a batch") };
-            let cloudsync_protocol::Operation::Put(put) = &batch.operations[0];
+            let cloudsync_protocol::Operation::Put(put) = &batch.operations[0] else { panic!("a put") };
             page.rows[0].envelope = put.envelope.clone();
             page.rows[0].seq = Seq(seq);
         });
@@ -194,7 +194,7 @@ fn a_new_row_of_a_push_not_above_its_devices_last_is_refused() {
     let forked = copy.outgoing().unwrap();
     write(&mut writer, &mut log, "d", value("d1"));
     let mut page = log.snapshot(None, log.head(), 9);
-    let cloudsync_protocol::Operation::Put(put) = &forked.made[0].operation;
+    let cloudsync_protocol::Operation::Put(put) = &forked.made[0].operation else { panic!("a put") };
     page.rows[3].envelope = put.envelope.clone();
     let error = reader.snapshot_page(None, &page).unwrap_err();
     let SnapshotError::Untrusted(untrusted) = error else { panic!("{error}") };

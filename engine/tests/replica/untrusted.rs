@@ -43,7 +43,7 @@ fn a_batch_whose_signature_is_not_its_devices_stops_the_replica_there() {
 #[test]
 fn a_batch_with_a_swapped_body_stops_the_replica_there() {
     let swapped = why(|log, _| {
-        let Operation::Put(put) = &mut last_batch(log).operations[0];
+        let Operation::Put(put) = &mut last_batch(log).operations[0] else { panic!("a put") };
         put.envelope.body = Bytes::from(vec![7; 128]);
     });
     assert!(matches!(swapped, Why::Batch(_)));
@@ -97,7 +97,7 @@ fn sealed_to_nothing(log: &mut Log, record: &str) {
     cheat.pull(log);
     put(&mut cheat, record, value("x"));
     let mut operations = cheat.outgoing().unwrap().operations();
-    let Operation::Put(put) = &mut operations[0];
+    let Operation::Put(put) = &mut operations[0] else { panic!("a put") };
     let last = log.last_of(cheat.me.device);
     let mut header = put.envelope.check().unwrap();
     header.device_seq = last.device_seq.next();

@@ -27,7 +27,7 @@ fn check_one(operation: Operation) -> Result<(), ErrorCode> {
 
 /// An operation with something changed about its header.
 fn with_header(change: impl Fn(&mut Header)) -> Operation {
-    let Operation::Put(mut put) = create("a").operation(1, 1);
+    let Operation::Put(mut put) = create("a").operation(1, 1) else { panic!("a put") };
     let mut header: Header = decode(&put.envelope.header).unwrap();
     change(&mut header);
     put.envelope.header = encode(&header).into();
@@ -35,7 +35,7 @@ fn with_header(change: impl Fn(&mut Header)) -> Operation {
 }
 
 fn with_put(change: impl Fn(&mut Put)) -> Operation {
-    let Operation::Put(mut put) = create("a").operation(1, 1);
+    let Operation::Put(mut put) = create("a").operation(1, 1) else { panic!("a put") };
     change(&mut put);
     Operation::Put(put)
 }
@@ -90,7 +90,9 @@ fn with_header_of(bytes: usize) -> Operation {
         header.collection = CollectionName::new("c".repeat(COLLECTION_NAME_BYTES_MAX)).unwrap();
         header.record = RecordId::new("r".repeat(RECORD_ID_BYTES_MAX)).unwrap();
         header.hlc = Hlc(u64::MAX);
-    });
+    }) else {
+        panic!("a put")
+    };
     let mut header = put.envelope.header.to_vec();
     assert_eq!(header[0], 0x9c, "twelve fields");
     let appended = u8::try_from(bytes - header.len() - 2).unwrap();
@@ -105,7 +107,7 @@ fn with_header_of(bytes: usize) -> Operation {
 fn a_header_has_room_for_what_a_newer_release_appends_up_to_its_limit() {
     assert_eq!(check_one(with_header_of(HEADER_BYTES_MAX)), Ok(()));
     let too_long = with_header_of(HEADER_BYTES_MAX + 1);
-    let Operation::Put(put) = &too_long;
+    let Operation::Put(put) = &too_long else { panic!("a put") };
     assert!(decode::<Header>(&put.envelope.header).is_ok(), "refused for its length alone");
     assert_eq!(check_one(too_long), Err(ErrorCode::HeaderInvalid));
 }

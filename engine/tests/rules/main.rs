@@ -24,6 +24,7 @@ mod pushes;
 mod quotas;
 #[cfg(test)]
 mod rosters;
+mod rotations;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]

@@ -55,11 +55,12 @@ pub(crate) struct Write {
     pub(crate) body_bytes: usize,
     pub(crate) fill: u8,
     pub(crate) hlc_ms: u64,
+    pub(crate) key_epoch: u64,
 }
 
 pub(crate) fn write(record: &str, base: u64, parent: Hash) -> Write {
     let collection = "timer".to_owned();
-    Write { collection, record: record.to_owned(), base, parent, flags: 0, body_bytes: 128, fill: 1, hlc_ms: NOW_MS }
+    Write { collection, record: record.to_owned(), base, parent, flags: 0, body_bytes: 128, fill: 1, hlc_ms: NOW_MS, key_epoch: 1 }
 }
 
 pub(crate) fn create(record: &str) -> Write {
@@ -69,6 +70,10 @@ pub(crate) fn create(record: &str) -> Write {
 impl Write {
     pub(crate) fn dead(self) -> Self {
         Self { flags: FLAG_TOMBSTONE, ..self }
+    }
+    /// Wrapped under that account key.
+    pub(crate) fn under(self, key_epoch: u64) -> Self {
+        Self { key_epoch, ..self }
     }
     pub(crate) fn operation(&self, number: u8, device_seq: u64) -> Operation {
         let header = Header {
@@ -85,8 +90,8 @@ impl Write {
             flags: self.flags,
             commitment: Hash([9; 32]),
         };
-        let envelope =
-            Envelope { header: encode(&header).into(), body: vec![self.fill; self.body_bytes].into(), wrap: vec![0; WRAP_BYTES].into() };
+        let wrap = [&self.key_epoch.to_be_bytes()[..], &[0; WRAP_BYTES - 8]].concat().into();
+        let envelope = Envelope { header: encode(&header).into(), body: vec![self.fill; self.body_bytes].into(), wrap };
         Operation::Put(Put { base: Version(self.base), envelope })
     }
 }

@@ -23,6 +23,16 @@ fn push_of_a_session_that_did_not_claim_is_refused() {
 }
 
 #[test]
+fn a_push_wrapped_under_an_account_key_that_the_log_has_not_come_to_is_refused() {
+    let mut desk = Desk::with_devices(1);
+    desk.claim(peer(1, 1));
+    let ahead = [create("a"), create("b").under(2)];
+    assert_eq!(code(desk.push(peer(1, 1), push(1, 1, NONE, &ahead))), ErrorCode::KeyEpochAhead);
+    let both = [create("a").under(2), create("b").under(0)];
+    assert_eq!(code(desk.push(peer(1, 1), push(1, 2, NONE, &both))), ErrorCode::KeyEpochOld, "an old one is the first to be mended");
+}
+
+#[test]
 fn pushed_says_where_the_batch_is() {
     let mut desk = Desk::with_devices(1);
     desk.claim(peer(1, 1));
@@ -134,7 +144,7 @@ fn a_base_that_never_was_is_unknown_and_another_parent_is_invalid() {
 #[test]
 fn an_operation_may_build_on_an_earlier_one_of_its_push() {
     let mut desk = Desk::with_devices(1);
-    let Operation::Put(put) = create("a").operation(1, 1);
+    let Operation::Put(put) = create("a").operation(1, 1) else { panic!("a put") };
     let batch = push(1, 1, NONE, &[create("a"), Write { fill: 2, ..write("a", 1, put.envelope.hash()) }]);
     desk.pushed(peer(1, 1), batch);
     let figures = desk.user.head().unwrap().figures;

@@ -20,7 +20,7 @@ fn live_bytes(desk: &Desk) -> u64 {
 }
 
 fn bytes(write: &Write) -> u64 {
-    let Operation::Put(put) = write.operation(1, 1);
+    let Operation::Put(put) = write.operation(1, 1) else { panic!("a put") };
     put.envelope.bytes()
 }
 
@@ -174,12 +174,12 @@ fn batch_of(desk: &Desk, device_seq: u64, steps: &[Step]) -> Vec<Operation> {
 }
 
 fn codec_key(write: &Write) -> RecordKey {
-    let Operation::Put(put) = write.operation(1, 1);
+    let Operation::Put(put) = write.operation(1, 1) else { panic!("a put") };
     put.envelope.check().unwrap().key()
 }
 
 fn key_of(operation: &Operation) -> RecordKey {
-    let Operation::Put(put) = operation;
+    let Operation::Put(put) = operation else { panic!("a put") };
     put.envelope.check().unwrap().key()
 }
 
@@ -187,7 +187,7 @@ fn key_of(operation: &Operation) -> RecordKey {
 fn recounted(desk: &Desk, operations: &[Operation]) -> u64 {
     let mut bytes: BTreeMap<RecordKey, u64> =
         desk.store.currents().into_iter().map(|(key, current)| (key, Current::live_bytes(current))).collect();
-    for Operation::Put(put) in operations {
+    for put in operations.iter().filter_map(Operation::as_put) {
         let header = put.envelope.check().unwrap();
         bytes.insert(header.key(), if header.is_tombstone() { 0 } else { put.envelope.bytes() });
     }

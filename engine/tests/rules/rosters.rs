@@ -118,7 +118,7 @@ fn a_statement_with_what_a_newer_release_appends_fits_to_its_last_byte() {
         statement.resize(bytes, 0);
         let change = RosterChange::Enrol(EnrolChange { signed: signed_bytes(&keys::identity(), CONTEXT_ENROL, statement.into()) });
         match roster.judge(&change) {
-            Ok(Judged::Enrol(_)) => assert!(fits),
+            Ok(Judged::Enrol(..)) => assert!(fits),
             Err(error) => assert!(!fits && matches!(error, ChangeError::TooLarge { .. }) && error.code() == ErrorCode::StatementInvalid),
             other => panic!("{other:?}"),
         }

@@ -4,12 +4,14 @@
 
 use bytes::Bytes;
 use cloudsync_engine::replica::{Content, Draft, Me, OpenError, Opener, SealError, Sealer};
+use cloudsync_engine::roster::Roster;
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::envelope::{FLAG_TOMBSTONE, FORMAT, SUITE_AES_256_GCM};
 use cloudsync_protocol::limits::{BODY_BYTES_MIN, WRAP_BYTES};
 use cloudsync_protocol::statement::{
-    self, CONTEXT_ENROL, CONTEXT_IDENTITY, CONTEXT_REVOKE, EnrolChange, EnrolStatement, IdentityChange, IdentityStatement, PublicKey,
-    RevokeChange, RevokeStatement, RosterChange, Signed,
+    self, CONTEXT_ENDORSE, CONTEXT_ENROL, CONTEXT_IDENTITY, CONTEXT_REKEY, CONTEXT_REVOKE, CONTEXT_ROTATE, EnrolChange, EnrolStatement,
+    IdentityChange, IdentityStatement, Leaver, Member, PublicKey, RekeyChange, RekeyStatement, RevokeChange, RevokeStatement, RosterChange,
+    RotateChange, RotateStatement, Signed,
 };
 use cloudsync_protocol::{
     CollectionName, DeviceId, DeviceSeq, Envelope, ErrorCode, Hash, Header, LogId, RecordId, RecordKey, Seq, Signature, codec,
@@ -26,7 +28,8 @@ fn signing_key(seed: u8, kind: u8) -> SigningKey {
     SigningKey::from_bytes(&Hash::of(&[&[seed, kind]]).0)
 }
 
-fn public(key: &SigningKey) -> PublicKey {
+/// A public half.
+pub fn public(key: &SigningKey) -> PublicKey {
     PublicKey(key.verifying_key().to_bytes())
 }
 
@@ -107,9 +110,61 @@ pub fn identify_as(key: &SigningKey, identity_epoch: u64) -> RosterChange {
     IdentityChange { signed: signed(key, CONTEXT_IDENTITY, &statement) }.into()
 }
 
+/// The identity of that number.
+pub fn identity_of(identity_epoch: u64) -> SigningKey {
+    signing_key(0, u8::try_from(identity_epoch).unwrap())
+}
+
+/// The keyring blob of that version, which nobody opens here.
+pub fn blob(version: u64) -> Bytes {
+    format!("keyring {version}").into()
+}
+
+/// The next rotation of a roster by a device, after which `leaving` (with their last pushes) are gone and all others stay; unsigned.
+pub fn rotation(roster: &Roster, by: DeviceId, leaving: &[(DeviceId, DeviceSeq)]) -> RotateStatement {
+    let keyring = roster.keyring();
+    let (version, identity_epoch) = (keyring.version + 1, roster.identity().map_or(1, |identity| identity.identity_epoch) + 1);
+    let stays = |id: &DeviceId| !leaving.iter().any(|(device, _)| device == id);
+    let enrolled = roster.devices().filter(|(id, device)| device.revoked.is_none() && stays(id));
+    RotateStatement {
+        format: statement::FORMAT,
+        log: LOG,
+        identity_epoch,
+        signing: public(&identity_of(identity_epoch)),
+        sharing: PublicKey([8; 32]),
+        by,
+        version,
+        epoch: keyring.epoch + 1,
+        keyring: Hash::of(&[&blob(version)]),
+        recovery: PublicKey([u8::try_from(version).unwrap(); 32]),
+        members: enrolled.map(|(device, enrolled)| Member { device, enrol: enrolled.enrol }).collect(),
+        revoked: leaving.iter().map(|(device, last)| Leaver { device: *device, last: *last }).collect(),
+        client_ts: 0,
+    }
+}
+
+/// A rotation, signed by its identity and by device `by`.
+pub fn rotate_of(statement: &RotateStatement, by: &SigningKey) -> RosterChange {
+    let signed = signed(&identity_of(statement.identity_epoch), CONTEXT_ROTATE, statement);
+    let endorsement = signed_bytes(by, CONTEXT_ENDORSE, signed.statement.clone()).signature;
+    RotateChange { signed, endorsement }.into()
+}
+
+/// The next keyring of a roster under the same account key.
+pub fn rekey(roster: &Roster) -> RosterChange {
+    let (version, identity_epoch) = (roster.keyring().version + 1, roster.identity().map_or(1, |identity| identity.identity_epoch));
+    let keyring = Hash::of(&[&blob(version)]);
+    rekey_of(&RekeyStatement { format: statement::FORMAT, log: LOG, identity_epoch, version, keyring, client_ts: 0 })
+}
+
+/// The same, whatever it says.
+pub fn rekey_of(statement: &RekeyStatement) -> RosterChange {
+    RekeyChange { signed: signed(&identity_of(statement.identity_epoch), CONTEXT_REKEY, statement) }.into()
+}
+
 /// An enrolment, signed by the identity.
 pub fn enrol_of(statement: &EnrolStatement) -> RosterChange {
-    EnrolChange { signed: signed(&identity(), CONTEXT_ENROL, statement) }.into()
+    EnrolChange { signed: signed(&identity_of(statement.identity_epoch), CONTEXT_ENROL, statement) }.into()
 }
 
 /// A roster row.
@@ -158,7 +213,7 @@ impl Sealer for Keys {
         let length = (content.len() as u32).to_be_bytes();
         let mut body = [&seal.0[..], &length, &content].concat();
         body.resize(body.len().max(BODY_BYTES_MIN), 0);
-        Ok(Envelope { header, body: body.into(), wrap: Bytes::from_static(&[1; WRAP_BYTES]) })
+        Ok(Envelope { header, body: body.into(), wrap: [&1_u64.to_be_bytes()[..], &[1; WRAP_BYTES - 8]].concat().into() })
     }
 
     fn sign(&self, message: &[u8]) -> Signature {

@@ -78,7 +78,7 @@ impl Log {
 
     fn decide(&mut self, batch: &OutboxBatch) -> Result<(Seq, Seq), Failure> {
         let mut records = Vec::new();
-        for Operation::Put(put) in batch.operations() {
+        for put in batch.operations().iter().filter_map(Operation::as_put) {
             let key = put.envelope.check().unwrap().key();
             let (current, current_seq) =
                 self.current.get(&key).map_or((Version::NONE, Seq::ZERO), |row| (row.envelope.check().unwrap().version, row.seq));
@@ -114,7 +114,7 @@ impl Log {
     fn fits_quota(&self, batch: &OutboxBatch) -> Result<(), Failure> {
         let (used, limit) = (self.live_bytes(), self.quota_bytes());
         let (mut grown, mut room) = (Vec::new(), limit.saturating_sub(used));
-        for Operation::Put(put) in batch.operations() {
+        for put in batch.operations().iter().filter_map(Operation::as_put) {
             let key = put.envelope.check().unwrap().key();
             let before = self.current.get(&key).map_or(0, |row| live_bytes(&row.envelope));
             let after = live_bytes(&put.envelope);
@@ -140,7 +140,8 @@ impl Log {
 
     /// Appends a batch as it is, whatever it says.
     pub fn append(&mut self, batch: Batch) {
-        for (Operation::Put(put), number) in batch.operations.iter().zip(0..) {
+        for (operation, number) in batch.operations.iter().zip(0..) {
+            let Some(put) = operation.as_put() else { continue };
             let row = Row { seq: batch.first.plus(number), server_ts: 0, envelope: put.envelope.clone() };
             self.current.insert(put.envelope.check().unwrap().key(), row);
         }

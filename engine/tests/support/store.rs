@@ -169,7 +169,8 @@ impl Store {
         let mut versions = Vec::new();
         for entry in self.log().unwrap_or_default() {
             if let Entry::Batch(batch) = entry {
-                for (index, Operation::Put(put)) in batch.operations.iter().enumerate() {
+                for (index, operation) in batch.operations.iter().enumerate() {
+                    let Operation::Put(put) = operation else { continue };
                     let header: Header = decode(&put.envelope.header).unwrap();
                     versions.push((header.key(), Current::of(batch.first.plus(index as u64), &put.envelope, &header)));
                 }
@@ -205,7 +206,7 @@ impl Store {
             rebuilt
                 .follow(entry, |index, header| {
                     let Entry::Batch(batch) = entry else { return None };
-                    let Operation::Put(put) = &batch.operations[index];
+                    let Operation::Put(put) = &batch.operations[index] else { panic!("a put") };
                     known.insert(header.key(), Current::of(batch.first.plus(index as u64), &put.envelope, header))
                 })
                 .unwrap();

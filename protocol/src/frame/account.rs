@@ -190,6 +190,46 @@ crate::wire_struct! {
     }
 }
 
+crate::wire_struct! { secret
+    /// Shows the recovery code instead of the password.
+    pub struct Recover {
+        /// Not 0.
+        pub request: u32,
+        /// Lower case.
+        pub email: String,
+        /// By the recovery code's key over [`recover_message`](crate::statement::recover_message).
+        pub signature: Signature,
+    }
+}
+
+crate::wire_struct! { secret
+    /// OPAQUE registration request of a password that is to replace the one in force.
+    pub struct SecretStart {
+        /// Not 0.
+        pub request: u32,
+        /// From `Authorized`.
+        pub ticket: Bytes,
+        /// The blinded password.
+        pub message: Bytes,
+    }
+}
+
+crate::wire_struct! { secret
+    /// Replaces the keyring, and with it keys, identity, recovery code or password, as the last change says.
+    pub struct SecretFinish {
+        /// Not 0.
+        pub request: u32,
+        /// From `Authorized`.
+        pub ticket: Bytes,
+        /// The identity where the log has none; then one rotation or rekey.
+        pub changes: Vec<RosterChange>,
+        /// The keyring blob that the last change names.
+        pub keyring: Bytes,
+        /// The registration record of a new password; nothing keeps the one in force.
+        pub record: Option<Bytes>,
+    }
+}
+
 crate::wire_struct! {
     /// Asks for the keyring.
     pub struct GetKeyring {
@@ -207,5 +247,17 @@ crate::wire_struct! {
         pub version: u64,
         /// The blob.
         pub keyring: Bytes,
+    }
+}
+
+crate::wire_struct! {
+    /// Asks for roster rows after one, in a session.
+    pub struct RosterAfter {
+        /// Not 0.
+        pub request: u32,
+        /// The log.
+        pub log: u32,
+        /// Exclusive.
+        pub after: Seq,
     }
 }

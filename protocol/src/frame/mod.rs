@@ -10,8 +10,8 @@ mod reading;
 mod writing;
 
 pub use account::{
-    Authorized, Done, Enrol, GetKeyring, GetRoster, Keyring, LoginFinish, LoginStart, LoginStarted, Logout, Refresh, RegisterFinish,
-    RegisterStart, RegisterStarted, RosterPage, Tokens,
+    Authorized, Done, Enrol, GetKeyring, GetRoster, Keyring, LoginFinish, LoginStart, LoginStarted, Logout, Recover, Refresh,
+    RegisterFinish, RegisterStart, RegisterStarted, RosterAfter, RosterPage, SecretFinish, SecretStart, Tokens,
 };
 pub use connection::{Authenticate, Authenticated, Challenge, GoingAway, Hello, Ping, Pong, Welcome};
 pub use events::{Committed, Event, HeadAt, Lagging};
@@ -53,7 +53,8 @@ crate::wire_enum! {
         LoginStarted(LoginStarted) = 20,
         /// Client: the second step.
         LoginFinish(LoginFinish) = 21,
-        /// Server: who that is, with what is needed to enrol a device; answers `RegisterFinish` and `LoginFinish`.
+        /// Server: who that is, with what is needed to enrol a device; answers `RegisterFinish`, `LoginFinish`, `Recover` and
+        /// `SecretFinish`.
         Authorized(Authorized) = 22,
         /// Client: enrols this device.
         Enrol(Enrol) = 23,
@@ -67,8 +68,12 @@ crate::wire_enum! {
         Done(Done) = 27,
         /// Client, before hello: more of the roster.
         GetRoster(GetRoster) = 28,
-        /// Server: a page of it.
+        /// Server: a page of it; answers `GetRoster` and `RosterAfter`.
         RosterPage(RosterPage) = 29,
+        /// Client, before hello: the recovery code instead of a password.
+        Recover(Recover) = 30,
+        /// Client, before hello: the first step to another password; answered by `RegisterStarted`.
+        SecretStart(SecretStart) = 31,
 
         /// Client: a fresh token for this session.
         Authenticate(Authenticate) = 32,
@@ -106,6 +111,8 @@ crate::wire_enum! {
         History(History) = 48,
         /// Server: those versions.
         Versions(Versions) = 49,
+        /// Client: roster rows after one.
+        RosterAfter(RosterAfter) = 50,
 
         /// Server: what was committed.
         Event(Event) = 64,
@@ -115,6 +122,9 @@ crate::wire_enum! {
         HeadAt(HeadAt) = 66,
         /// Server: events were dropped; attach again.
         Lagging(Lagging) = 67,
+
+        /// Client, before hello: another keyring, with what it comes from.
+        SecretFinish(SecretFinish) = 96,
     }
 }
 
@@ -151,8 +161,12 @@ mod tests {
             keyring: Bytes::new(),
             recovery: PublicKey([1; 32]),
         };
-        let frames: [Frame; 9] = [
+        let replaced = SecretFinish { request, ticket: ticket(), changes: Vec::new(), keyring: ticket(), record: Some(ticket()) };
+        let frames: [Frame; 12] = [
             finish.into(),
+            replaced.into(),
+            Recover { request, email: token(), signature }.into(),
+            SecretStart { request, ticket: ticket(), message: ticket() }.into(),
             hello.into(),
             authorized.into(),
             tokens.into(),

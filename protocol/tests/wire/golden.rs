@@ -19,13 +19,15 @@ fn path() -> PathBuf {
 /// Signed and hashed structures are pinned beside the frames that carry them.
 fn lines() -> Vec<(String, Vec<u8>)> {
     let frames = samples::frames().into_iter().map(|(name, frame)| (name.to_owned(), encode(&frame)));
-    let [identity, enrol, revoke] = samples::changes().map(|change| change.signed().statement.to_vec());
+    let [identity, enrol, revoke, rotate, rekey] = samples::changes().map(|change| change.signed().statement.to_vec());
     let others = [
         ("header", encode(&samples::header())),
         ("batch_statement", encode(&samples::batch_statement())),
         ("identity_statement", identity),
         ("enrol_statement", enrol),
         ("revoke_statement", revoke),
+        ("rotate_statement", rotate),
+        ("rekey_statement", rekey),
     ];
     frames.chain(others.map(|(name, bytes)| (name.to_owned(), bytes))).collect()
 }

@@ -29,6 +29,8 @@ fn every_limit_has_the_value_that_the_design_gives_it() {
         WRAP_BYTES = 68;
         BODY_BYTES_MIN = 92;
         HEADER_BYTES_MAX = 512;
+        REWRAP_ITEMS_MAX = 1_000;
+        REWRAP_ITEM_BYTES = 76;
         PUSH_OPERATIONS_MAX = 1_000;
         PUSH_BYTES_MAX = 524_288;
         PAGE_BYTES = 262_144;

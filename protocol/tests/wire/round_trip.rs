@@ -1,13 +1,13 @@
 //! Whatever a frame holds, it comes back; whatever bytes come, decoding them ends.
 
 use cloudsync_protocol::codec::{decode, encode};
-use cloudsync_protocol::entry::Put;
+use cloudsync_protocol::entry::{Put, Rewrap};
 use cloudsync_protocol::error::{LastPush, RecordIssue, Usage};
 use cloudsync_protocol::frame::{Event, Push};
 use cloudsync_protocol::statement::{Signature, Signed};
 use cloudsync_protocol::{
-    Batch, CollectionName, DeviceSeq, Entry, Envelope, ErrorCode, Failure, Frame, Hash, Operation, RecordId, RecordKey, Seq, TimelineId,
-    Version,
+    Batch, CollectionName, DeviceId, DeviceSeq, Entry, Envelope, ErrorCode, Failure, Frame, Hash, Operation, RecordId, RecordKey, Seq,
+    TimelineId, Version,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,6 +23,11 @@ fn signed() -> impl Strategy<Value = Signed> {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
+    let rewrap = (any::<u64>(), vec(any::<u8>(), 0..400)).prop_map(|(epoch, items)| Rewrap { epoch, items: items.into() }.into());
+    prop_oneof![4 => put(), 1 => rewrap]
+}
+
+fn put() -> impl Strategy<Value = Operation> {
     (any::<u64>(), vec(any::<u8>(), 0..100), vec(any::<u8>(), 0..400), vec(any::<u8>(), 0..100)).prop_map(|(base, header, body, wrap)| {
         Operation::Put(Put { base: Version(base), envelope: Envelope { header: header.into(), body: body.into(), wrap: wrap.into() } })
     })
@@ -44,9 +49,9 @@ fn failure() -> impl Strategy<Value = Failure> {
     let last = (any::<u64>(), any::<[u8; 32]>(), any::<u64>())
         .prop_map(|(device_seq, hash, seq)| Box::new(LastPush { device_seq: DeviceSeq(device_seq), hash: Hash(hash), seq: Seq(seq) }));
     let quota = any::<[u64; 4]>().prop_map(|[used, limit, need, at]| Box::new(Usage { used, limit, need, at: Seq(at) }));
-    let facts = (vec(issue, 0..4), proptest::option::of(last), proptest::option::of(quota));
+    let facts = (vec(issue, 0..4), proptest::option::of(last), proptest::option::of(quota), any::<Option<[u8; 16]>>());
     (any::<u32>(), code, ".{0,40}", any::<Option<u32>>(), facts).prop_map(
-        |(request, code, message, retry_after_ms, (records, last, quota))| Failure {
+        |(request, code, message, retry_after_ms, (records, last, quota, device))| Failure {
             request,
             code,
             message,
@@ -54,6 +59,7 @@ fn failure() -> impl Strategy<Value = Failure> {
             records,
             last,
             quota,
+            device: device.map(DeviceId),
         },
     )
 }

@@ -4,13 +4,13 @@
 
 use bytes::Bytes;
 use cloudsync_protocol::codec::encode;
-use cloudsync_protocol::entry::{Put, RosterRow};
+use cloudsync_protocol::entry::{Put, Rewrap, RosterRow};
 use cloudsync_protocol::envelope::{FORMAT, Hlc, SUITE_AES_256_GCM};
 use cloudsync_protocol::error::{LastPush, RecordIssue, Usage};
 use cloudsync_protocol::frame::*;
 use cloudsync_protocol::statement::{
-    BatchStatement, EnrolChange, EnrolStatement, IdentityChange, IdentityStatement, PublicKey, RevokeChange, RevokeStatement, RosterChange,
-    Seen, Signature, Signed,
+    BatchStatement, EnrolChange, EnrolStatement, IdentityChange, IdentityStatement, Leaver, Member, PublicKey, RekeyChange, RekeyStatement,
+    RevokeChange, RevokeStatement, RosterChange, RotateChange, RotateStatement, Seen, Signature, Signed,
 };
 use cloudsync_protocol::{
     Batch, CollectionName, Cursor, DeviceId, DeviceSeq, Entry, Envelope, ErrorCode, Failure, Frame, Generation, Hash, Header, LogId, Nonce,
@@ -79,6 +79,15 @@ pub(crate) fn batch_statement() -> BatchStatement {
     }
 }
 
+pub(crate) fn rewrap() -> Rewrap {
+    let item = |seq: u64| [&seq.to_be_bytes()[..], &[0x88; 8], &[0x3b; 60]].concat();
+    Rewrap { epoch: 2, items: [item(69_000), item(70_000)].concat().into() }
+}
+
+fn rewrap_statement() -> BatchStatement {
+    BatchStatement { envelopes: vec![rewrap().hash()], seen: Vec::new(), ..batch_statement() }
+}
+
 fn signed(statement: Vec<u8>) -> Signed {
     Signed { statement: statement.into(), signature: signature() }
 }
@@ -87,7 +96,7 @@ fn batch() -> Batch {
     Batch { first: Seq(70_000), server_ts: TS, signed: signed(encode(&batch_statement())), operations: operations() }
 }
 
-pub(crate) fn changes() -> [RosterChange; 3] {
+pub(crate) fn changes() -> [RosterChange; 5] {
     let identity = IdentityStatement {
         format: 1,
         log: LOG,
@@ -108,10 +117,28 @@ pub(crate) fn changes() -> [RosterChange; 3] {
     };
     let by = DeviceId([0x0e; 16]);
     let revoke = RevokeStatement { format: 1, log: LOG, identity_epoch: 1, device: DEVICE, last: DeviceSeq(300), by, client_ts: TS };
+    let rotate = RotateStatement {
+        format: 1,
+        log: LOG,
+        identity_epoch: 2,
+        signing: PublicKey([0x2d; 32]),
+        sharing: PublicKey([0x5b; 32]),
+        by,
+        version: 2,
+        epoch: 2,
+        keyring: Hash([0x4b; 32]),
+        recovery: PublicKey([0x4d; 32]),
+        members: vec![Member { device: by, enrol: Hash([0xe0; 32]) }],
+        revoked: vec![Leaver { device: DeviceId([0x0f; 16]), last: DeviceSeq(300) }],
+        client_ts: TS,
+    };
+    let rekey = RekeyStatement { format: 1, log: LOG, identity_epoch: 2, version: 3, keyring: Hash([0x4c; 32]), client_ts: TS };
     [
         RosterChange::Identity(IdentityChange { signed: signed(encode(&identity)) }),
         RosterChange::Enrol(EnrolChange { signed: signed(encode(&enrol)) }),
         RosterChange::Revoke(RevokeChange { signed: signed(encode(&revoke)) }),
+        RosterChange::Rotate(RotateChange { signed: signed(encode(&rotate)), endorsement: Signature([0x52; 64]) }),
+        RosterChange::Rekey(RekeyChange { signed: signed(encode(&rekey)) }),
     ]
 }
 
@@ -156,6 +183,7 @@ fn connection_frames() -> Vec<(&'static str, Frame)> {
         records: vec![issue],
         last: Some(Box::new(last())),
         quota: None,
+        device: Some(DEVICE),
     };
     let over = Failure {
         records: vec![RecordIssue {
@@ -212,6 +240,7 @@ fn account_frames() -> Vec<(&'static str, Frame)> {
     let keyring = || bytes("keyring blob");
     let ticket = || bytes("ticket");
     let recovery = PublicKey([0x4c; 32]);
+    let finish = |record| SecretFinish { request: 4, ticket: ticket(), changes: changes()[3..].to_vec(), keyring: keyring(), record };
     vec![
         ("register_start", RegisterStart { request: 1, email: email(), message: bytes("blinded") }.into()),
         ("register_started", RegisterStarted { request: 1, message: bytes("evaluated") }.into()),
@@ -243,6 +272,10 @@ fn account_frames() -> Vec<(&'static str, Frame)> {
         ("done", Done { request: 1 }.into()),
         ("get_roster", GetRoster { request: 4, ticket: ticket(), after: Seq(3) }.into()),
         ("roster_page", RosterPage { request: 4, roster: roster(), more: true }.into()),
+        ("recover", Recover { request: 1, email: email(), signature: signature() }.into()),
+        ("secret_start", SecretStart { request: 3, ticket: ticket(), message: bytes("blinded") }.into()),
+        ("secret_finish", finish(Some(bytes("record"))).into()),
+        ("secret_finish_without_record", finish(None).into()),
         ("authenticate", Authenticate { request: 1, token: "token".to_owned(), signature: signature() }.into()),
         ("authenticated", Authenticated { request: 1, token_expires_ts: TS }.into()),
         ("get_keyring", GetKeyring { request: 1 }.into()),
@@ -283,19 +316,21 @@ fn log_frames() -> Vec<(&'static str, Frame)> {
         ("snapshot_page_last", page(Vec::new(), None).into()),
         ("history", history(None).into()),
         ("history_before", history(Some(Version(3))).into()),
+        ("roster_after", RosterAfter { request, log, after: Seq(3) }.into()),
         ("versions", Versions { request, log, rows: vec![row()], more: true }.into()),
     ]
 }
 
 fn push_frames() -> Vec<(&'static str, Frame)> {
     let (request, log) = (128, OWN_LOG);
-    let [_, _, change] = changes();
+    let [_, _, change, ..] = changes();
     let (from, to) = (Seq(69_999), Seq(70_000));
     let hash = Hash([0xba; 32]);
     vec![
         ("claim", Claim { request, log }.into()),
         ("claimed", Claimed { request, log, last: last() }.into()),
         ("push", Push { request, log, signed: signed(encode(&batch_statement())), operations: operations() }.into()),
+        ("push_of_wraps", Push { request, log, signed: signed(encode(&rewrap_statement())), operations: vec![rewrap().into()] }.into()),
         ("pushed", Pushed { request, log, device_seq: DeviceSeq(300), hash, timeline: TIMELINE, from, to }.into()),
         ("change_roster", ChangeRoster { request, log, change }.into()),
         ("roster_changed", RosterChanged { request, log, seq: to }.into()),

@@ -197,8 +197,8 @@ impl Writer {
             commitment: Hash::of(&[key.record.as_str().as_bytes(), &seq.0.to_be_bytes()]),
         };
         let fill = u8::try_from(seq.0 % 251).expect("less than 251");
-        let envelope =
-            Envelope { header: codec::encode(&header).into(), body: Bytes::from(vec![fill; bytes]), wrap: Bytes::from(vec![fill; 68]) };
+        let wrap = [&self.head.key_epoch.to_be_bytes()[..], &[fill; 60]].concat().into();
+        let envelope = Envelope { header: codec::encode(&header).into(), body: Bytes::from(vec![fill; bytes]), wrap };
         let dead = write == Write::Dead;
         let current = Current { version: header.version, seq, hash: envelope.hash(), bytes: envelope.bytes(), dead };
         self.weigh(before, current);

@@ -182,7 +182,8 @@ pub async fn a_snapshot_and_the_log_after_it_are_the_state_while_writes_go_on(fa
     let pull = Pull { timeline: start.timeline, from: start.seq, to: writer.head.seq, bytes_max: usize::MAX };
     for entry in store.pull(log(1), pull).await.expect("readable").entries {
         if let Entry::Batch(batch) = entry {
-            for (index, Operation::Put(put)) in batch.operations.into_iter().enumerate() {
+            for (index, operation) in batch.operations.into_iter().enumerate() {
+                let Operation::Put(put) = operation else { continue };
                 keep_newest(&mut state, Row { seq: batch.first.plus(index as u64), server_ts: batch.server_ts, envelope: put.envelope });
             }
         }

@@ -85,6 +85,7 @@ struct Encoded {
 enum Index {
     Record(RecordKey, Version, u32),
     Roster,
+    Rewrap,
 }
 
 impl Prepared {
@@ -101,6 +102,7 @@ impl Prepared {
                     let sum = record_sum(commit.log, names, (header.version.0, seq.0));
                     Index::Record(header.key(), header.version, sum)
                 }
+                Content::Operation(Operation::Rewrap(_)) => Index::Rewrap,
                 Content::Change(_) => Index::Roster,
             };
             Encoded { seq, row, index }
@@ -260,6 +262,9 @@ fn write_row(
         }
         Index::Roster => {
             connection.prepare_cached("INSERT INTO roster (id) VALUES (?1)")?.execute([id])?;
+        }
+        Index::Rewrap => {
+            connection.prepare_cached("INSERT INTO rewrap (id) VALUES (?1)")?.execute([id])?;
         }
     }
     Ok(())

@@ -117,7 +117,7 @@ fn not_found(what: &str, damaged: u64) -> Result<(), ReadError> {
 /// as the log has operations.
 fn look(connection: &Connection, log: LogId, tip: &Tip) -> Result<Verdict, ReadError> {
     let mut found = Found::default();
-    let read = records(connection, log, tip, &mut found).and(roster(connection, tip.key, &mut found));
+    let read = records(connection, log, tip, &mut found).and(others(connection, tip.key, &mut found));
     let index = read.and_then(|()| {
         let why = format!("{} of {} rows of its index are there", found.rows, tip.seq);
         if found.rows == tip.seq.0 { Ok(()) } else { Err(ReadError::Damaged { place: format!("log {log}"), why }) }
@@ -192,8 +192,10 @@ fn records(connection: &Connection, log: LogId, tip: &Tip, found: &mut Found) ->
     sound
 }
 
-fn roster(connection: &Connection, key: i64, found: &mut Found) -> Result<(), ReadError> {
-    let mut statement = connection.prepare_cached("SELECT id FROM roster WHERE id >= ?1 AND id < ?2")?;
+/// The rows of the log that write no record.
+fn others(connection: &Connection, key: i64, found: &mut Found) -> Result<(), ReadError> {
+    let ids = "SELECT id FROM roster WHERE id >= ?1 AND id < ?2 UNION ALL SELECT id FROM rewrap WHERE id >= ?1 AND id < ?2";
+    let mut statement = connection.prepare_cached(ids)?;
     let mut rows = statement.query((row_id(key, 0), row_id(key + 1, 0)))?;
     while let Some(row) = rows.next()? {
         found.row(Seq(seq_of(row.get(0)?)));

@@ -37,7 +37,9 @@ pub(super) fn sweep(connection: &Connection, key: i64) -> rusqlite::Result<Swept
     }
     connection.prepare_cached("DELETE FROM record WHERE log = ?1")?.execute([key])?;
     connection.prepare_cached("DELETE FROM collection WHERE log = ?1")?.execute([key])?;
-    connection.prepare_cached("DELETE FROM roster WHERE id >= ?1 AND id < ?2")?.execute((range.0, range.1))?;
+    for index in ["roster", "rewrap"] {
+        connection.prepare_cached(&format!("DELETE FROM {index} WHERE id >= ?1 AND id < ?2"))?.execute((range.0, range.1))?;
+    }
     Ok(Swept::All)
 }
 

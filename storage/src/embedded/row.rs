@@ -47,6 +47,7 @@ type HeadRow = (
     Vec<SettledRow>,
     Vec<CollectionName>,
     u64,
+    (u64, u64),
 );
 
 pub(super) fn encode_piece(log: LogId, seq: Seq, piece: &Piece, trailer: Option<&Trailer>) -> Vec<u8> {
@@ -92,6 +93,7 @@ pub(super) fn encode_head(place: Place, head: &Head, rewinds: u64) -> Vec<u8> {
         head.dedup.iter().map(settled).collect(),
         head.collections.iter().cloned().collect(),
         rewinds,
+        (head.keyring_version, head.key_epoch),
     );
     seal(place.log, place.key.cast_unsigned(), &codec::encode(&row))
 }
@@ -112,8 +114,18 @@ pub(super) fn decode_head(place: Place, bytes: &[u8]) -> Result<Option<(Head, u6
         return Ok(None);
     }
     let row: HeadRow = decode(inner).map_err(|error| damaged(&error.to_string()))?;
-    let ((epoch, owner), (seq, row, commit), (timeline, generation, lineage), (state_seq, floor), figures, dedup, collections, rewinds) =
-        row;
+    let (
+        (epoch, owner),
+        (seq, row, commit),
+        (timeline, generation, lineage),
+        (state_seq, floor),
+        figures,
+        dedup,
+        collections,
+        rewinds,
+        keys,
+    ) = row;
+    let (keyring_version, key_epoch) = keys;
     let settled = |(device, push, operations, server_ts)| (device, Settled { push, operations, server_ts });
     let head = Head {
         epoch,
@@ -127,6 +139,8 @@ pub(super) fn decode_head(place: Place, bytes: &[u8]) -> Result<Option<(Head, u6
         state_seq,
         floor,
         figures: figures_of(figures),
+        keyring_version,
+        key_epoch,
         dedup: dedup.into_iter().map(settled).collect(),
         collections: collections.into_iter().collect(),
     };

@@ -22,7 +22,7 @@ pub(super) const LOG_END: i64 = 1 << (63 - SEQ_BITS);
 /// - `log`: one row an operation, `id = key << 36 | seq`.
 /// - `record`: where each version of each record is; the first row of a record is its current version. `sum` is of all of it.
 /// - `collection`: a small number for each collection of a log.
-/// - `roster`: which rows of `log` are changes of the roster.
+/// - `roster`: which rows of `log` are changes of the roster; `rewrap`: which wrap content keys anew.
 /// - `groups`: one row: the number of the newest group, how often the database went back, how many rows the small tables have,
 ///   and a sum of that.
 pub(super) const TABLES: &str = "
@@ -34,6 +34,7 @@ CREATE TABLE record (log INTEGER NOT NULL, collection INTEGER NOT NULL, record T
     seq INTEGER NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (log, collection, record, version DESC)) WITHOUT ROWID;
 CREATE TABLE collection (log INTEGER NOT NULL, name TEXT NOT NULL, key INTEGER NOT NULL, PRIMARY KEY (log, name)) WITHOUT ROWID;
 CREATE TABLE roster (id INTEGER PRIMARY KEY);
+CREATE TABLE rewrap (id INTEGER PRIMARY KEY);
 CREATE TABLE account (user BLOB PRIMARY KEY, email TEXT NOT NULL UNIQUE, opaque_record BLOB NOT NULL, recovery BLOB NOT NULL,
     created_ts INTEGER NOT NULL, sum BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE keyring (user BLOB PRIMARY KEY, version INTEGER NOT NULL, bytes BLOB NOT NULL, sum BLOB NOT NULL);

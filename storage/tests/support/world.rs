@@ -220,7 +220,7 @@ async fn judge_log(store: &dyn Store, writer: &Writer, fates: &mut Vec<Fate>) ->
 fn history_of(writer: &Writer, record: &RecordKey) -> Vec<Row> {
     let rows =
         writer.entries.iter().filter_map(|entry| if let Entry::Batch(batch) = entry { Some(batch) } else { None }).flat_map(|batch| {
-            batch.operations.iter().enumerate().map(move |(index, Operation::Put(put))| Row {
+            batch.operations.iter().filter_map(Operation::as_put).enumerate().map(move |(index, put)| Row {
                 seq: batch.first.plus(index as u64),
                 server_ts: batch.server_ts,
                 envelope: put.envelope.clone(),

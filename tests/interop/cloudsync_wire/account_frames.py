@@ -1,4 +1,4 @@
-"""The frames of docs/wire.md that accounts are made and logged in to by: tags 16 to 29.
+"""The frames of docs/wire.md that accounts are made and logged in to by: tags 16 to 31, and 96.
 
 Never: what is in their byte strings; OPAQUE is no part of these clients, which sign in with a minted token.
 """
@@ -127,3 +127,29 @@ class RosterPage:
     request: int
     roster: list[RosterRow]
     more: bool
+
+
+@dataclass(frozen=True)
+class Recover:
+    TAG: ClassVar[int] = 30
+    request: int
+    email: str
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class SecretStart:
+    TAG: ClassVar[int] = 31
+    request: int
+    ticket: bytes
+    message: bytes
+
+
+@dataclass(frozen=True)
+class SecretFinish:
+    TAG: ClassVar[int] = 96
+    request: int
+    ticket: bytes
+    changes: list[RosterChange]
+    keyring: bytes
+    record: bytes | None

@@ -90,6 +90,7 @@ class Failure:
     records: list[RecordIssue]
     last: LastPush | None
     quota: Usage | None
+    device: bytes | None
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,14 @@ class Versions:
     log: int
     rows: list[Row]
     more: bool
+
+
+@dataclass(frozen=True)
+class RosterAfter:
+    TAG: ClassVar[int] = 50
+    request: int
+    log: int
+    after: int
 
 
 @dataclass(frozen=True)

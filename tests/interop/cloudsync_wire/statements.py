@@ -13,13 +13,25 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from .codec import pack, read
-from .structures import BatchEntry, EnrolChange, IdentityChange, Operation, RevokeChange, RosterChange, Signed
+from .structures import (
+    BatchEntry,
+    EnrolChange,
+    IdentityChange,
+    Operation,
+    RevokeChange,
+    RosterChange,
+    RotateChange,
+    Signed,
+)
 
 FORMAT: Final = 1
 CONTEXT_BATCH: Final = b"cs1/batch"
 CONTEXT_IDENTITY: Final = b"cs1/identity"
 CONTEXT_ENROL: Final = b"cs1/enrol"
 CONTEXT_REVOKE: Final = b"cs1/revoke"
+CONTEXT_ROTATE: Final = b"cs1/rotate"
+CONTEXT_ENDORSE: Final = b"cs1/endorse"
+CONTEXT_REKEY: Final = b"cs1/rekey"
 
 
 class Untrusted(Exception):
@@ -78,6 +90,45 @@ class RevokeStatement:
 
 
 @dataclass(frozen=True)
+class Member:
+    device: bytes
+    enrol: bytes
+
+
+@dataclass(frozen=True)
+class Leaver:
+    device: bytes
+    last: int
+
+
+@dataclass(frozen=True)
+class RotateStatement:
+    format: int
+    log: bytes
+    identity_epoch: int
+    signing: bytes
+    sharing: bytes
+    by: bytes
+    version: int
+    epoch: int
+    keyring: bytes
+    recovery: bytes
+    members: list[Member]
+    revoked: list[Leaver]
+    client_ts: int
+
+
+@dataclass(frozen=True)
+class RekeyStatement:
+    format: int
+    log: bytes
+    identity_epoch: int
+    version: int
+    keyring: bytes
+    client_ts: int
+
+
+@dataclass(frozen=True)
 class Device:
     """A device with the key that it signs by."""
 
@@ -94,7 +145,7 @@ class Device:
 
     def batch(self, log: bytes, device_seq: int, prev_hash: bytes, operations: list[Operation]) -> Signed:
         """A push's statement."""
-        hashes = [operation.envelope.hash() for operation in operations]
+        hashes = [operation.hash() for operation in operations]
         return sign(self.seed, CONTEXT_BATCH, BatchStatement(FORMAT, log, self.id, device_seq, prev_hash, hashes, []))
 
 
@@ -140,6 +191,16 @@ class Roster:
         elif isinstance(change, RevokeChange):
             verify(self.identity, CONTEXT_REVOKE, change.signed)
             del devices[read(RevokeStatement, change.signed.statement).device]
+        elif isinstance(change, RotateChange):
+            rotated = read(RotateStatement, change.signed.statement)
+            self._expect(rotated.log == self.log and rotated.by in devices, "a rotation of another log, or by a device that is not enrolled")
+            verify(rotated.signing, CONTEXT_ROTATE, change.signed)
+            verify(devices[rotated.by], CONTEXT_ENDORSE, Signed(change.signed.statement, change.endorsement))
+            self._expect(all(member.device in devices for member in rotated.members), "a member that is not enrolled")
+            self.identity = rotated.signing
+            self.devices = {member.device: devices[member.device] for member in rotated.members}
+        else:
+            verify(self.identity, CONTEXT_REKEY, change.signed)
 
     def check(self, entry: BatchEntry) -> BatchStatement:
         """A batch of the log, verified: by its device, and of these operations."""
@@ -148,7 +209,7 @@ class Roster:
         self._expect(key is not None, "a batch of a device that is not enrolled")
         assert key is not None
         verify(key, CONTEXT_BATCH, entry.signed)
-        hashes = [operation.envelope.hash() for operation in entry.operations]
+        hashes = [operation.hash() for operation in entry.operations]
         self._expect(statement.log == self.log and statement.envelopes == hashes, "a batch of other envelopes")
         return statement
 

@@ -52,10 +52,32 @@ class Envelope:
 
 
 @dataclass(frozen=True)
-class Operation:
+class Put:
+    """Writes a record."""
+
     TAG: ClassVar[int] = 1
     base: int
     envelope: Envelope
+
+    def hash(self) -> bytes:
+        """What the statement lists."""
+        return self.envelope.hash()
+
+
+@dataclass(frozen=True)
+class Rewrap:
+    """Wraps content keys anew."""
+
+    TAG: ClassVar[int] = 3
+    epoch: int
+    items: bytes
+
+    def hash(self) -> bytes:
+        """What the statement lists."""
+        return sha256(b"cs1/rewrap" + self.epoch.to_bytes(8, "big") + self.items).digest()
+
+
+Operation = Put | Rewrap
 
 
 @dataclass(frozen=True)
@@ -76,14 +98,27 @@ class RevokeChange:
     signed: Signed
 
 
-RosterChange = IdentityChange | EnrolChange | RevokeChange
+@dataclass(frozen=True)
+class RotateChange:
+    TAG: ClassVar[int] = 4
+    signed: Signed
+    endorsement: bytes
+
+
+@dataclass(frozen=True)
+class RekeyChange:
+    TAG: ClassVar[int] = 5
+    signed: Signed
+
+
+RosterChange = IdentityChange | EnrolChange | RevokeChange | RotateChange | RekeyChange
 
 
 @dataclass(frozen=True)
 class RosterRow:
     seq: int
     server_ts: int
-    change: IdentityChange | EnrolChange | RevokeChange
+    change: RosterChange
 
 
 @dataclass(frozen=True)
@@ -104,7 +139,7 @@ class RosterEntry:
     TAG: ClassVar[int] = 2
     seq: int
     server_ts: int
-    change: IdentityChange | EnrolChange | RevokeChange
+    change: RosterChange
 
 
 Entry = BatchEntry | RosterEntry

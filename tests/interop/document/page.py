@@ -12,7 +12,14 @@ from typing import Any
 from cloudsync_wire.codec import pack, read, unpack
 from cloudsync_wire.envelope import Header
 from cloudsync_wire.frames import FRAMES, read_frame
-from cloudsync_wire.statements import BatchStatement, EnrolStatement, IdentityStatement, RevokeStatement
+from cloudsync_wire.statements import (
+    BatchStatement,
+    EnrolStatement,
+    IdentityStatement,
+    RekeyStatement,
+    RevokeStatement,
+    RotateStatement,
+)
 
 from .vectors import ROOT
 
@@ -25,6 +32,8 @@ STATEMENTS: dict[str, type[Any]] = {
     "identity_statement": IdentityStatement,
     "enrol_statement": EnrolStatement,
     "revoke_statement": RevokeStatement,
+    "rotate_statement": RotateStatement,
+    "rekey_statement": RekeyStatement,
 }
 
 

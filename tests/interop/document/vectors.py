@@ -23,7 +23,7 @@ from cloudsync_wire.statements import (
     RevokeStatement,
     sign,
 )
-from cloudsync_wire.structures import ZERO_HASH, Envelope, Operation
+from cloudsync_wire.structures import ZERO_HASH, Envelope, Put
 
 ROOT = Path(__file__).resolve().parents[3]
 INTEROP = Path(__file__).resolve().parents[1]
@@ -112,7 +112,7 @@ def batch() -> Any:
     device = Device(_bytes(frozen["device"], "id"), _bytes(frozen["device"], "signing_seed"))
     envelopes = _vectors("envelope")["envelopes"] + _vectors("envelope-open")["envelopes"]
     chosen = [given for name in OF_THE_BATCH for given in envelopes if given["name"] == name]
-    operations = [Operation(0, _envelope(given)) for given in chosen]
+    operations = [Put(0, _envelope(given)) for given in chosen]
     log, device_seq = _bytes(frozen, "log"), chosen[0]["device_seq"]
     signed = device.batch(log, device_seq, ZERO_HASH, operations)
     return {

@@ -13,7 +13,7 @@ from cloudsync_wire.envelope import Header
 from cloudsync_wire.frames import Attached, Committed, Event, HeadAt, Lagging, Page
 from cloudsync_wire.session import Session
 from cloudsync_wire.statements import Roster
-from cloudsync_wire.structures import BEGINNING, BatchEntry, Cursor, Entry, Envelope, RosterEntry, Row
+from cloudsync_wire.structures import BEGINNING, BatchEntry, Cursor, Entry, Envelope, Put, RosterEntry, Row
 
 
 @dataclass
@@ -82,8 +82,9 @@ class Replica:
         assert isinstance(entry, BatchEntry) and entry.first == before + 1
         self.roster.check(entry)
         for seq, operation in enumerate(entry.operations, entry.first):
-            self.row(Row(seq, entry.server_ts, operation.envelope))
-        return entry.first + len(entry.operations) - 1, entry.operations[-1].envelope.hash()
+            if isinstance(operation, Put):
+                self.row(Row(seq, entry.server_ts, operation.envelope))
+        return entry.first + len(entry.operations) - 1, entry.operations[-1].hash()
 
     def row(self, row: Row) -> None:
         """Of two versions the higher seq stays."""

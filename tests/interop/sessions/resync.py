@@ -103,7 +103,7 @@ async def cursors_that_the_log_does_not_have(world: World) -> None:
             assert await refusal(session, Pull(session.number(), OWN_LOG, given, given.seq + 10)) == code
     # A cursor is the end of an entry; this one is inside the frozen batch.
     assert isinstance(entry := replica.entries[ROSTER_ROWS], BatchEntry)
-    inside = Cursor(cursor.timeline, entry.first, entry.operations[0].envelope.hash()[:8])
+    inside = Cursor(cursor.timeline, entry.first, entry.operations[0].hash()[:8])
     assert await refusal(session, Pull(session.number(), OWN_LOG, inside, cursor.seq)) == "store_rewound"
     # At 0 neither timeline nor row is looked at; and a pull may ask for more than there is.
     beginning = Cursor(os.urandom(16), 0, os.urandom(8))

@@ -16,7 +16,7 @@ from cloudsync_wire.frames import Pushed
 from cloudsync_wire.quic import QuicCarrier
 from cloudsync_wire.session import Session
 from cloudsync_wire.statements import Device
-from cloudsync_wire.structures import ZERO_HASH, Envelope, Operation, Signed
+from cloudsync_wire.structures import ZERO_HASH, Envelope, Put, Signed
 from cloudsync_wire.websocket import WebSocketCarrier
 
 
@@ -26,7 +26,7 @@ class Frozen:
 
     device_seq: int
     signed: Signed
-    operations: list[Operation]
+    operations: list[Put]
     contents: list[bytes]
     key: AccountKey
 
@@ -34,7 +34,7 @@ class Frozen:
     def of(cls, given: Any) -> Frozen:
         read = bytes.fromhex
         operations = [
-            Operation(each["base"], Envelope(read(each["header"]), read(each["body"]), read(each["wrap"]))) for each in given["operations"]
+            Put(each["base"], Envelope(read(each["header"]), read(each["body"]), read(each["wrap"]))) for each in given["operations"]
         ]
         return cls(
             device_seq=given["device_seq"],
@@ -89,7 +89,7 @@ class World:
         """A session of the device."""
         return await Session.sign_in(await self.connect(), self.device, self.tokens[0])
 
-    def operation(self, record: str, content: bytes, device_seq: int) -> Operation:
+    def operation(self, record: str, content: bytes, device_seq: int) -> Put:
         """The record's next version, sealed as crypto.md says."""
         before = self.current.get(record)
         base = 0
@@ -110,9 +110,9 @@ class World:
             flags=0,
             commitment=b"",
         )
-        return Operation(base, seal(header, content, self.frozen.key, Draws.fresh()))
+        return Put(base, seal(header, content, self.frozen.key, Draws.fresh()))
 
-    def batch(self, contents: dict[str, bytes]) -> tuple[Signed, list[Operation]]:
+    def batch(self, contents: dict[str, bytes]) -> tuple[Signed, list[Put]]:
         """The device's next push."""
         device_seq, prev_hash = (self.pushed.device_seq + 1, self.pushed.hash) if self.pushed else (1, ZERO_HASH)
         operations = [self.operation(record, content, device_seq) for record, content in contents.items()]
@@ -125,7 +125,7 @@ class World:
         self.took(pushed, dict(zip(contents, operations)))
         return pushed
 
-    def took(self, pushed: Pushed, operations: dict[str, Operation]) -> None:
+    def took(self, pushed: Pushed, operations: dict[str, Put]) -> None:
         """The node has it."""
         self.pushed = pushed
         self.current.update({record: operation.envelope for record, operation in operations.items()})

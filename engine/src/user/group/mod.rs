@@ -86,7 +86,13 @@ pub(super) fn records_named(group: &[Item]) -> BTreeSet<RecordKey> {
             Item::Push(push) => match &push.shape {
                 Ok(checked) => records.extend(checked.headers.iter().map(Header::key)),
                 Err(BatchError::Invalid(errors)) => records.extend(errors.iter().filter_map(|error| error.key.clone())),
-                Err(BatchError::Statement(_) | BatchError::Operations(_) | BatchError::Hashes { .. }) => {}
+                Err(
+                    BatchError::Statement(_)
+                    | BatchError::Operations(_)
+                    | BatchError::Hashes { .. }
+                    | BatchError::Mixed
+                    | BatchError::Rewrap(_),
+                ) => {}
             },
             Item::Roster(_) | Item::Claim(_) => {}
         }

@@ -41,6 +41,10 @@ impl Tentative<'_> {
         }
         refusal::right(request, self.facts.pushers.right(peer))?;
         let checked = shape.map_err(|error| self.misshapen(request, &error))?;
+        self.fits_key_epoch(request, &operations)?;
+        if checked.headers.is_empty() {
+            return Err(Failure::new(request, ErrorCode::Refused, "this node does not take new wraps yet"));
+        }
         let ahead = batch::clocks_ahead(&checked.headers, self.server_ts);
         if !ahead.is_empty() {
             return Err(self.misshapen(request, &BatchError::Invalid(ahead)));
@@ -53,6 +57,22 @@ impl Tentative<'_> {
         self.follow(request, entry, Author::Pusher { session: peer.session, device_seq }, &change.replaced)?;
         self.records.extend(change.records.into_iter().map(|(key, current)| (key, Some(current))));
         Ok(Pushed { request, log: OWN_LOG, device_seq, hash, timeline: self.head.timeline, from, to })
+    }
+
+    /// Everything is wrapped under the account key that the log has come to: what a revoked device knows opens nothing new.
+    fn fits_key_epoch(&self, request: u32, operations: &[Operation]) -> Result<(), Failure> {
+        let current = self.head.key_epoch;
+        let epochs = || {
+            operations.iter().map(|operation| match operation {
+                Operation::Put(put) => put.envelope.key_epoch(),
+                Operation::Rewrap(rewrap) => rewrap.epoch,
+            })
+        };
+        let off = epochs().find(|epoch| *epoch < current).or_else(|| epochs().find(|epoch| *epoch > current));
+        match off {
+            None => Ok(()),
+            Some(epoch) => Err(refusal::key_epoch(request, epoch, current)),
+        }
     }
 
     /// The answer of a push that was committed before, or the refusal of one that can't follow.
@@ -81,7 +101,7 @@ impl Tentative<'_> {
         let mut issues: Vec<RecordIssue> = Vec::new();
         let mut refused = BTreeSet::new();
         let mut seq = self.head.seq;
-        for (index, (header, Operation::Put(put))) in checked.headers.iter().zip(operations).enumerate() {
+        for (index, (header, put)) in checked.headers.iter().zip(operations.iter().filter_map(Operation::as_put)).enumerate() {
             seq = seq.next();
             let key = header.key();
             if refused.contains(&key) {

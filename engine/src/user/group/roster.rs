@@ -33,7 +33,7 @@ impl Tentative<'_> {
         refusal::standing(request, self.roster.standing(peer.device))?;
         changes.iter().try_for_each(|change| match change {
             RosterChange::Revoke(revoke) => refusal::asked_by(request, &revoke.signed, peer.device),
-            RosterChange::Identity(_) | RosterChange::Enrol(_) => {
+            RosterChange::Identity(_) | RosterChange::Enrol(_) | RosterChange::Rotate(_) | RosterChange::Rekey(_) => {
                 Err(Failure::new(request, ErrorCode::Refused, "a session only revokes; log in to enrol a device"))
             }
         })
@@ -59,7 +59,10 @@ impl Tentative<'_> {
                         return Err(refusal::with_last(request, ErrorCode::RevokeLastDiffers, last));
                     }
                 }
-                Judged::Identity(..) | Judged::Enrol(_) => {}
+                Judged::Identity(..) | Judged::Enrol(..) => {}
+                Judged::Rotate(_) | Judged::Rekey(..) => {
+                    return Err(Failure::new(request, ErrorCode::Refused, "keys change by the password"));
+                }
             }
             seq = seq.next();
             answer = seq;

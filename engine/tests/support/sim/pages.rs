@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::{Page, SnapshotPage, SnapshotToken};
-use cloudsync_protocol::{Cursor, Entry, Operation, RecordKey, Seq, TimelineId};
+use cloudsync_protocol::{Cursor, Entry, RecordKey, Seq, TimelineId};
 
 use crate::support::store::Store;
 
@@ -81,7 +81,8 @@ impl Store {
 /// The state after one entry more, which must follow from the one before.
 fn follow(current: &mut BTreeMap<RecordKey, Row>, entry: &Entry) {
     let Entry::Batch(batch) = entry else { return };
-    for (Operation::Put(put), number) in batch.operations.iter().zip(0..) {
+    for (operation, number) in batch.operations.iter().zip(0..) {
+        let Some(put) = operation.as_put() else { continue };
         let header = put.envelope.check().unwrap();
         let held = current.get(&header.key()).map(|row| row.envelope.clone());
         let version = held.as_ref().map_or(0, |envelope| envelope.check().unwrap().version.0);

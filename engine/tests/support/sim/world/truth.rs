@@ -68,7 +68,7 @@ impl World {
         let mut history: BTreeMap<RecordKey, Vec<Content>> = BTreeMap::new();
         for entry in self.server.store.entries() {
             let Entry::Batch(batch) = entry else { continue };
-            for Operation::Put(put) in &batch.operations {
+            for put in batch.operations.iter().filter_map(Operation::as_put) {
                 let header = put.envelope.check().unwrap();
                 let content = self.clients[0].device.keys.open(&header, &put.envelope).unwrap();
                 history.entry(header.key()).or_default().push(content);
