@@ -18,7 +18,7 @@ use rustls::sign::CertifiedKey;
 use crate::config::CertificateSource;
 
 /// The self-made certificate and its key, in one file so that they can't get apart.
-pub(crate) const SELF_MADE_FILE: &str = "certificate.pem";
+pub const SELF_MADE_FILE: &str = "certificate.pem";
 const OTHERS: u32 = 0o077;
 
 /// Why there is no certificate.

@@ -32,7 +32,7 @@ mod tls;
 mod websocket;
 mod write_stall;
 
-pub use certificate::CertificateError;
+pub use certificate::{CertificateError, SELF_MADE_FILE};
 pub use config::Config;
 pub use data_folder::DataFolderError;
 pub use node::{Addresses, Node, StartError};

@@ -2,6 +2,8 @@
 //!
 //! Never: anything that a test in process would miss; that is the library's.
 
+mod backup_command;
+
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,6 +35,8 @@ enum Command {
     Dev(Dev),
     /// Serves by a configuration file.
     Serve(Serve),
+    /// Copies a node's data while it serves, looks at such a copy, or brings one back.
+    Backup(backup_command::Backup),
 }
 
 #[derive(Debug, Args)]
@@ -82,9 +86,15 @@ struct Serve {
     common: Common,
 }
 
-fn configure(command: Command) -> anyhow::Result<(Config, Option<PathBuf>)> {
-    let (mut config, common) = match command {
-        Command::Dev(dev) => {
+/// What serves, and by what.
+enum Serving {
+    Dev(Dev),
+    Serve(Serve),
+}
+
+fn configure(serving: Serving) -> anyhow::Result<(Config, Option<PathBuf>)> {
+    let (mut config, common) = match serving {
+        Serving::Dev(dev) => {
             let mut config = Config::dev(dev.data);
             let given = [dev.quic, dev.https, dev.ws, dev.admin];
             let listen = &mut config.listen;
@@ -98,7 +108,7 @@ fn configure(command: Command) -> anyhow::Result<(Config, Option<PathBuf>)> {
             config.log.filter = log_filter_of_environment();
             (config, dev.common)
         }
-        Command::Serve(serve) => (Config::read(&serve.config)?, serve.common),
+        Serving::Serve(serve) => (Config::read(&serve.config)?, serve.common),
     };
     config.log.format = common.log_format.unwrap_or(config.log.format);
     config.loss = if common.accept_loss { Loss::Accept } else { Loss::Refuse };
@@ -167,7 +177,12 @@ async fn serve(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<()
 }
 
 fn run() -> anyhow::Result<()> {
-    let (config, ready_file) = configure(CommandLine::parse().command)?;
+    let serving = match CommandLine::parse().command {
+        Command::Dev(dev) => Serving::Dev(dev),
+        Command::Serve(serve) => Serving::Serve(serve),
+        Command::Backup(backup) => return backup_command::run(backup),
+    };
+    let (config, ready_file) = configure(serving)?;
     logs::log_to_stderr(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let served = runtime.block_on(serve(config, ready_file));

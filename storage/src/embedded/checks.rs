@@ -113,6 +113,13 @@ fn not_found(what: &str, damaged: u64) -> Result<(), ReadError> {
     Err(ReadError::Damaged { place: what.into(), why })
 }
 
+/// Looks at a log once, for who keeps no note of it.
+pub(super) fn examine(connection: &Connection, log: LogId) -> Result<(), ReadError> {
+    let Some(tip) = tip(connection, log)? else { return Ok(()) };
+    let Verdict { tip, index, .. } = look(connection, log, &tip)?;
+    tip.and(index)
+}
+
 /// Reads the log's whole index: each row is as it was written and none comes twice, so that none is missing if there are as many
 /// as the log has operations.
 fn look(connection: &Connection, log: LogId, tip: &Tip) -> Result<Verdict, ReadError> {

@@ -34,6 +34,8 @@ use crate::write::{Write, Written};
 
 /// Between two attempts to open the database again.
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
+/// How long a checkpoint waits for readers of the WAL's beginning.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(25);
 
 /// What the committer is made of.
 #[derive(Debug)]
@@ -251,14 +253,18 @@ impl Committer {
         Ok(())
     }
 
-    /// Keeps the WAL within its bound. Readers are short, so waiting for them is too.
+    /// Keeps the WAL within its bound. Readers are short, so waiting for them is too; but for a backup's, which reads on for as long
+    /// as it copies: the WAL grows meanwhile, and nobody who commits waits for it.
     fn checkpoint(&mut self) {
         let pages = self.wal_pages.load(Ordering::Relaxed);
         if pages < self.checkpoint_at {
             return;
         }
         let Some(connection) = &self.connection else { return };
-        let restarted = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, bool>(0));
+        let restarted = connection.busy_timeout(CHECKPOINT_PATIENCE).and_then(|()| {
+            let restarted = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, bool>(0));
+            connection.busy_timeout(schema::BUSY_TIMEOUT).and(restarted)
+        });
         let step = (self.wal_pages_max / 8).max(1);
         match restarted {
             Ok(false) => {

@@ -94,7 +94,7 @@ pub(super) fn private(path: &Path) -> io::Result<File> {
 }
 
 /// The folder's format, `None` for one that has none yet and nothing foreign.
-fn read_format(path: &Path) -> Result<Option<u32>, OpenError> {
+pub(super) fn read_format(path: &Path) -> Result<Option<u32>, OpenError> {
     let file = path.join("format");
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,

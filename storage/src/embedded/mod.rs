@@ -4,6 +4,7 @@
 
 mod account_rows;
 mod apply;
+pub mod backup;
 mod checks;
 mod committer;
 mod erase;

@@ -15,6 +15,8 @@ pub(super) const PAGE_BYTES: u64 = 4096;
 pub(super) const SEQ_BITS: u32 = 36;
 /// One past the last `seq` that a row's key holds.
 pub(super) const SEQ_END: u64 = 1 << SEQ_BITS;
+/// How long a writer waits for whoever else has the database.
+pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
 /// One past the last log.
 pub(super) const LOG_END: i64 = 1 << (63 - SEQ_BITS);
 
@@ -58,7 +60,7 @@ pub(super) fn create(path: &Path) -> rusqlite::Result<()> {
 pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.busy_timeout(std::time::Duration::from_millis(500))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;

@@ -3,6 +3,7 @@
 //!
 //! Never: a figure without its floor, or one from another run.
 
+pub mod b1;
 pub mod disk;
 pub mod hop;
 pub mod machine;
@@ -33,17 +34,20 @@ pub struct Effort {
 pub enum Workload {
     /// Durable push → received by the user's other device, at light load.
     W1,
+    /// A push while a backup is made.
+    B1,
 }
 
 impl Workload {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 1] = [Self::W1];
+    pub const ALL: [Self; 2] = [Self::W1, Self::B1];
 
     /// As it is called on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::W1 => "w1",
+            Self::B1 => "b1",
         }
     }
 
@@ -51,6 +55,7 @@ impl Workload {
     pub async fn run(self, effort: &Effort) -> anyhow::Result<report::Section> {
         match self {
             Self::W1 => Box::pin(w1::run(effort)).await,
+            Self::B1 => Box::pin(b1::run(effort)).await,
         }
     }
 }

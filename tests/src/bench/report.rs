@@ -133,7 +133,9 @@ impl Section {
         for row in &self.rows {
             writeln!(text, "| {} | {} | {} | {} |", row.what, row.carrier, figure(row.p50_us), figure(row.p99_us))?;
         }
-        writeln!(text, "\n| ratio | carrier | median (lowest – highest round) | aim |\n| --- | --- | --- | --- |")?;
+        if !self.ratios.is_empty() {
+            writeln!(text, "\n| ratio | carrier | median (lowest – highest round) | aim |\n| --- | --- | --- | --- |")?;
+        }
         for Ratio { what, carrier, ratio, aim } in &self.ratios {
             let Figure { median, low, high } = ratio;
             writeln!(text, "| {what} | {carrier} | {median:.2} ({low:.2} – {high:.2}) | ≤ {aim} |")?;

@@ -20,7 +20,7 @@ struct CommandLine {
     /// Prints the figures as JSON on standard output.
     #[arg(long)]
     json: bool,
-    /// Only this workload (w1).
+    /// Only this workload (w1, b1).
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Every measurement is made so often.
