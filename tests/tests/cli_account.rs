@@ -101,6 +101,10 @@ async fn a_revoked_device_is_out_at_once_and_keeps_its_edits_for_its_next_log_in
     assert_eq!((&put["acknowledged"], &put["pending"], &put["error"]["code"]), (&json!(false), &json!(true), &json!("device_revoked")));
     let status = cli.run("b", &["status", "--json"])?.ended(0)?.last()?;
     assert_eq!((&status["online"], &status["problem"]), (&json!(true), &json!("device_revoked")));
+    let spoken = cli.run("b", &["status"])?.ended(0)?.stderr;
+    assert!(spoken.contains("queued: `cloudsync --profile b login` on this profile"), "a sync would not send them: {spoken}");
+    let kept = cli.run("b", &["logout"])?.ended(4)?.stderr;
+    assert!(kept.contains("edits_queued") && kept.contains("(device_revoked)") && kept.contains("`cloudsync --profile b login`"), "{kept}");
     cli.run("b", &["watch"])?.ended(7)?;
     assert_eq!(cli.run("b", &["get", "goal", "g2", "--offline"])?.ended(0)?.stdout, "2\n");
     let back = cli.sign_in("b", ("login", ADA, PASSWORD), &[])?.ended(0)?.last()?;

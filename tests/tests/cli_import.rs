@@ -39,7 +39,10 @@ async fn importing_twice_and_on_two_devices_pushes_nothing_new_and_leaves_no_con
     assert_eq!(cli.status("c")?["pending"], json!(ROWS));
 
     let imported = cli.run("a", &["import", "--format", "pomodoro", file, "--json"])?.ended(0)?.last()?;
-    assert_eq!(imported, json!({"rows": ROWS, "imported": ROWS, "unchanged": 0, "broken": 0, "acknowledged": true, "paused_edits": 0}));
+    assert_eq!(
+        imported,
+        json!({"rows": ROWS, "imported": ROWS, "unchanged": 0, "deleted": 0, "broken": 0, "acknowledged": true, "paused_edits": 0})
+    );
     let head = cli.run("a", &["sync", "--json"])?.ended(0)?.last()?["seq"].clone();
     for profile in ["a", "b"] {
         let again = cli.run(profile, &["import", "--format", "pomodoro", file, "--json"])?.ended(0)?.last()?;
@@ -79,11 +82,37 @@ async fn an_import_that_is_interrupted_says_how_far_it_got_and_the_same_command_
     }
     send(import.id(), "INT")?;
     let ran = cloudsync_tests::Ran::try_from(import.wait_with_output()?)?.ended(130)?;
-    assert!(ran.stderr.contains(" so far; run the same command again to go on") && ran.stderr.lines().count() == 1, "{ran:?}");
+    assert!(ran.stderr.contains(" rows of about 20000 so far; ") && ran.stderr.contains("run the same command again to go on"), "{ran:?}");
     let again = cli.run("a", &["import", "--format", "pomodoro", file, "--offline", "--json"])?.ended(0)?.last()?;
     let (imported, unchanged) = (again["imported"].as_u64(), again["unchanged"].as_u64());
     assert!(unchanged > Some(0), "what was imported before the interrupt is there: {again}");
     assert_eq!(imported.zip(unchanged).map(|(imported, unchanged)| imported + unchanged), Some(ROWS));
+    node.terminate().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_whose_record_was_deleted_stays_so_on_every_device_unless_it_is_asked_for() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = NodeProcess::start(folder.path()).await?;
+    let cli = CommandLine::new(&node, Wire::Quic)?;
+    cli.account("ada@example.com", &["a", "b"])?;
+    let file = folder.path().join("sessions.csv");
+    std::fs::write(&file, "X.words,word_cnt,description,DONE,date,estimate,actual\n@a,1,1,1,2020-01-01,1,1\n@b,1,2,1,2020-01-01,1,1\n")?;
+    let file = file.to_str().unwrap_or_default();
+    let import = |profile: &str, more: &[&str]| {
+        let imported = cli.run(profile, &[&["import", "--format", "pomodoro", file, "--json"], more].concat())?.ended(0)?.last()?;
+        anyhow::Ok((imported["imported"].clone(), imported["unchanged"].clone(), imported["deleted"].clone()))
+    };
+    assert_eq!(import("a", &[])?, (json!(2), json!(0), json!(0)));
+    let listed = cli.run("a", &["list", "timer_session", "--json"])?.ended(0)?.json()?;
+    let id = listed[0]["id"].as_str().unwrap_or_default();
+    cli.run("a", &["delete", "timer_session", id, "--offline"])?.ended(0)?;
+    assert_eq!(import("a", &["--offline"])?, (json!(0), json!(1), json!(1)), "not even before the delete is sent");
+    cli.run("a", &["sync"])?.ended(0)?;
+    assert_eq!(import("b", &[])?, (json!(0), json!(1), json!(1)));
+    assert_eq!(import("b", &["--deleted"])?, (json!(1), json!(1), json!(0)));
+    assert_eq!(cli.run("a", &["list", "timer_session", "--json"])?.ended(0)?.json()?.len(), 2);
     node.terminate().await?;
     Ok(())
 }

@@ -64,6 +64,7 @@ async fn a_put_one_byte_past_the_quota_is_kept_said_and_sent_by_itself_when_a_de
     assert_eq!(pending(&cli, "a")?, (json!(1), json!("quota"), json!(1)));
     let spoken = cli.run("a", &["status", "--offline"])?.ended(0)?;
     assert!(spoken.stderr.contains("paused: quota: 1 edit waits for room"), "{spoken:?}");
+    assert!(spoken.stdout.lines().any(|line| line.starts_with("used\t") && line.ends_with(" B")), "{spoken:?}");
     let shown = cli.run("a", &["get", "goal", "g2", "--json"])?.ended(0)?.last()?;
     assert_eq!((&shown["value"], &shown["pending"]), (&json!(1), &json!(true)));
     // It can't fit, so that it is not tried: nothing is refused again.

@@ -55,6 +55,12 @@ impl<'a> SqliteTables<'a> {
         Ok(count.unwrap_or_default())
     }
 
+    /// How many edits from that one on are paused.
+    pub fn paused_from(&self, first: EditId) -> Result<u64, TablesError> {
+        let sql = "SELECT count(*) AS number FROM edits WHERE state = ?1 AND id >= ?2";
+        Ok(self.one("edits", (sql, params![PAUSED, signed(first.0)]), |row| row.number("number"))?.unwrap_or_default())
+    }
+
     fn all<T>(
         &self,
         table: &'static str,

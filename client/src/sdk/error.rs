@@ -31,9 +31,10 @@ pub enum Error {
     /// Somebody is signed in on the profile: no new account is made there.
     #[error("this profile is signed in as {email} already")]
     AlreadySignedIn { email: String },
-    /// Logging out would lose edits. How many the server does not have, and how many are conflicts.
+    /// Logging out would lose edits. How many the server does not have, how many are conflicts, and why it takes none of
+    /// this device any more, if so.
     #[error("{}", unsent(*.waiting, *.parked))]
-    EditsQueued { waiting: u64, parked: u64 },
+    EditsQueued { waiting: u64, parked: u64, over: Option<ErrorCode> },
     /// The account has as many devices as it may: these, each with its name where it opens.
     #[error("the account has as many devices as it may: {}", listed(devices))]
     DevicesFull { devices: Vec<(DeviceId, Option<String>)> },
@@ -59,7 +60,7 @@ pub enum Error {
     #[error("{0}")]
     Unsound(String),
     /// The record has a parked conflict: edit onto current, or drop it.
-    #[error("{key} has a parked conflict")]
+    #[error("{key} has an edit in conflict that is not settled: what was to be written now is not kept")]
     Conflicted { key: RecordKey },
     /// The profile was restored from an older copy, or copied.
     #[error("this profile was restored from an older copy or is used twice: the server has newer pushes of its device")]
@@ -255,7 +256,7 @@ mod tests {
 
     #[test]
     fn edits_that_a_log_out_would_lose_are_counted_and_what_there_is_none_of_is_not() {
-        let said = |waiting, parked| Error::EditsQueued { waiting, parked }.to_string();
+        let said = |waiting, parked| Error::EditsQueued { waiting, parked, over: None }.to_string();
         assert_eq!(said(1, 0), "1 edit is not on the server yet");
         assert_eq!(said(0, 1), "1 edit is in conflict");
         assert_eq!(said(2, 3), "2 edits are not on the server yet, 3 edits are in conflict");

@@ -25,7 +25,7 @@ pub use error::{Error, Offline};
 pub use keys::DeviceSeal;
 pub use online::Online;
 pub use push::Pushing;
-pub use records::Deadline;
+pub use records::{Deadline, Deleted, Missing};
 pub use sign_in::{LogIn, Name, RecoveryText, SignedIn, check_registrable, log_in, register};
 pub use sign_out::{Discard, Reach, log_out};
 pub use watch::{Watch, WatchEvent};

@@ -15,6 +15,28 @@ use crate::replica::{Access, SqliteTables};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline(pub Duration);
 
+/// What becomes of a record that was deleted, where it would be made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// Nothing: somebody wanted it gone.
+    Stay,
+    /// It is there again.
+    Return,
+}
+
+/// What came of edits that were to be queued where their records are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Missing {
+    /// Queued.
+    pub made: u64,
+    /// Not, since the record is there.
+    pub there: u64,
+    /// Not, since the record was deleted.
+    pub deleted: u64,
+    /// The first that was queued.
+    pub first: Option<EditId>,
+}
+
 /// How soon to look again what another process made of an edit.
 const FATE_POLL: Duration = Duration::from_millis(25);
 
@@ -37,23 +59,29 @@ impl Client {
         .await
     }
 
-    /// Queues those edits whose record is not there yet, or was deleted, in one transaction. Says how many.
-    pub async fn edit_missing(&self, edits: Vec<(RecordKey, Content)>) -> Result<usize, Error> {
+    /// Queues those edits whose record is not there yet, in one transaction.
+    pub async fn edit_missing(&self, edits: Vec<(RecordKey, Content)>, deleted: Deleted) -> Result<Missing, Error> {
         let me = self.shared.me;
         self.tables(Access::Write, move |tables| {
             let now_ms = time::server_ms(tables.clock_offset_ms()?);
             let mut replica = Replica::open(tables, &me)?;
             let parked: std::collections::BTreeSet<RecordKey> =
                 replica.conflicts()?.into_iter().map(|conflict| conflict.mine.key).collect();
-            let mut made = 0;
+            let mut done = Missing::default();
             for (key, content) in edits {
-                let there = replica.get(&key)?.is_some_and(|shown| shown.content != Content::Deleted || shown.conflict.is_some());
-                if !there && !parked.contains(&key) {
-                    replica.edit(NewEdit { key, content, onto: Onto::Replica, now_ms })?;
-                    made += 1;
+                let shown = replica.get(&key)?;
+                let is_deleted = shown.as_ref().is_some_and(|shown| shown.content == Content::Deleted && shown.conflict.is_none());
+                if parked.contains(&key) || (shown.is_some() && !is_deleted) {
+                    done.there += 1;
+                } else if is_deleted && deleted == Deleted::Stay {
+                    done.deleted += 1;
+                } else {
+                    let id = replica.edit(NewEdit { key, content, onto: Onto::Replica, now_ms })?;
+                    done.made += 1;
+                    done.first.get_or_insert(id);
                 }
             }
-            Ok::<_, Error>(made)
+            Ok::<_, Error>(done)
         })
         .await
     }
@@ -90,6 +118,11 @@ impl Client {
     /// How things stand here.
     pub async fn status(&self) -> Result<Status, Error> {
         self.replica(Access::Read, |replica, _| replica.status()).await
+    }
+
+    /// How many edits wait for room, of those that were made from that one on.
+    pub async fn paused_from(&self, first: EditId) -> Result<u64, Error> {
+        self.tables(Access::Read, move |tables| tables.paused_from(first)).await
     }
 
     /// How many committed records it holds that are not deleted.

@@ -3,7 +3,7 @@
 //! Never: edits thrown away that the person did not say may go.
 
 use cloudsync_engine::replica::{EditCounts, Tables as _};
-use cloudsync_protocol::DeviceSeq;
+use cloudsync_protocol::{DeviceSeq, ErrorCode};
 
 use super::client::{Client, Target};
 use super::error::is_device_over;
@@ -62,17 +62,17 @@ pub async fn log_out(profile: &Profile, target: Option<Target>, discard: Discard
         ) if discard == Discard::Yes => return Ok(profile.clear(&lock)?),
         Err(error) => return Err(error),
     };
-    let online = match reach {
-        Reach::Nobody => None,
+    let (online, over) = match reach {
+        Reach::Nobody => (None, None),
         Reach::Server => match client.connect().await {
-            Ok(online) => Some(online),
+            Ok(online) => (Some(online), None),
             // Revoked, or long gone: the server has nothing to end.
-            Err(Error::NotAdmitted { .. }) => None,
+            Err(Error::NotAdmitted { code, .. }) => (None, Some(code)),
             Err(error) => return Err(error),
         },
     };
     // From here on no process of this profile can add an edit that would be lost.
-    client.tables(Access::Write, move |tables| close(tables.edit_counts()?, discard, tables)).await?;
+    client.tables(Access::Write, move |tables| close((tables.edit_counts()?, over), discard, tables)).await?;
     if let Some(online) = online {
         let keys = &client.shared.keys;
         let revoked = account::revoke(&online.session, keys, keys.device.id, DeviceSeq::default()).await.map_err(Error::from);
@@ -89,10 +89,14 @@ pub async fn log_out(profile: &Profile, target: Option<Target>, discard: Discard
     Ok(profile.clear(&lock)?)
 }
 
-fn close(counts: EditCounts, discard: Discard, tables: &mut crate::replica::SqliteTables<'_>) -> Result<(), Error> {
+fn close(
+    (counts, over): (EditCounts, Option<ErrorCode>),
+    discard: Discard,
+    tables: &mut crate::replica::SqliteTables<'_>,
+) -> Result<(), Error> {
     let (waiting, parked) = (counts.pending(), counts.parked);
     if discard == Discard::No && waiting + parked > 0 {
-        return Err(Error::EditsQueued { waiting, parked });
+        return Err(Error::EditsQueued { waiting, parked, over });
     }
     Ok(tables.close()?)
 }

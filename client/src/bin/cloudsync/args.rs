@@ -87,7 +87,7 @@ pub(crate) enum Command {
     Watch,
     /// Import a file of another program
     #[command(
-        after_help = "Importing the same file again, here or on another device, adds nothing.\n\nExample:\n  cloudsync import --format pomodoro sessions.csv"
+        after_help = "Importing the same file again, here or on another device, adds nothing; a record that was deleted stays deleted, unless --deleted is given.\n\nExample:\n  cloudsync import --format pomodoro sessions.csv"
     )]
     Import(Import),
     /// Show who is signed in, whether the server lets this device in, what waits to be sent, and what is in conflict
@@ -188,6 +188,9 @@ pub(crate) struct Import {
     /// What kind of file it is
     #[arg(long, value_enum)]
     pub(crate) format: Format,
+    /// Also rows whose records were deleted since
+    #[arg(long)]
+    pub(crate) deleted: bool,
     /// The file
     pub(crate) file: PathBuf,
 }

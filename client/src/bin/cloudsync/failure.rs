@@ -11,7 +11,7 @@ use cloudsync_client::{account, connection};
 use cloudsync_protocol::ErrorCode;
 use serde::Serialize;
 
-use crate::parked::SETTLE;
+use crate::parked::settle;
 
 /// The exit codes that scripts rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +236,13 @@ impl From<sdk::Error> for Failure {
                 &error,
                 "for another account use another --profile; to leave this one, `cloudsync logout`",
             ),
-            sdk::Error::EditsQueued { .. } => Self::new(
+            sdk::Error::EditsQueued { over: Some(code), .. } => Self::new(
+                Exit::Refused,
+                "edits_queued",
+                format!("the server lets this device in no longer ({code}): {error}"),
+                "`cloudsync login` on this profile makes it a new device and keeps them, `cloudsync sync` then sends them; --discard throws all of them away",
+            ),
+            sdk::Error::EditsQueued { over: None, .. } => Self::new(
                 Exit::Refused,
                 "edits_queued",
                 &error,
@@ -267,7 +273,7 @@ impl From<sdk::Error> for Failure {
             sdk::Error::Unsound(_) | sdk::Error::Task => {
                 Self::new(Exit::Unexpected, "unexpected", &error, "try again; if it stays, report it")
             }
-            sdk::Error::Conflicted { .. } => Self::new(Exit::Conflict, "conflict", &error, SETTLE),
+            sdk::Error::Conflicted { ref key } => Self::new(Exit::Conflict, "conflict", &error, settle(key)),
             sdk::Error::RolledBack => Self::new(
                 Exit::NotSignedIn,
                 "rolled_back",

@@ -10,6 +10,7 @@ mod failure;
 mod output;
 mod parked;
 mod password;
+mod progress;
 mod record;
 mod room;
 mod value;

@@ -203,10 +203,23 @@ pub(crate) fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("{count} {what}") } else { format!("{count} {what}s") }
 }
 
+/// What sends edits that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SentBy {
+    /// The device is let in.
+    Sync,
+    /// It is not, as it is.
+    LogIn,
+}
+
 /// That edits wait, and what sends them.
-pub(crate) fn queued(edits: u64) -> String {
+pub(crate) fn queued(edits: u64, by: SentBy) -> String {
     let (are, them) = if edits == 1 { ("is", "it") } else { ("are", "them") };
-    format!("{} {are} queued: `cloudsync sync` sends {them}", counted(edits, "edit"))
+    let by = match by {
+        SentBy::Sync => format!("`cloudsync sync` sends {them}"),
+        SentBy::LogIn => format!("`cloudsync login` on this profile, and then `cloudsync sync`, sends {them}"),
+    };
+    format!("{} {are} queued: {by}", counted(edits, "edit"))
 }
 
 /// Control characters made visible: a record's id must not move the cursor of a terminal.

@@ -5,12 +5,21 @@
 use std::collections::BTreeSet;
 
 use cloudsync_engine::replica::{Conflict, Reason};
-use cloudsync_protocol::ErrorCode;
+use cloudsync_protocol::{ErrorCode, RecordKey};
 
-use crate::output::counted;
+use crate::output::{counted, visible};
 
 /// How a conflict ends.
 pub(crate) const SETTLE: &str = "see `cloudsync conflicts`; settle each by `cloudsync put … --onto current`, `cloudsync delete … --onto current` or `cloudsync conflicts drop …`";
+
+/// How that one ends.
+pub(crate) fn settle(key: &RecordKey) -> String {
+    let (collection, record) = (visible(key.collection.as_str()), visible(key.record.as_str()));
+    format!(
+        "see `cloudsync conflicts`; write it by `cloudsync put {collection} {record} … --onto current`, which takes the place of the edit in conflict, \
+         or give that one up first by `cloudsync conflicts drop {collection} {record}`"
+    )
+}
 
 const WRITE_AGAIN: &str = "see `cloudsync conflicts`; once that is mended write it again by `cloudsync put … --onto current`, or give it up by `cloudsync conflicts drop …`";
 
@@ -68,7 +77,7 @@ const fn refusal(conflict: &Conflict) -> Option<ErrorCode> {
 mod tests {
     use cloudsync_engine::replica::{Content, Edit, EditId, EditState};
     use cloudsync_protocol::envelope::Hlc;
-    use cloudsync_protocol::{CollectionName, Hash, RecordId, RecordKey, Version};
+    use cloudsync_protocol::{CollectionName, Hash, RecordId, Version};
 
     use super::*;
 

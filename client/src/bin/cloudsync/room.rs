@@ -13,10 +13,12 @@ const MAKE_ROOM: &str = "it is sent by itself once there is room: make some by `
 
 /// How full the quota is, for the middle of a sentence.
 fn how_full(usage: Option<Usage>) -> String {
-    usage.map_or_else(
-        || "the quota is full".to_owned(),
-        |usage| format!("{} of {} B of the quota are used", HumanCount(usage.used), HumanCount(usage.limit)),
-    )
+    usage.map_or_else(|| "the quota is full".to_owned(), |usage| format!("{} of the quota are used", used(usage)))
+}
+
+/// How full the quota is, by itself.
+pub(crate) fn used(usage: Usage) -> String {
+    format!("{} of {} B", HumanCount(usage.used), HumanCount(usage.limit))
 }
 
 /// An edit that was put just now and has to wait.

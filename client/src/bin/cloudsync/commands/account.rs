@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::args;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::queued;
+use crate::output::{SentBy, queued};
 use crate::password::{Repeat, long_enough};
 
 const CODE: &str = "\
@@ -109,7 +109,7 @@ fn show(context: &Context, signed_in: SignedIn) -> Result<(), Failure> {
     } else {
         output.say(&format!("signed in as {} on {}, device {}", card.email, card.server, card.device));
         if pending > 0 {
-            output.say(&context.hint(&queued(pending)));
+            output.say(&context.hint(&queued(pending, SentBy::Sync)));
         }
         if let Some(code) = code {
             output.say(CODE);

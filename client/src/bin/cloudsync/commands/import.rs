@@ -5,10 +5,9 @@
 use std::time::Duration;
 
 use cloudsync_client::import::pomodoro::Sessions;
-use cloudsync_client::sdk::{Client, Offline, Online, Pushing};
-use cloudsync_engine::replica::{Content, Usage};
+use cloudsync_client::sdk::{Client, Deleted, Offline, Online, Pushing};
+use cloudsync_engine::replica::{Content, EditId, Status};
 use cloudsync_protocol::RecordKey;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,6 +15,7 @@ use crate::args;
 use crate::context::{Context, Reached};
 use crate::failure::{Exit, Failure};
 use crate::output::counted;
+use crate::progress::Progress;
 use crate::room;
 
 /// Rows of one transaction.
@@ -28,16 +28,21 @@ struct Imported {
     rows: u64,
     imported: u64,
     unchanged: u64,
+    /// Rows whose records were deleted since, and stay so.
+    deleted: u64,
     broken: u64,
     acknowledged: bool,
     /// Edits of this device that wait for room under the quota.
     paused_edits: u64,
+    #[serde(skip)]
+    first: Option<EditId>,
 }
 
 /// The session, as long as there is one.
 struct Sender<'a> {
     context: &'a Context,
     online: Option<Online>,
+    deleted: Deleted,
 }
 
 impl Sender<'_> {
@@ -56,6 +61,7 @@ impl Sender<'_> {
     }
 
     fn lost(&mut self, why: &str) -> Result<(), Failure> {
+        self.context.output.end_updates();
         self.context.output.aside(&format!("offline: {why}; the rest is queued"));
         self.online = None;
         Ok(())
@@ -80,51 +86,62 @@ pub(crate) async fn import(context: &Context, asked: args::Import) -> Result<(),
     };
     let bytes = std::fs::read(&asked.file).map_err(|error| unfit(format!("can't read {}: {error}", asked.file.display())))?;
     let Reached { client, online } = context.reach().await?;
-    let sender = Sender { context, online };
+    let deleted = if asked.deleted { Deleted::Return } else { Deleted::Stay };
+    let sender = Sender { context, online, deleted };
     let ids = client.keys().secrets.record_ids.clone();
     let mut sessions = Sessions::new(&bytes, &ids).map_err(|error| unfit(format!("{}: {error}", asked.file.display())))?;
-    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-    let bar = progress(context, lines.saturating_sub(1));
+    let lines = (bytes.iter().filter(|byte| **byte == b'\n').count() as u64).saturating_sub(1);
+    let bar = Progress::new(context.output, lines);
     let mut done = Imported::default();
     let mut interrupted = signal(SignalKind::interrupt()).map_err(|error| Failure::new(Exit::Unexpected, "signals", error, "report it"))?;
     let ended = tokio::select! {
         ended = import_all(sender, &client, (&mut sessions, &mut done, &bar)) => ended,
-        _ = interrupted.recv() => {
-            let so_far = counted(done.imported + done.unchanged, "row");
-            Err(Failure::new(Exit::Interrupted, "interrupted", format!("{so_far} so far; run the same command again to go on"), ""))
-        }
+        _ = interrupted.recv() => Err(stopped(&done, lines)),
     };
-    bar.finish_and_clear();
+    bar.clear();
     ended?;
     let status = client.status().await?;
     done.acknowledged = status.edits.pending() == 0;
     done.paused_edits = status.edits.paused;
-    report(context, &done, status.usage)
+    let waiting = match done.first {
+        Some(first) if status.edits.paused > 0 => client.paused_from(first).await?,
+        Some(_) | None => 0,
+    };
+    report(context, &done, (waiting, &status))
+}
+
+/// Ctrl-C: what was read is here, and sent as far as it went.
+fn stopped(done: &Imported, lines: u64) -> Failure {
+    let read = counted(done.imported + done.unchanged + done.deleted, "row");
+    let message = format!("{read} of about {lines} so far; what was read is kept, and sent as far as it went");
+    Failure::new(Exit::Interrupted, "interrupted", message, "run the same command again to go on: no row is imported twice")
 }
 
 async fn import_all(
     mut sender: Sender<'_>,
     client: &Client,
-    (sessions, done, bar): (&mut Sessions<'_>, &mut Imported, &ProgressBar),
+    (sessions, done, bar): (&mut Sessions<'_>, &mut Imported, &Progress),
 ) -> Result<(), Failure> {
+    bar.at(0);
     loop {
         let rows = next_rows(sender.context, sessions, done, bar);
         if rows.is_empty() {
             break;
         }
-        let count = rows.len() as u64;
-        let made = client.edit_missing(rows).await? as u64;
-        done.imported += made;
-        done.unchanged += count - made;
+        let missing = client.edit_missing(rows, sender.deleted).await?;
+        done.imported += missing.made;
+        done.unchanged += missing.there;
+        done.deleted += missing.deleted;
+        done.first = done.first.or(missing.first);
         sender.send().await?;
-        bar.set_position(done.rows);
+        bar.at(done.rows);
     }
-    bar.set_message("sending");
+    bar.update("sending what is left");
     sender.finish().await
 }
 
 /// The next rows that are sound; broken ones are counted and named.
-fn next_rows(context: &Context, sessions: &mut Sessions<'_>, done: &mut Imported, bar: &ProgressBar) -> Vec<(RecordKey, Content)> {
+fn next_rows(context: &Context, sessions: &mut Sessions<'_>, done: &mut Imported, bar: &Progress) -> Vec<(RecordKey, Content)> {
     let mut rows = Vec::with_capacity(ROWS);
     while rows.len() < ROWS {
         match sessions.next() {
@@ -135,7 +152,8 @@ fn next_rows(context: &Context, sessions: &mut Sessions<'_>, done: &mut Imported
                     Ok(session) => rows.push((session.key, Content::Value(session.value))),
                     Err(broken) => {
                         done.broken += 1;
-                        bar.suspend(|| context.output.say(&format!("line {}: not imported: {}", broken.line, broken.why)));
+                        bar.clear();
+                        context.output.say(&format!("line {}: not imported: {}", broken.line, broken.why));
                     }
                 }
             }
@@ -144,30 +162,44 @@ fn next_rows(context: &Context, sessions: &mut Sessions<'_>, done: &mut Imported
     rows
 }
 
-fn progress(context: &Context, rows: u64) -> ProgressBar {
-    if !context.output.talk_is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos} of {human_len} rows, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(rows).with_style(style).with_message("importing")
-}
-
-fn report(context: &Context, done: &Imported, usage: Option<Usage>) -> Result<(), Failure> {
+fn report(context: &Context, done: &Imported, (waiting, status): (u64, &Status)) -> Result<(), Failure> {
     let output = context.output;
     if output.is_json() {
         return output.json(done);
     }
-    let Imported { rows, imported, unchanged, broken, acknowledged, paused_edits } = done;
-    let sent = match (imported, acknowledged) {
-        (0, _) => "",
-        (_, true) => " (acknowledged)",
-        (_, false) if *paused_edits > 0 => " (as far as there is room)",
-        (_, false) => " (queued)",
-    };
-    output.say(&format!("{}: {imported} imported{sent}, {unchanged} already there, {broken} broken", counted(*rows, "row")));
-    if let Some(note) = room::note(*paused_edits, usage) {
+    output.say(&summary(done, waiting, status.edits.pending() > status.edits.paused));
+    if let Some(note) = room::note(done.paused_edits, status.usage) {
         output.say(&note);
     }
     Ok(())
+}
+
+/// How many rows are in, how many wait and for what, and what was left out.
+fn summary(done: &Imported, waiting: u64, is_queued: bool) -> String {
+    let Imported { rows, imported, unchanged, deleted, broken, .. } = done;
+    let in_there = imported.saturating_sub(waiting);
+    let sent = match in_there {
+        0 => "",
+        _ if is_queued => " (queued)",
+        _ => " (acknowledged)",
+    };
+    let waiting = if waiting > 0 { format!(", {waiting} wait for room under the quota") } else { String::new() };
+    let deleted = if *deleted > 0 { format!(", {deleted} deleted since and left so") } else { String::new() };
+    format!("{}: {in_there} imported{sent}{waiting}, {unchanged} already there{deleted}, {broken} broken", counted(*rows, "row"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_and_what_waits_for_room_are_counted_apart() {
+        let done = Imported { rows: 9, imported: 6, unchanged: 1, deleted: 1, broken: 1, ..Imported::default() };
+        let said =
+            "9 rows: 2 imported (acknowledged), 4 wait for room under the quota, 1 already there, 1 deleted since and left so, 1 broken";
+        assert_eq!(summary(&done, 4, false), said);
+        let done = Imported { rows: 3, imported: 3, ..Imported::default() };
+        assert_eq!(summary(&done, 0, true), "3 rows: 3 imported (queued), 0 already there, 0 broken");
+        assert_eq!(summary(&done, 3, true), "3 rows: 0 imported, 3 wait for room under the quota, 0 already there, 0 broken");
+    }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::queued;
+use crate::output::{SentBy, queued};
 use crate::room;
 
 #[derive(Serialize)]
@@ -86,13 +86,16 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
         ("damaged", status.damaged.to_string()),
     ];
     let problem = problem.map(|failure| context.failure(failure));
+    facts.extend(status.usage.map(|usage| ("used", room::used(usage))));
     facts.extend(problem.as_ref().map(|problem| ("problem", problem.code.to_owned())));
     output.facts(&facts)?;
-    if let Some(problem) = problem {
+    if let Some(problem) = &problem {
         output.say(&format!("{}\n{}", problem.message, problem.help));
     }
     if pending > paused {
-        output.say(&context.hint(&queued(pending - paused)));
+        let is_out = problem.as_ref().is_some_and(|problem| problem.exit == Exit::NotSignedIn);
+        let sent_by = if is_out { SentBy::LogIn } else { SentBy::Sync };
+        output.say(&context.hint(&queued(pending - paused, sent_by)));
     }
     say_paused(context, &status);
     context.mention_conflicts().await;
