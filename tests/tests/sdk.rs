@@ -188,3 +188,24 @@ async fn a_snapshot_that_the_server_does_not_go_on_with_is_given_up_and_the_log_
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pushed_here_is_not_read_again_by_the_next_session() -> anyhow::Result<()> {
+    for wire in Wire::ALL {
+        let (node, folder) = (TestNode::start().await?, tempfile::tempdir()?);
+        let client = client(&node, wire, &folder).await?;
+        let mut online = client.connect().await?;
+        online.catch_up().await?;
+        let edits = (0..2000).map(|n| Ok((key(&format!("g{n}"))?, Content::Value(format!("{n}").into()))));
+        client.edit_all(edits.collect::<anyhow::Result<_>>()?, Onto::Replica).await?;
+        online.push_all(Duration::from_secs(60)).await?;
+        online.close().await;
+        let read_to = client.status().await?.cursor.seq;
+        let mut online = client.connect().await?;
+        assert_eq!(online.catch_up().await?.seq, read_to, "{wire:?}: nothing was left to read");
+        assert!(read_to.0 > 2000, "{wire:?}: {read_to}");
+        online.close().await;
+        node.shutdown().await;
+    }
+    Ok(())
+}

@@ -73,7 +73,10 @@ impl Online {
             attempts.check(&place)?;
             let cursor = place.0;
             let start = match self.session.attach(cursor).await {
-                Ok(attached) => self.client.replica(Access::Write, move |replica, _| replica.attached(&attached)).await?,
+                Ok(attached) => {
+                    self.attached = true;
+                    self.client.replica(Access::Write, move |replica, _| replica.attached(&attached)).await?
+                }
                 Err(error) => match unreadable(error)? {
                     Read::BelowFloor | Read::Whole | Read::Again => Start::Snapshot { resume: None },
                 },

@@ -5,6 +5,7 @@
 mod catch_up;
 mod client;
 mod devices;
+mod echoes;
 mod error;
 mod keys;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cloudsync_protocol::ErrorCode;
+use cloudsync_protocol::{ErrorCode, Seq};
 use tokio::time::Instant;
 
 use super::client::Client;
@@ -33,6 +33,10 @@ pub struct Online {
     /// Until when the session's token holds, by the server's clock.
     pub(super) token_expires_ts: u64,
     pub(super) claimed: bool,
+    /// Whether events come from where the replica is.
+    pub(super) attached: bool,
+    /// Up to where our pushes were committed.
+    pub(super) pushed_to: Seq,
     /// How many nodes left it.
     pub(super) left: u32,
     /// How often it was lost since something was decided.
@@ -60,7 +64,8 @@ impl Client {
         }
         self.note_offset(offset_ms).await?;
         let token_expires_ts = session.welcome().token_expires_ts;
-        Ok(Online { client: self.clone(), session, events, offset_ms, token_expires_ts, claimed: false, left: 0, lost: 0 })
+        let (client, pushed_to) = (self.clone(), Seq::ZERO);
+        Ok(Online { client, session, events, offset_ms, token_expires_ts, claimed: false, attached: false, pushed_to, left: 0, lost: 0 })
     }
 
     async fn note_offset(&self, offset_ms: i64) -> Result<(), Error> {

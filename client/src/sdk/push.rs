@@ -7,6 +7,7 @@ use std::time::Duration;
 use cloudsync_engine::replica::{ClaimOutcome, Next, OutboxBatch, Replica};
 use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, Hash};
 
+use super::echoes::ECHO_WITHIN;
 use super::error::is_device_over;
 use super::keys::DeviceSeal;
 use super::{Error, Online, time};
@@ -56,6 +57,7 @@ impl Online {
         let (device_seq, hash) = (batch.device_seq, batch.hash);
         let next = match self.session.push(batch.signed.clone(), batch.operations()).await {
             Ok(pushed) => {
+                self.pushed_to = self.pushed_to.max(pushed.to);
                 let name = self.client.shared.name.clone();
                 let stored = self.client.clone();
                 let me = stored.shared.me;
@@ -83,8 +85,11 @@ impl Online {
         let deadline = tokio::time::Instant::now() + patience;
         loop {
             let wait = match self.push().await {
-                Ok(Pushing::Idle) => return Ok(()),
-                Ok(Pushing::Decided) => Duration::ZERO,
+                Ok(Pushing::Idle) => return self.take_echoes(ECHO_WITHIN).await,
+                Ok(Pushing::Decided) => {
+                    self.take_echoes(Duration::ZERO).await?;
+                    Duration::ZERO
+                }
                 Ok(Pushing::Wait(wait)) => wait,
                 Err(error) => {
                     self.reconnect(error).await?;
