@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloudsync_engine::verify::Access;
 use cloudsync_protocol::frame::Tokens;
 use cloudsync_protocol::{Failure, Nonce};
 use cloudsync_storage::Store;
@@ -16,7 +17,7 @@ use crate::refresh::Families;
 use crate::roster_access::Rosters;
 use crate::secrets::Secrets;
 use crate::tickets::Tickets;
-use crate::tokens::{ACCESS_TOKEN_LIFETIME, Access, AccessTokens, TokenError};
+use crate::tokens::{ACCESS_TOKEN_LIFETIME, AccessTokens, TokenError};
 
 /// Who may register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,29 +2,14 @@
 //!
 //! Never: the store's own words, a path or an address in a failure; those go to the operator's log.
 
+use cloudsync_protocol::error::RETRY_AFTER_MS;
 use cloudsync_protocol::{ErrorCode, Failure};
 use cloudsync_storage::store::{ReadError, WriteError};
 use tracing::{error, warn};
 
-/// When to try again after the store did not answer.
-const RETRY_AFTER_MS: u32 = 1_000;
-
-fn unavailable() -> Failure {
-    Failure::new(0, ErrorCode::StoreUnavailable, "the store does not answer; try again").retry_after(RETRY_AFTER_MS)
-}
-
 /// A read that has no answer.
 pub(crate) fn of_read(read: &ReadError) -> Failure {
-    match read {
-        ReadError::Damaged { place, why } => {
-            error!(place, why, "account data is damaged");
-            Failure::new(0, ErrorCode::StoreDamaged, "what the server stored of this account is damaged; its operator's log says where")
-        }
-        ReadError::Unavailable(why) => {
-            warn!(why, "the store is unavailable");
-            unavailable()
-        }
-    }
+    read.logged().failure(0, RETRY_AFTER_MS)
 }
 
 /// A write that is not known to be durable.
@@ -32,9 +17,9 @@ pub(crate) fn of_write(write: &WriteError) -> Failure {
     match write {
         WriteError::Unknown(why) | WriteError::Unavailable(why) => {
             warn!(why, "an account write is not known to be durable");
-            unavailable()
+            Failure::store_unavailable(0, RETRY_AFTER_MS)
         }
-        WriteError::Full => Failure::new(0, ErrorCode::StoreFull, "the server's disk is full"),
+        WriteError::Full => Failure::store_full(0),
         WriteError::Read(read) => of_read(read),
     }
 }

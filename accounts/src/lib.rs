@@ -23,4 +23,4 @@ pub use roster_access::Rosters;
 pub use secrets::Secrets;
 pub use secrets_file::{IfAbsent, SECRETS_FILE, SecretsError};
 pub use tickets::TICKET_LIFETIME;
-pub use tokens::{ACCESS_TOKEN_LIFETIME, Access, TokenError};
+pub use tokens::{ACCESS_TOKEN_LIFETIME, TokenError};

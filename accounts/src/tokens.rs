@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use cloudsync_engine::verify::Access;
 use cloudsync_protocol::id::hex;
 use cloudsync_protocol::limits::TOKEN_BYTES_MAX;
 use cloudsync_protocol::{DeviceId, ErrorCode, UserId};
@@ -18,17 +19,6 @@ use crate::accounts::Options;
 pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 const TYPE: &str = "at+jwt";
-
-/// Whose token it is, and until when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access {
-    /// The user.
-    pub user: UserId,
-    /// The device that it was given to.
-    pub device: DeviceId,
-    /// In milliseconds since the epoch; it no longer holds at that moment.
-    pub expires_ts: u64,
-}
 
 /// Why an access token is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

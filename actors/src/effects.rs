@@ -185,7 +185,7 @@ impl State {
                     session.end(ErrorCode::AccountErased, "this user's data was erased");
                 }
             }
-            Stop::Fenced | Stop::LaterView(_) | Stop::Unavailable | Stop::Damaged => {}
+            Stop::Fenced | Stop::LaterView(_) | Stop::Full | Stop::Unavailable | Stop::Damaged => {}
         }
         // A commit of unknown outcome may be durable and was not told: the next actor says where the head is.
         self.stop(myself, Feeds::Interrupted);

@@ -25,7 +25,8 @@ mod user_message;
 mod user_shared;
 mod wheel;
 
-pub use options::{Access, Clock, Options, SystemClock, Tokens};
+pub use cloudsync_engine::verify::Access;
+pub use options::{Clock, Options, SystemClock, Tokens};
 pub use outbound::{Answers, Events, Lane, Outbound, Outgoing};
 pub use region::{Drained, OpenRequest, Region, StartError};
 pub use session_actor::SessionHandle;

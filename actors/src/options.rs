@@ -5,8 +5,10 @@
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cloudsync_engine::verify::Access;
+use cloudsync_protocol::error::RETRY_AFTER_MS;
 use cloudsync_protocol::limits::{PAGE_BYTES, PUSH_BYTES_MAX, QUOTA_BYTES_DEFAULT, UNANSWERED_BYTES_MAX};
-use cloudsync_protocol::{DeviceId, Failure, UserId, View};
+use cloudsync_protocol::{Failure, View};
 
 const MIB: usize = 1024 * 1024;
 
@@ -53,7 +55,7 @@ impl Default for Options {
             user_bytes_max: 8 * MIB,
             quota_bytes: QUOTA_BYTES_DEFAULT,
             sessions_max: 100_000,
-            retry_after: Duration::from_secs(1),
+            retry_after: Duration::from_millis(RETRY_AFTER_MS as u64),
         }
     }
 }
@@ -88,17 +90,6 @@ impl Clock for SystemClock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-/// What an access token says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access {
-    /// Whose it is.
-    pub user: UserId,
-    /// For which device.
-    pub device: DeviceId,
-    /// Until when it holds, in milliseconds since the epoch.
-    pub expires_ts: u64,
 }
 
 /// Who can say what an access token is worth: `node` answers through `accounts`.

@@ -137,17 +137,7 @@ async fn versions(store: &dyn Store, log: LogId, history: History, options: &Opt
     Ok(Versions { request: history.request, log: history.log, rows, more }.into())
 }
 
-/// What a client is told of a read that failed; the operator's log has the rest.
+/// What a client is told of a read that failed.
 pub(crate) fn read_failure(error: &ReadError, options: &Options) -> Failure {
-    match error {
-        ReadError::Damaged { place, why } => {
-            tracing::error!(place, why, "store damaged");
-            Failure::new(0, ErrorCode::StoreDamaged, "what was stored is not what was written; the operator has been told where")
-        }
-        ReadError::Unavailable(why) => {
-            tracing::warn!(why, "store unavailable");
-            let failure = Failure::new(0, ErrorCode::StoreUnavailable, "the store does not answer: try again");
-            Failure { retry_after_ms: Some(options.retry_after_ms()), ..failure }
-        }
-    }
+    error.logged().failure(0, options.retry_after_ms())
 }

@@ -211,11 +211,10 @@ impl Drop for Ticket {
 
 /// Try again after a while.
 pub(crate) fn busy(request: u32, options: &Options, message: &str) -> Failure {
-    Failure { retry_after_ms: Some(options.retry_after_ms()), ..Failure::new(request, ErrorCode::Busy, message) }
+    Failure::new(request, ErrorCode::Busy, message).retry_after(options.retry_after_ms())
 }
 
 /// The node leaves.
 pub(crate) fn going_away(request: u32, options: &Options) -> Failure {
-    let failure = Failure::new(request, ErrorCode::GoingAway, "this node is leaving: connect again");
-    Failure { retry_after_ms: Some(options.retry_after_ms()), ..failure }
+    Failure::new(request, ErrorCode::GoingAway, "this node is leaving: connect again").retry_after(options.retry_after_ms())
 }

@@ -9,7 +9,7 @@ use cloudsync_engine::log::{Acquire, Commit};
 use cloudsync_engine::user::{AcquireOutcome, CommitOutcome, Event, ReadId, ReadTrouble};
 use cloudsync_protocol::{LogId, RecordKey, Seq};
 use cloudsync_storage::Store;
-use cloudsync_storage::store::{AcquireError, CommitError, ReadError};
+use cloudsync_storage::store::{AcquireError, CommitError};
 use futures_util::FutureExt as _;
 
 /// What a user's rules ask the store.
@@ -55,27 +55,14 @@ async fn carry_out(store: &dyn Store, log: LogId, call: Call) -> Event {
                 outcome: outcome.map_or_else(acquire_outcome, |head| AcquireOutcome::Won(Box::new(head))),
             }
         }
-        Call::Roster { read } => Event::RosterRead { read, outcome: store.roster(log).await.map_err(trouble) },
-        Call::Head { read } => Event::HeadRead { read, outcome: store.read_head(log).await.map_err(trouble) },
-        Call::Row { read, seq } => Event::RowRead { read, outcome: store.row_hash(log, seq).await.map_err(trouble) },
-        Call::LookUp { read, records } => Event::Found { read, outcome: store.look_up(log, records).await.map_err(trouble) },
+        Call::Roster { read } => Event::RosterRead { read, outcome: store.roster(log).await.map_err(|error| error.logged()) },
+        Call::Head { read } => Event::HeadRead { read, outcome: store.read_head(log).await.map_err(|error| error.logged()) },
+        Call::Row { read, seq } => Event::RowRead { read, outcome: store.row_hash(log, seq).await.map_err(|error| error.logged()) },
+        Call::LookUp { read, records } => Event::Found { read, outcome: store.look_up(log, records).await.map_err(|error| error.logged()) },
         Call::Commit(commit) => {
             let id = commit.head.commit;
             let outcome = store.commit(*commit).await;
             Event::Persisted { commit: id, outcome: outcome.map_or_else(|error| commit_outcome(&error), |()| CommitOutcome::Durable) }
-        }
-    }
-}
-
-fn trouble(error: ReadError) -> ReadTrouble {
-    match error {
-        ReadError::Damaged { place, why } => {
-            tracing::error!(place, why, "store damaged");
-            ReadTrouble::Damaged
-        }
-        ReadError::Unavailable(why) => {
-            tracing::warn!(why, "store unavailable");
-            ReadTrouble::Unavailable
         }
     }
 }
@@ -86,7 +73,7 @@ fn acquire_outcome(error: AcquireError) -> AcquireOutcome {
         AcquireError::InDoubt => AcquireOutcome::InDoubt,
         AcquireError::Erased => AcquireOutcome::Erased,
         AcquireError::Full => AcquireOutcome::Full,
-        AcquireError::Read(error) => AcquireOutcome::Trouble(trouble(error)),
+        AcquireError::Read(error) => AcquireOutcome::Trouble(error.logged()),
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! Never: signing. Keys live in the client.
 
-use cloudsync_protocol::Nonce;
 use cloudsync_protocol::statement::{Carrier, PublicKey, Signature, Signed, hello_message, refresh_message};
+use cloudsync_protocol::{DeviceId, Nonce, UserId};
 use ed25519_dalek::VerifyingKey;
 
 /// The key is not a key, or the signature is not its.
@@ -21,6 +21,17 @@ pub fn message(key: &PublicKey, message: &[u8], signature: &Signature) -> Result
 /// Whether a statement was signed by `key` in that `context`.
 pub fn statement(key: &PublicKey, context: &[u8], signed: &Signed) -> Result<(), SignatureInvalid> {
     message(key, &[context, &signed.statement].concat(), &signed.signature)
+}
+
+/// What an access token says, once it is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Whose it is.
+    pub user: UserId,
+    /// The device that it was given to.
+    pub device: DeviceId,
+    /// In milliseconds since the epoch; it no longer holds at that moment.
+    pub expires_ts: u64,
 }
 
 /// What a device shows to open a session, or to go on with one under a fresh token.
@@ -64,7 +75,7 @@ mod tests {
     fn debug_shows_no_token() {
         let token = "a.secret.token".to_owned();
         let proof = HelloProof { nonce: Nonce([1; 32]), carrier: Carrier::Quic, token, signature: Signature([7; 64]) };
-        let peer = Peer { session: SessionId(1), device: cloudsync_protocol::DeviceId([1; 16]) };
+        let peer = Peer { session: SessionId(1), device: DeviceId([1; 16]) };
         for text in [format!("{proof:?}"), format!("{:?}", Event::Open { peer, proof: proof.clone() })] {
             assert!(text.contains("HelloProof") && !text.contains("secret"), "{text}");
         }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloudsync_protocol::error::RETRY_AFTER_MS;
 use cloudsync_protocol::frame::{Challenge, Hello};
 use cloudsync_protocol::limits::{ACCOUNT_CALL_TIMEOUT, ACCOUNT_CALLS_MAX, HELLO_TIMEOUT, PROTOCOL_VERSION};
 use cloudsync_protocol::statement::Carrier;
@@ -15,7 +16,7 @@ use tracing::debug;
 use crate::close::Ending;
 use crate::framing::{ReadError, Sink, Source, WriteError};
 use crate::metrics::Meters;
-use crate::shared::{RETRY_AFTER_MS, Shared};
+use crate::shared::Shared;
 
 /// Why a connection ends before *welcome*.
 #[derive(Debug)]

@@ -8,10 +8,9 @@ use async_trait::async_trait;
 use cloudsync_accounts::{Accounts, Rosters};
 use cloudsync_actors::{Access, Region, Tokens};
 use cloudsync_protocol::entry::RosterRow;
+use cloudsync_protocol::error::RETRY_AFTER_MS;
 use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{ErrorCode, Failure, UserId};
-
-use crate::shared::RETRY_AFTER_MS;
 
 /// The rosters of a region that starts after the accounts that need them.
 #[derive(Debug, Default)]
@@ -45,7 +44,6 @@ pub(crate) struct AccountTokens(pub(crate) Accounts);
 
 impl Tokens for AccountTokens {
     fn verify(&self, token: &str, now_ms: u64) -> Result<Access, Failure> {
-        let access = self.0.verify_access(token, now_ms).map_err(|error| Failure::new(0, error.code(), error.to_string()))?;
-        Ok(Access { user: access.user, device: access.device, expires_ts: access.expires_ts })
+        self.0.verify_access(token, now_ms).map_err(|error| Failure::new(0, error.code(), error.to_string()))
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudsync_actors::{Lane, OpenRequest, Outbound, SessionHandle};
+use cloudsync_protocol::error::RETRY_AFTER_MS;
 use cloudsync_protocol::frame::Welcome;
 use cloudsync_protocol::limits::PROTOCOL_VERSION;
 use cloudsync_protocol::statement::Carrier;
@@ -15,7 +16,7 @@ use tracing::debug;
 
 use crate::framing::{ReadError, Sink, Source};
 use crate::handshake::{Greeting, Refusal, decode, greet};
-use crate::shared::{RETRY_AFTER_MS, Shared};
+use crate::shared::Shared;
 
 /// How long a log's owner may take to read a roster before *hello* is answered `busy`.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);

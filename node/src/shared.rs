@@ -14,9 +14,6 @@ use tokio_util::task::TaskTracker;
 use crate::framing::Patience;
 use crate::metrics::{CONNECTIONS_REFUSED, Counted, Meters};
 
-/// When a client is told to try again, by a node that leaves or has too much to do.
-pub(crate) const RETRY_AFTER_MS: u32 = 1000;
-
 /// The parts of a node that connections use.
 #[derive(Debug)]
 pub(crate) struct Shared {

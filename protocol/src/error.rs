@@ -230,6 +230,11 @@ crate::wire_struct! {
     }
 }
 
+/// When to try again what a node can't do now, in milliseconds, where nothing else is said.
+pub const RETRY_AFTER_MS: u32 = 1_000;
+/// When to try again what a node has no room on its disk for, in milliseconds: somebody must make some.
+pub const STORE_FULL_RETRY_AFTER_MS: u32 = 60_000;
+
 crate::wire_struct! {
     /// A refusal: of one request, or (request 0) of the connection, which then closes.
     pub struct Failure {
@@ -263,6 +268,18 @@ impl Failure {
     #[must_use]
     pub fn retry_after(self, retry_after_ms: u32) -> Self {
         Self { retry_after_ms: Some(retry_after_ms), ..self }
+    }
+
+    /// What the store has no room for.
+    #[must_use]
+    pub fn store_full(request: u32) -> Self {
+        Self::new(request, ErrorCode::StoreFull, "the server's disk is full; reads go on").retry_after(STORE_FULL_RETRY_AFTER_MS)
+    }
+
+    /// What the store did not answer, or may not have done.
+    #[must_use]
+    pub fn store_unavailable(request: u32, retry_after_ms: u32) -> Self {
+        Self::new(request, ErrorCode::StoreUnavailable, "the store does not answer: try again").retry_after(retry_after_ms)
     }
 
     /// Its code, and those that its records have, each once.

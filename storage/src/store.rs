@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use cloudsync_engine::log::{Acquire, Commit, Current, Head, Versioned};
+use cloudsync_engine::user::ReadTrouble;
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::SnapshotToken;
 use cloudsync_protocol::statement::PublicKey;
@@ -20,6 +21,23 @@ pub enum ReadError {
     /// The store can't be reached, or did not answer in time.
     #[error("unavailable: {0}")]
     Unavailable(String),
+}
+
+impl ReadError {
+    /// What rules and clients are told of it; where and why goes to the operator's log.
+    #[must_use]
+    pub fn logged(&self) -> ReadTrouble {
+        match self {
+            Self::Damaged { place, why } => {
+                tracing::error!(place, why, "store damaged");
+                ReadTrouble::Damaged
+            }
+            Self::Unavailable(why) => {
+                tracing::warn!(why, "store unavailable");
+                ReadTrouble::Unavailable
+            }
+        }
+    }
 }
 
 /// Why a log was not acquired.

@@ -87,7 +87,8 @@ async fn a_write_that_was_lost_is_said_and_can_be_sent_again() {
         assert_eq!((failure.code, failure.retry_after_ms), (ErrorCode::StoreUnavailable, Some(1_000)));
     }
     server.faults.script(Target::Write, Fault::Full);
-    assert_eq!(connection.send(finish.clone()).await.unwrap_err().code, ErrorCode::StoreFull);
+    let failure = connection.send(finish.clone()).await.unwrap_err();
+    assert_eq!((failure.code, failure.retry_after_ms), (ErrorCode::StoreFull, Some(60_000)));
     assert_eq!(connection.authorized(finish).await.unwrap().user, USER);
 }
 

@@ -227,7 +227,7 @@ impl Shared {
 }
 
 fn left_by_the_server(going: GoingAway) -> Failure {
-    Failure { retry_after_ms: Some(going.retry_after_ms), ..Failure::new(0, going.code, going.message) }
+    Failure::new(0, going.code, going.message).retry_after(going.retry_after_ms)
 }
 
 /// An answer, or the refusal that it is.

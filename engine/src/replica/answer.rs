@@ -2,7 +2,7 @@
 //!
 //! Never: a batch closed by an answer that names nothing to be done about it; such a batch stays, and somebody is told.
 
-use cloudsync_protocol::error::{LastPush, RecordIssue};
+use cloudsync_protocol::error::{LastPush, RETRY_AFTER_MS, RecordIssue, STORE_FULL_RETRY_AFTER_MS};
 use cloudsync_protocol::frame::Pushed;
 use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, Hash, RecordKey, Seq};
 
@@ -53,12 +53,8 @@ pub enum AnswerError {
     Tables(#[from] TablesError),
 }
 
-/// When nothing was said.
-const RETRY_AFTER_MS: u32 = 1000;
 /// For the server's clock to get on.
 const CLOCK_RETRY_AFTER_MS: u32 = 10_000;
-/// For somebody to make room on the server's disk.
-const STORE_FULL_RETRY_AFTER_MS: u32 = 60_000;
 
 impl<T: Tables> Replica<'_, T> {
     /// The push is durable: its rows are written and its edits end. The cursor stays.

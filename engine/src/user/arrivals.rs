@@ -117,7 +117,7 @@ impl User {
                 Err(refusal) => refusal.failure(request),
             },
             (Ok(_), Confirm::Refusal(refusal)) => refusal.failure(request),
-            (Err(trouble), _) => self.trouble_failure(request, trouble),
+            (Err(trouble), _) => trouble.failure(request, self.options.retry_after_ms),
         };
         self.answer(peer.session, request, Frame::Failure(failure), effects);
     }
@@ -146,7 +146,7 @@ impl User {
                 self.stop(Stop::Fenced, effects);
                 return true;
             }
-            (Err(trouble), _) => self.trouble_failure(request, *trouble),
+            (Err(trouble), _) => trouble.failure(request, self.options.retry_after_ms),
         };
         self.answer(peer.session, request, Frame::Failure(failure), effects);
         true

@@ -81,6 +81,8 @@ pub enum Stop {
     LaterView(View),
     /// The user was erased, for ever.
     Erased,
+    /// There is no room for the log's head.
+    Full,
     /// The store can't be reached, or stays in doubt.
     Unavailable,
     /// The log's head or roster is damaged, or was never verifiable.

@@ -4,7 +4,7 @@
 
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::statement::RosterChange;
-use cloudsync_protocol::{CommitId, OwnerId, ShortHash, View, frame};
+use cloudsync_protocol::{CommitId, ErrorCode, Failure, OwnerId, ShortHash, View, frame};
 
 use crate::log::{Current, Head};
 use crate::session::{Peer, SessionId};
@@ -62,6 +62,20 @@ pub enum ReadTrouble {
     Damaged,
     /// It can't be reached, or did not answer in time.
     Unavailable,
+}
+
+impl ReadTrouble {
+    /// What a client is told of it, or when to try again.
+    #[must_use]
+    pub fn failure(self, request: u32, retry_after_ms: u32) -> Failure {
+        match self {
+            Self::Damaged => {
+                let message = "what was stored is not what was written; the operator has been told where";
+                Failure::new(request, ErrorCode::StoreDamaged, message)
+            }
+            Self::Unavailable => Failure::store_unavailable(request, retry_after_ms),
+        }
+    }
 }
 
 /// What became of an attempt to become the owner.

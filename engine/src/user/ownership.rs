@@ -47,7 +47,8 @@ impl User {
             (AcquireOutcome::LaterView(view), unresolved) => self.give_up(Stop::LaterView(view), unresolved, effects),
             (AcquireOutcome::Erased, unresolved) => self.give_up(Stop::Erased, unresolved, effects),
             (AcquireOutcome::InDoubt, unresolved) => self.acquire_later(attempt, unresolved, Stop::Unavailable, effects),
-            (AcquireOutcome::Trouble(ReadTrouble::Unavailable) | AcquireOutcome::Full, unresolved) => {
+            (AcquireOutcome::Full, unresolved) => self.acquire_later(attempt, unresolved, Stop::Full, effects),
+            (AcquireOutcome::Trouble(ReadTrouble::Unavailable), unresolved) => {
                 self.acquire_later(attempt, unresolved, Stop::Unavailable, effects);
             }
             (AcquireOutcome::Trouble(ReadTrouble::Damaged), unresolved) => self.give_up(Stop::Damaged, unresolved, effects),
@@ -204,27 +205,14 @@ impl User {
     pub(super) fn stop_failure(&self, stop: Stop, request: u32) -> Failure {
         match stop {
             Stop::Fenced | Stop::LaterView(_) => self.busy(request),
-            Stop::Unavailable => self.later(request, ErrorCode::StoreUnavailable, "the store does not answer"),
+            Stop::Full => Failure::store_full(request),
+            Stop::Unavailable => Failure::store_unavailable(request, self.options.retry_after_ms),
             Stop::Damaged => Failure::new(request, ErrorCode::StoreDamaged, "the log's head or roster can't be read; nothing was changed"),
             Stop::Erased => Failure::new(request, ErrorCode::AccountErased, "this user's data was erased"),
         }
     }
 
     pub(super) fn busy(&self, request: u32) -> Failure {
-        self.later(request, ErrorCode::Busy, "the log changes hands: try again")
-    }
-
-    pub(super) fn later(&self, request: u32, code: ErrorCode, message: &str) -> Failure {
-        Failure { retry_after_ms: Some(self.options.retry_after_ms), ..Failure::new(request, code, message) }
-    }
-
-    pub(super) fn trouble_failure(&self, request: u32, trouble: ReadTrouble) -> Failure {
-        match trouble {
-            ReadTrouble::Damaged => {
-                let message = "what was stored is not what was written; the operator has been told where";
-                Failure::new(request, ErrorCode::StoreDamaged, message)
-            }
-            ReadTrouble::Unavailable => self.later(request, ErrorCode::StoreUnavailable, "the store does not answer"),
-        }
+        Failure::new(request, ErrorCode::Busy, "the log changes hands: try again").retry_after(self.options.retry_after_ms)
     }
 }

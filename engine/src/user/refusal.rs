@@ -42,8 +42,7 @@ pub(super) fn right(request: u32, right: Right) -> Result<(), Failure> {
 
 /// A revoke of the device is under way. Not *revoked*: that is not durable, and may never be.
 pub(super) fn barred(request: u32, retry_after_ms: u32) -> Failure {
-    let failure = Failure::new(request, ErrorCode::Busy, "the roster is about to change: try again");
-    Failure { retry_after_ms: Some(retry_after_ms), ..failure }
+    Failure::new(request, ErrorCode::Busy, "the roster is about to change: try again").retry_after(retry_after_ms)
 }
 
 pub(super) fn with_last(request: u32, code: ErrorCode, last: LastPush) -> Failure {

@@ -18,9 +18,6 @@ use crate::invariants::{self, Violation};
 use crate::log::{Current, Head};
 use crate::session::SessionId;
 
-/// What a push is told when there is no room: somebody has to make some first.
-const FULL_RETRY_AFTER_MS: u32 = 60_000;
-
 impl User {
     /// Begins turns until one has to wait for the store.
     pub(super) fn next_turn(&mut self, effects: &mut Vec<Effect>) {
@@ -58,7 +55,7 @@ impl User {
             Ok(found) if found.len() == records.len() => self.decide(group, records.into_iter().zip(found).collect(), effects),
             Ok(_) => self.fail_group(&group, |_, request| Failure::new(request, ErrorCode::Internal, "the look-up is incomplete"), effects),
             Err(ReadTrouble::Damaged) if group.len() > 1 => self.inbox.put_back_alone(group),
-            Err(trouble) => self.fail_group(&group, |user, request| user.trouble_failure(request, trouble), effects),
+            Err(trouble) => self.fail_group(&group, |user, request| trouble.failure(request, user.options.retry_after_ms), effects),
         }
     }
 
@@ -131,15 +128,11 @@ impl User {
             CommitOutcome::Unknown => self.acquire(1, Some(group), effects),
             CommitOutcome::Fenced => self.give_up(Stop::Fenced, Some(group), effects),
             CommitOutcome::Full => {
-                let failure = |_: &Self, request| Failure {
-                    retry_after_ms: Some(FULL_RETRY_AFTER_MS),
-                    ..Failure::new(request, ErrorCode::StoreFull, "the store is full; reads go on")
-                };
-                self.fail_held(group.held, failure, effects);
+                self.fail_held(group.held, |_, request| Failure::store_full(request), effects);
                 self.end_bars(&group.revokes);
             }
             CommitOutcome::Unavailable => {
-                let failure = |user: &Self, request| user.later(request, ErrorCode::StoreUnavailable, "the store does not answer");
+                let failure = |user: &Self, request| Failure::store_unavailable(request, user.options.retry_after_ms);
                 self.fail_held(group.held, failure, effects);
                 self.end_bars(&group.revokes);
             }
@@ -253,7 +246,7 @@ impl User {
                 self.phase = Phase::Claiming { read, claim: ClaimItem { peer, request } };
                 return self.stop(Stop::Fenced, effects);
             }
-            (Err(trouble), _) => Frame::Failure(self.trouble_failure(request, trouble)),
+            (Err(trouble), _) => Frame::Failure(trouble.failure(request, self.options.retry_after_ms)),
         };
         self.answer(peer.session, request, frame, effects);
         self.inbox.settled();

@@ -115,6 +115,22 @@ fn acquiring_in_doubt_is_tried_again_with_a_new_nonce_and_longer_waits_then_give
 }
 
 #[test]
+fn a_log_that_a_full_store_has_no_room_for_is_refused_for_a_long_while() {
+    let mut desk = Desk::over(Store::new(Variant::AsDesigned), 1, Vec::new());
+    desk.acquire_outcomes.extend((0..ACQUIRE_ATTEMPTS_MAX).map(|_| AcquireOutcome::Full));
+    desk.tell(Event::Start);
+    desk.tell_push(peer(1, 1), push(1, 1, NONE, &[create("a")]));
+    desk.run();
+    while let Some(at_ms) = desk.user.wake_at_ms() {
+        desk.now_ms = at_ms;
+        desk.say(Event::Wake);
+    }
+    assert_eq!(desk.stop(), Some(Stop::Full));
+    let refused = failure(desk.answer(peer(1, 1).session, 1));
+    assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::StoreFull, Some(60_000)));
+}
+
+#[test]
 fn a_later_view_and_an_erased_user_stop_the_owner() {
     for (outcome, stop, expected) in [
         (AcquireOutcome::LaterView(View(2)), Stop::LaterView(View(2)), ErrorCode::Busy),
