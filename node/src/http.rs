@@ -3,13 +3,14 @@
 //! Never: a head that may take its time, or state that outlives its connection.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use cloudsync_protocol::limits::{HELLO_TIMEOUT, WEBSOCKET_PATH};
@@ -28,6 +29,9 @@ use crate::write_stall::{HttpAnswers, Upgraded};
 
 /// What one connection may send as a head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Requests of one connection; it is closed after the last one's answer. A WebSocket takes one, and a client that keeps its
+/// connection for more would keep its place from others.
+const REQUESTS_MAX: usize = 1000;
 /// How long the store may take to say that it is there.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -61,10 +65,13 @@ where
 {
     let (service, place) = (TowerToHyperService::new(router), Arc::new(place));
     let (io, upgraded) = HttpAnswers::new(io, HELLO_TIMEOUT);
+    let requests = AtomicUsize::new(0);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Arc::clone(&place));
         request.extensions_mut().insert(upgraded.clone());
-        service.call(request)
+        let is_last = requests.fetch_add(1, Ordering::Relaxed) + 1 >= REQUESTS_MAX;
+        let answering = service.call(request);
+        async move { answering.await.map(|answer| if is_last { last(answer) } else { answer }) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -86,6 +93,14 @@ where
         }
         debug!(%error, "http connection ended");
     }
+}
+
+/// An answer after which the connection is closed, unless it is a WebSocket from here on.
+fn last(mut answer: Response) -> Response {
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 async fn health() -> &'static str {

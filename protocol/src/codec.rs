@@ -56,7 +56,7 @@ pub fn drain<'de, A: serde::de::SeqAccess<'de>>(elements: &mut A) -> Result<(), 
 /// Declares a struct that travels as a positional array in the order of its fields.
 ///
 /// Fields may be appended, never inserted, removed or reordered; an older reader drains what it does not know.
-/// With `secret` before it, `Debug` shows the name only: what holds tokens must not get into a log.
+/// With `secret` before it, `Debug` shows the name only: what holds a token or an address must not get into a log.
 #[macro_export]
 macro_rules! wire_struct {
     (secret $(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $type:ty,)* }) => {

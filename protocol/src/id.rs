@@ -95,10 +95,26 @@ pub fn hex(bytes: &[u8]) -> String {
 /// Lower- or upper-case hexadecimal to bytes.
 #[must_use]
 pub fn decode_hex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.is_ascii() {
-        return None;
-    }
-    text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok())).collect()
+    let mut bytes = vec![0; text.len() / 2];
+    decode_hex_into(text, &mut bytes).then_some(bytes)
+}
+
+/// The same into room of the caller's, which may be one that is wiped. False, with any bytes in it, when the text is not
+/// hexadecimal, or not of as many bytes.
+#[must_use]
+pub fn decode_hex_into(text: &str, bytes: &mut [u8]) -> bool {
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    text.len() == bytes.len() * 2
+        && text.as_bytes().chunks(2).zip(bytes).all(|(pair, byte)| match pair {
+            [high, low] => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => {
+                    *byte = high << 4 | low;
+                    true
+                }
+                (_, _) => false,
+            },
+            _ => false,
+        })
 }
 
 #[cfg(test)]
@@ -111,5 +127,15 @@ mod tests {
         assert_eq!(hex(&bytes), "00090a7fff");
         assert_eq!(decode_hex(&hex(&bytes)).as_deref(), Some(bytes.as_slice()));
         assert_eq!(hex(&[]), "");
+    }
+
+    #[test]
+    fn what_is_not_hexadecimal_or_not_as_long_is_none() {
+        for text in ["0", "0g", "+f", " f", "ä", "00ä"] {
+            assert_eq!(decode_hex(text), None, "{text}");
+        }
+        let mut bytes = [0; 2];
+        assert!(decode_hex_into("0aFf", &mut bytes) && bytes == [10, 255]);
+        assert!(!decode_hex_into("0a", &mut bytes) && !decode_hex_into("0a0a0a", &mut bytes));
     }
 }

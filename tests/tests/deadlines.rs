@@ -32,6 +32,8 @@ type Tested = anyhow::Result<()>;
 
 /// Of a node's: what one connection may send as a head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// The same: how many requests it takes, one after the other.
+const HTTP_REQUESTS_MAX: usize = 1000;
 /// What a busy machine may add.
 const SLACK: Duration = Duration::from_secs(4);
 
@@ -146,6 +148,35 @@ async fn a_head_of_http_is_taken_up_to_its_bound_and_refused_past_it() -> Tested
         stream.read_exact(&mut answer).await?;
         assert_eq!(answer, *format!("HTTP/1.1 {status}").as_bytes(), "{bytes} B");
     }
+    Ok(())
+}
+
+/// What is answered to so many requests on one connection, until as many answers are there or the node closes.
+async fn ask_http(stream: &mut TcpStream, requests: usize) -> anyhow::Result<String> {
+    stream.write_all(&b"GET /healthz HTTP/1.1\r\nhost: here\r\n\r\n".repeat(requests)).await?;
+    let mut answers = String::new();
+    while answers.matches("ok\n").count() < requests {
+        let mut bytes = [0; 4096];
+        match stream.read(&mut bytes).await? {
+            0 => break,
+            read => answers.push_str(std::str::from_utf8(&bytes[..read])?),
+        }
+    }
+    Ok(answers)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_takes_http_requests_up_to_a_bound_and_is_closed_after_the_last() -> Tested {
+    let node = TestNode::start_in_memory().await?;
+    let mut stream = TcpStream::connect(node.address(Wire::Ws)?).await?;
+    let before = ask_http(&mut stream, HTTP_REQUESTS_MAX - 1).await?;
+    assert!(before.matches("200 OK").count() == HTTP_REQUESTS_MAX - 1 && !before.contains("connection: close"));
+    let last = ask_http(&mut stream, 1).await?;
+    assert!(last.contains("200 OK") && last.contains("connection: close"), "{last}");
+    assert_eq!(stream.read(&mut [0]).await?, 0);
+    let mut stream = TcpStream::connect(node.address(Wire::Ws)?).await?;
+    let all = ask_http(&mut stream, HTTP_REQUESTS_MAX + 1).await?;
+    assert_eq!(all.matches("200 OK").count(), HTTP_REQUESTS_MAX, "one more is not answered");
     Ok(())
 }
 

@@ -2,8 +2,7 @@
 //!
 //! Never: reading or writing the file; its owner does, with mode 0600 and by rename.
 
-use cloudsync_protocol::id::hex;
-use cloudsync_protocol::statement::PublicKey;
+use cloudsync_protocol::id::{decode_hex_into, hex};
 use cloudsync_protocol::{DeviceId, LogId, UserId};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -80,7 +79,8 @@ impl Hex {
         Self(hex(secret.expose()))
     }
     fn secret(&self, field: &'static str) -> Result<Secret<32>, FileError> {
-        PublicKey::from_hex(&self.0).map(|bytes| Secret::new(bytes.0)).ok_or(FileError::Damaged { field })
+        let mut secret = Zeroizing::new([0; 32]);
+        if decode_hex_into(&self.0, &mut *secret) { Ok(Secret::new(*secret)) } else { Err(FileError::Damaged { field }) }
     }
 }
 

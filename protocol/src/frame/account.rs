@@ -1,6 +1,6 @@
 //! Calls before *hello*: registering, logging in, enrolling, tokens; and the keyring.
 //!
-//! Never: a password, or a token or ticket shown by `Debug`.
+//! Never: a password, or a token, ticket or e-mail address shown by `Debug`.
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use crate::id::{DeviceId, UserId};
 use crate::position::Seq;
 use crate::statement::{PublicKey, RosterChange, Signature};
 
-crate::wire_struct! {
+crate::wire_struct! { secret
     /// OPAQUE registration request (RFC 9807, 5.1).
     pub struct RegisterStart {
         /// Not 0.
@@ -49,7 +49,7 @@ crate::wire_struct! { secret
     }
 }
 
-crate::wire_struct! {
+crate::wire_struct! { secret
     /// OPAQUE KE1 (RFC 9807, 6.3).
     pub struct LoginStart {
         /// Not 0.

@@ -137,7 +137,7 @@ mod tests {
     use crate::{DeviceId, Seq, Signature, UserId};
 
     #[test]
-    fn debug_shows_no_token_no_ticket_and_no_password_record() {
+    fn debug_shows_no_token_no_ticket_no_password_record_and_no_address() {
         let (request, signature) = (1, Signature([7; 64]));
         let token = || "a.secret.token".to_owned();
         let ticket = || Bytes::from_static(b"a.secret.token");
@@ -162,7 +162,9 @@ mod tests {
             recovery: PublicKey([1; 32]),
         };
         let replaced = SecretFinish { request, ticket: ticket(), changes: Vec::new(), keyring: ticket(), record: Some(ticket()) };
-        let frames: [Frame; 12] = [
+        let frames: [Frame; 14] = [
+            RegisterStart { request, email: token(), message: Bytes::new() }.into(),
+            LoginStart { request, email: token(), message: Bytes::new() }.into(),
             finish.into(),
             replaced.into(),
             Recover { request, email: token(), signature }.into(),
