@@ -1,20 +1,20 @@
-//! The account calls of one connection, before its hello: registering, logging in, enrolling, refreshing, logging out.
+//! The account calls of one connection, before its hello: registering, logging in, enrolling, refreshing, logging out; and, in
+//! `rekeying.rs`, another password or other keys.
 //!
 //! Never: a frame after hello, a socket, a clock. A call out of order is refused; what a call made durable, it may make
 //! again: a lost answer costs the client one repetition.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use cloudsync_engine::roster::KeyringAt;
 use cloudsync_engine::verify;
 use cloudsync_protocol::frame::{
     Authorized, Done, Enrol, GetRoster, LoginFinish, LoginStart, LoginStarted, Logout, Refresh, RegisterFinish, RegisterStart,
     RegisterStarted, RosterPage, Tokens,
 };
 use cloudsync_protocol::id::hex;
-use cloudsync_protocol::limits::KEYRING_BYTES_MAX;
-use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, Nonce, Seq, UserId};
-use cloudsync_storage::store::{Account, CreateAccountError, WriteError};
+use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, Hash, Nonce, Seq, UserId};
+use cloudsync_storage::store::{Account, CreateAccountError, Credentials, WriteError};
 use tracing::info;
 
 use crate::accounts::{Accounts, Inner, Registration};
@@ -22,7 +22,10 @@ use crate::email;
 use crate::failures::{self, refuse};
 use crate::passwords::{LoginState, PasswordError, Passwords};
 use crate::refresh::{Bound, Presented};
+use crate::rekeying::check_keyring;
+use crate::roster_access::Change;
 use crate::roster_rows::{self, Page};
+use crate::tickets::Ticket;
 
 /// What the next frame may go on with.
 #[derive(Debug)]
@@ -31,21 +34,35 @@ enum Step {
     Idle,
     /// A registration response was given for this address.
     Registering { email: String },
-    /// KE2 was given. Without a user, the address is unknown: KE3 can't be right.
-    LoggingIn { state: Box<LoginState>, user: Option<UserId> },
+    /// KE2 was given. Without a known account, the address is unknown: KE3 can't be right.
+    LoggingIn { state: Box<LoginState>, known: Option<Known> },
 }
+
+/// Who logs in, and by which password record.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    user: UserId,
+    record: Hash,
+}
+
+/// Reads of credentials and roster that have to be of one keyring.
+const AUTHORIZE_ATTEMPTS: u32 = 3;
+const AUTHORIZE_RETRY_AFTER_MS: u32 = 500;
 
 /// The account calls of one connection.
 #[derive(Debug)]
 pub struct Conversation {
     accounts: Accounts,
-    nonce: Nonce,
+    pub(crate) nonce: Nonce,
     step: Step,
     /// The one device that this connection enrolled.
     enrolled: Option<DeviceId>,
 }
 
-fn opaque(error: PasswordError) -> Failure {
+/// Whose credentials are asked for where an address is unknown: the reads are then as many.
+const NOBODY: UserId = UserId([0; 16]);
+
+pub(crate) fn opaque(error: PasswordError) -> Failure {
     refuse(error.code(), error.to_string())
 }
 
@@ -57,7 +74,7 @@ fn email_taken() -> Failure {
     refuse(ErrorCode::EmailTaken, "there is an account for that address; log in")
 }
 
-fn address(text: &str) -> Result<String, Failure> {
+pub(crate) fn address(text: &str) -> Result<String, Failure> {
     email::normalise(text).map_err(|error| refuse(ErrorCode::EmailInvalid, error.to_string()))
 }
 
@@ -66,7 +83,7 @@ impl Conversation {
         Self { accounts, nonce, step: Step::Idle, enrolled: None }
     }
 
-    fn inner(&self) -> &Inner {
+    pub(crate) fn inner(&self) -> &Inner {
         &self.accounts.inner
     }
 
@@ -85,6 +102,9 @@ impl Conversation {
             Frame::GetRoster(get) => (numbered(get.request)?, self.get_roster(&get, now_ms).await.map(Frame::from)),
             Frame::Refresh(refresh) => (numbered(refresh.request)?, self.refresh(&refresh, now_ms).await.map(Frame::from)),
             Frame::Logout(logout) => (numbered(logout.request)?, self.logout(&logout).await.map(Frame::from)),
+            Frame::Recover(recover) => (numbered(recover.request)?, self.recover(&recover, now_ms).await.map(Frame::from)),
+            Frame::SecretStart(start) => (numbered(start.request)?, self.secret_start(&start, now_ms).await.map(Frame::from)),
+            Frame::SecretFinish(finish) => (numbered(finish.request)?, self.secret_finish(finish, now_ms).await.map(Frame::from)),
             Frame::Challenge(_)
             | Frame::Hello(_)
             | Frame::Welcome(_)
@@ -98,9 +118,6 @@ impl Conversation {
             | Frame::Tokens(_)
             | Frame::Done(_)
             | Frame::RosterPage(_)
-            | Frame::Recover(_)
-            | Frame::SecretStart(_)
-            | Frame::SecretFinish(_)
             | Frame::Authenticate(_)
             | Frame::Authenticated(_)
             | Frame::Attach(_)
@@ -152,13 +169,12 @@ impl Conversation {
             Step::Registering { email: begun } if *begun == email => {}
             Step::Registering { .. } | Step::Idle | Step::LoggingIn { .. } => return Err(out_of_order("register_finish")),
         }
-        if finish.keyring.is_empty() || finish.keyring.len() > KEYRING_BYTES_MAX {
-            let message = format!("a keyring of {} B, allowed are 1 to {KEYRING_BYTES_MAX}", finish.keyring.len());
-            return Err(refuse(ErrorCode::KeyringInvalid, message));
-        }
+        check_keyring(&finish.keyring)?;
         let opaque_record = Passwords::record(&finish.record).map_err(opaque)?.into();
-        let account = Account { email, user: finish.user, opaque_record, recovery: finish.recovery, created_ts: now_ms };
-        self.create(account, &finish.keyring).await?;
+        let account = Account { email, user: finish.user, created_ts: now_ms };
+        let credentials =
+            Credentials { version: KeyringAt::FIRST.version, opaque_record, recovery: finish.recovery, keyring: finish.keyring.clone() };
+        self.create(account, credentials).await?;
         let authorized = self.authorize(finish.request, finish.user, now_ms).await?;
         // The store takes the same account with another keyring for a repetition; the client would seal to keys that
         // nobody has.
@@ -166,9 +182,9 @@ impl Conversation {
     }
 
     /// Creates the account, or finds that this very one is there: a client whose answer was lost asks again.
-    async fn create(&self, account: Account, keyring: &Bytes) -> Result<(), Failure> {
+    async fn create(&self, account: Account, credentials: Credentials) -> Result<(), Failure> {
         let store = &self.inner().store;
-        let refusal = match store.create_account(account.clone(), keyring.clone()).await {
+        let refusal = match store.create_account(account.clone(), credentials.clone()).await {
             Ok(()) => {
                 info!(user = %account.user, "registered");
                 return Ok(());
@@ -179,53 +195,82 @@ impl Conversation {
             Err(CreateAccountError::Write(write)) => return Err(failures::of_write(&write)),
         };
         let there = store.account_by_email(&account.email).await.map_err(|read| failures::of_read(&read))?;
-        let is_this = there.is_some_and(|there| Account { created_ts: there.created_ts, ..account } == there);
+        let opened = store.credentials(account.user).await.map_err(|read| failures::of_read(&read))?;
+        let is_this = there.is_some_and(|there| Account { created_ts: there.created_ts, ..account } == there)
+            && opened.is_some_and(|opened| opened.opens_as(&credentials));
         if is_this { Ok(()) } else { Err(refusal) }
+    }
+
+    /// An address's account and what it is opened by, in the same two reads whether there is one or not.
+    pub(crate) async fn known(&self, email: &str) -> Result<Option<(UserId, Credentials)>, Failure> {
+        let store = &self.inner().store;
+        let account = store.account_by_email(email).await.map_err(|read| failures::of_read(&read))?;
+        let user = account.map(|account| account.user);
+        let credentials = store.credentials(user.unwrap_or(NOBODY)).await.map_err(|read| failures::of_read(&read))?;
+        Ok(user.zip(credentials))
     }
 
     async fn login_start(&mut self, start: &LoginStart) -> Result<LoginStarted, Failure> {
         let email = address(&start.email)?;
         let inner = self.inner();
-        let account = inner.store.account_by_email(&email).await.map_err(|read| failures::of_read(&read))?;
-        let record = account.as_ref().map(|account| account.opaque_record.as_ref());
+        let known = self.known(&email).await?;
+        let record = known.as_ref().map(|(_, credentials)| credentials.opaque_record.as_ref());
         let (message, state) = inner.secrets.passwords.log_in(&email, record, &start.message).map_err(opaque)?;
-        self.step = Step::LoggingIn { state: Box::new(state), user: account.map(|account| account.user) };
+        let known = known.map(|(user, credentials)| Known { user, record: Hash::of(&[&credentials.opaque_record]) });
+        self.step = Step::LoggingIn { state: Box::new(state), known };
         Ok(LoginStarted { request: start.request, message: message.into() })
     }
 
     async fn login_finish(&mut self, finish: &LoginFinish, now_ms: u64) -> Result<Authorized, Failure> {
-        let Step::LoggingIn { state, user } = std::mem::replace(&mut self.step, Step::Idle) else {
+        let Step::LoggingIn { state, known } = std::mem::replace(&mut self.step, Step::Idle) else {
             return Err(out_of_order("login_finish"));
         };
         state.finish(&finish.message).map_err(opaque)?;
-        let user = user.ok_or_else(|| opaque(PasswordError::Credentials))?;
+        let Known { user, record } = known.ok_or_else(|| opaque(PasswordError::Credentials))?;
+        let credentials = self.credentials(user).await?;
+        if Hash::of(&[&credentials.opaque_record]) != record {
+            // The password was changed between KE2 and KE3: it was the old one's.
+            return Err(opaque(PasswordError::Credentials));
+        }
         self.authorize(finish.request, user, now_ms).await
     }
 
-    async fn authorize(&self, request: u32, user: UserId, now_ms: u64) -> Result<Authorized, Failure> {
-        let inner = self.inner();
-        let keyring = inner.store.keyring(user).await.map_err(|read| failures::of_read(&read))?;
-        let keyring = keyring.ok_or_else(|| refuse(ErrorCode::AccountErased, "this account was erased"))?;
-        let Page { rows: roster, more } = roster_rows::page(inner.rosters.roster(user).await?, Seq::ZERO);
-        let ticket = inner.tickets.issue(user, &self.nonce, now_ms).into();
-        Ok(Authorized { request, user, ticket, keyring_version: keyring.version, keyring: keyring.bytes, roster, more })
+    pub(crate) async fn credentials(&self, user: UserId) -> Result<Credentials, Failure> {
+        let credentials = self.inner().store.credentials(user).await.map_err(|read| failures::of_read(&read))?;
+        credentials.ok_or_else(|| refuse(ErrorCode::AccountErased, "this account was erased"))
     }
 
-    /// Whose ticket of this connection it is.
-    fn ticketed(&self, ticket: &[u8], now_ms: u64) -> Result<UserId, Failure> {
-        let user = self.inner().tickets.user(ticket, &self.nonce, now_ms);
-        user.ok_or_else(|| refuse(ErrorCode::TicketInvalid, "the log-in is too old or of another connection; log in again"))
+    /// Keyring and roster of one moment, with a ticket that is worth nothing once the keyring moved on.
+    pub(crate) async fn authorize(&self, request: u32, user: UserId, now_ms: u64) -> Result<Authorized, Failure> {
+        let inner = self.inner();
+        for _ in 0..AUTHORIZE_ATTEMPTS {
+            let Credentials { version, keyring, .. } = self.credentials(user).await?;
+            let rows = inner.rosters.roster(user).await?;
+            if roster_rows::keyring_version(&rows)? != version {
+                continue;
+            }
+            let Page { rows: roster, more } = roster_rows::page(rows, Seq::ZERO);
+            let ticket = inner.tickets.issue(Ticket { user, keyring_version: version }, &self.nonce, now_ms).into();
+            return Ok(Authorized { request, user, ticket, keyring_version: version, keyring, roster, more });
+        }
+        Err(refuse(ErrorCode::Busy, "the keys are being changed; try again").retry_after(AUTHORIZE_RETRY_AFTER_MS))
+    }
+
+    /// What a ticket of this connection says.
+    pub(crate) fn ticketed(&self, ticket: &[u8], now_ms: u64) -> Result<Ticket, Failure> {
+        let ticket = self.inner().tickets.open(ticket, &self.nonce, now_ms);
+        ticket.ok_or_else(|| refuse(ErrorCode::TicketInvalid, "the log-in is too old or of another connection; log in again"))
     }
 
     async fn get_roster(&self, get: &GetRoster, now_ms: u64) -> Result<RosterPage, Failure> {
-        let user = self.ticketed(&get.ticket, now_ms)?;
+        let Ticket { user, .. } = self.ticketed(&get.ticket, now_ms)?;
         let Page { rows: roster, more } = roster_rows::page(self.inner().rosters.roster(user).await?, get.after);
         Ok(RosterPage { request: get.request, roster, more })
     }
 
     async fn enrol(&mut self, enrol: Enrol, now_ms: u64) -> Result<Tokens, Failure> {
         let inner = Arc::clone(&self.accounts.inner);
-        let user = self.ticketed(&enrol.ticket, now_ms)?;
+        let Ticket { user, keyring_version } = self.ticketed(&enrol.ticket, now_ms)?;
         if self.enrolled.is_some_and(|device| device != enrol.device) {
             return Err(refuse(ErrorCode::TicketInvalid, "this log-in has enrolled its device; log in again for another"));
         }
@@ -238,8 +283,12 @@ impl Conversation {
             return Err(refuse(ErrorCode::SignatureInvalid, "the proof is not by the key of the device that enrols"));
         }
         self.enrolled = Some(enrol.device);
-        if !enrol.changes.is_empty() {
-            inner.rosters.change(user, enrol.changes).await?;
+        if enrol.changes.is_empty() {
+            if self.credentials(user).await?.version != keyring_version {
+                return Err(refuse(ErrorCode::TicketInvalid, "the keys were changed since this log-in; log in again"));
+            }
+        } else {
+            inner.rosters.change(user, Change { changes: enrol.changes, ticket_version: keyring_version, credentials: None }).await?;
         }
         let bound = Bound { user, device: enrol.device, signing };
         let family = inner.families.open(bound, now_ms).await.map_err(|write| failures::of_write(&write))?;

@@ -2,11 +2,12 @@
 //!
 //! Never: a signature checked here; the log's owner checks each. Never more than a page in one answer.
 
+use cloudsync_engine::roster::KeyringAt;
 use cloudsync_protocol::codec;
 use cloudsync_protocol::entry::{Entry, RosterRow};
 use cloudsync_protocol::limits::{DEVICES_MAX, PAGE_BYTES, STATEMENT_BYTES_MAX};
-use cloudsync_protocol::statement::{EnrolStatement, PublicKey, RevokeStatement, RosterChange, RotateStatement};
-use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Seq};
+use cloudsync_protocol::statement::{EnrolStatement, PublicKey, RekeyStatement, RevokeStatement, RosterChange, RotateStatement};
+use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Hash, Seq};
 
 use crate::failures::refuse;
 
@@ -71,6 +72,48 @@ pub(crate) fn key_to_enrol(changes: &[RosterChange], device: DeviceId) -> Result
         }
     }
     if signing.is_none() && !changes.is_empty() { Err(invalid("the changes enrol no device")) } else { Ok(signing) }
+}
+
+/// The newest keyring's version, as the rows say.
+pub(crate) fn keyring_version(roster: &[RosterRow]) -> Result<u64, Failure> {
+    let unreadable = |_| refuse(ErrorCode::StoreDamaged, "the stored roster can't be read");
+    for row in roster.iter().rev() {
+        let statement = &row.change.signed().statement;
+        match &row.change {
+            RosterChange::Identity(_) | RosterChange::Enrol(_) | RosterChange::Revoke(_) => {}
+            RosterChange::Rotate(_) => return codec::decode(statement).map(|rotated: RotateStatement| rotated.version).map_err(unreadable),
+            RosterChange::Rekey(_) => return codec::decode(statement).map(|rekeyed: RekeyStatement| rekeyed.version).map_err(unreadable),
+        }
+    }
+    Ok(KeyringAt::FIRST.version)
+}
+
+/// The keyring's hash that the last of these changes brings: a rotation or a rekey, after the log's identity at most.
+pub(crate) fn keyring_to_come(changes: &[RosterChange]) -> Result<Hash, Failure> {
+    let last = match changes {
+        [last] | [RosterChange::Identity(_), last] => last,
+        _ => return Err(invalid("keys change by one rotation or rekey, after the identity where the log has none")),
+    };
+    let statement = &last.signed().statement;
+    if statement.len() > STATEMENT_BYTES_MAX {
+        return Err(invalid(format!("a statement of {} B, allowed are {STATEMENT_BYTES_MAX}", statement.len())));
+    }
+    match last {
+        RosterChange::Rotate(_) => codec::decode(statement).map(|rotated: RotateStatement| rotated.keyring),
+        RosterChange::Rekey(_) => codec::decode(statement).map(|rekeyed: RekeyStatement| rekeyed.keyring),
+        RosterChange::Identity(_) | RosterChange::Enrol(_) | RosterChange::Revoke(_) => {
+            return Err(invalid("no keyring comes of these changes"));
+        }
+    }
+    .map_err(|error| invalid(error.to_string()))
+}
+
+/// The recovery key that a rotation brings.
+pub(crate) fn recovery_to_come(changes: &[RosterChange]) -> Option<PublicKey> {
+    match changes.last() {
+        Some(RosterChange::Rotate(rotate)) => codec::decode(&rotate.signed.statement).ok().map(|rotated: RotateStatement| rotated.recovery),
+        Some(RosterChange::Identity(_) | RosterChange::Enrol(_) | RosterChange::Revoke(_) | RosterChange::Rekey(_)) | None => None,
+    }
 }
 
 /// The key of a device that is enrolled, not revoked, and among those that stayed at each rotation.

@@ -29,9 +29,9 @@ pub(crate) async fn read(store: &dyn Store, user: UserId, read: Read, options: &
         Read::Snapshot(snapshot) => state(store, log, snapshot, options).await,
         Read::History(history) => versions(store, log, history, options).await,
         Read::Keyring(get) => {
-            let keyring = store.keyring(user).await.map_err(|error| read_failure(&error, options))?;
-            let keyring = keyring.ok_or_else(|| Failure::new(0, ErrorCode::StoreDamaged, "this account has no keyring"))?;
-            Ok(Keyring { request: get.request, version: keyring.version, keyring: keyring.bytes }.into())
+            let credentials = store.credentials(user).await.map_err(|error| read_failure(&error, options))?;
+            let credentials = credentials.ok_or_else(|| Failure::new(0, ErrorCode::StoreDamaged, "this account has no keyring"))?;
+            Ok(Keyring { request: get.request, version: credentials.version, keyring: credentials.keyring }.into())
         }
     }
 }

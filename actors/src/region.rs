@@ -152,12 +152,13 @@ impl Region {
             return Err(going_away(0, &shared.options));
         }
         let place = Place::take(shared).ok_or_else(|| busy(0, &shared.options, "this node has all the sessions that it can hold"))?;
-        let keyring = shared.store.keyring(request.user).await.map_err(|error| read_failure(&error, &shared.options))?;
+        let credentials = shared.store.credentials(request.user).await.map_err(|error| read_failure(&error, &shared.options))?;
         let OpenRequest { user, device, carrier, nonce, token, token_expires_ts, signature } = request;
         let id = SessionId(shared.last_session.fetch_add(1, Ordering::AcqRel) + 1);
         let session = self.join(id, Identity { user, device, carrier, nonce }, token_expires_ts).await?;
         // From here on the session leaves through its session actor, whatever happens.
-        let started = SessionHandle::start(Arc::clone(&session), Arc::clone(shared), keyring.map_or(0, |keyring| keyring.version)).await;
+        let started =
+            SessionHandle::start(Arc::clone(&session), Arc::clone(shared), credentials.map_or(0, |credentials| credentials.version)).await;
         let handle = started.map_err(|_| {
             shared.directory.tell_region(RegionMessage::Leave { log: session.of_user.log, session: id });
             busy(0, &shared.options, "the session did not start")

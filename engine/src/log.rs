@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use cloudsync_protocol::codec::{self, DecodeError};
 use cloudsync_protocol::error::LastPush;
-use cloudsync_protocol::statement::{BatchStatement, RekeyStatement, RevokeStatement, RosterChange, RotateStatement};
+use cloudsync_protocol::statement::{BatchStatement, PublicKey, RekeyStatement, RevokeStatement, RosterChange, RotateStatement};
 use cloudsync_protocol::{
-    CollectionName, CommitId, DeviceId, Entry, Envelope, Epoch, Generation, Hash, Header, LogId, OwnerId, Seq, ShortHash, TimelineId,
-    Version, View,
+    CollectionName, CommitId, DeviceId, Entry, Envelope, Epoch, Generation, Hash, Header, LogId, OwnerId, RecordKey, Seq, ShortHash,
+    TimelineId, Version, View,
 };
 
 use crate::roster::KeyringAt;
@@ -252,13 +252,53 @@ pub struct Commit {
     pub entries: Vec<Entry>,
     /// The head as it will be, with this attempt's fresh `commit` in it.
     pub head: Head,
+    /// What the account is opened by from here on; nothing leaves it as it is. Visible exactly with `head`.
+    pub credentials: Option<NewCredentials>,
+    /// Wraps that take the place of those that rows have, where they still may.
+    pub wraps: Vec<NewWrap>,
 }
 
-/// An opaque blob under compare-and-set: the keyring.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Versioned {
-    /// Counts replacements, from 1.
+/// What an account is opened by once a keyring row is committed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewCredentials {
+    /// The keyring's version: the head's.
     pub version: u64,
-    /// The blob.
-    pub bytes: Bytes,
+    /// The keyring blob.
+    pub keyring: Bytes,
+    /// Ed25519: another recovery code's public half; nothing keeps the one there is.
+    pub recovery: Option<PublicKey>,
+    /// The OPAQUE record of another password; nothing keeps the one there is.
+    pub record: Option<Bytes>,
+}
+
+/// No record, which guesses of the password could be tried on.
+impl std::fmt::Debug for NewCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewCredentials").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// Another wrap of a row. It is taken if the record's newest version is that row still, and the wrap there is of an earlier
+/// account key; else it has no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewWrap {
+    /// The row.
+    pub seq: Seq,
+    /// Its record.
+    pub key: RecordKey,
+    /// Its version.
+    pub version: Version,
+    /// The wrap, `WRAP_BYTES` of it.
+    pub wrap: Bytes,
+}
+
+/// What stands at a `seq`, if it writes a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordAt {
+    /// The record.
+    pub key: RecordKey,
+    /// The version that was committed there.
+    pub version: Version,
+    /// The envelope's hash.
+    pub hash: Hash,
 }

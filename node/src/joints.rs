@@ -5,11 +5,10 @@
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
-use cloudsync_accounts::{Accounts, Rosters};
+use cloudsync_accounts::{Accounts, Change, Rosters};
 use cloudsync_actors::{Access, Region, Tokens};
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::error::RETRY_AFTER_MS;
-use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{ErrorCode, Failure, UserId};
 
 /// The rosters of a region that starts after the accounts that need them.
@@ -29,7 +28,11 @@ impl RegionRosters {
 
 #[async_trait]
 impl Rosters for RegionRosters {
-    async fn change(&self, user: UserId, changes: Vec<RosterChange>) -> Result<(), Failure> {
+    async fn change(&self, user: UserId, change: Change) -> Result<(), Failure> {
+        let Change { changes, credentials, .. } = change;
+        if credentials.is_some() {
+            return Err(Failure::new(0, ErrorCode::Refused, "this node does not take other keys yet"));
+        }
         self.region()?.change_roster(user, changes).await.map(|_| ())
     }
 

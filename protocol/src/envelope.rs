@@ -114,6 +114,12 @@ crate::wire_struct! {
     }
 }
 
+/// The account key's epoch of a wrap; 0, which is none, of one that is too short.
+#[must_use]
+pub fn key_epoch(wrap: &[u8]) -> u64 {
+    wrap.first_chunk().map_or(0, |epoch| u64::from_be_bytes(*epoch))
+}
+
 impl Envelope {
     /// SHA-256 of header ‖ body.
     #[must_use]
@@ -121,10 +127,10 @@ impl Envelope {
         Hash::of(&[&self.header, &self.body])
     }
 
-    /// The epoch of the account key that the content key is wrapped under; 0, which is none, of a wrap that is too short.
+    /// The epoch of the account key that the content key is wrapped under.
     #[must_use]
     pub fn key_epoch(&self) -> u64 {
-        self.wrap.first_chunk().map_or(0, |epoch| u64::from_be_bytes(*epoch))
+        key_epoch(&self.wrap)
     }
 
     /// What counts against the user's quota.

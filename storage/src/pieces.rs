@@ -2,7 +2,7 @@
 //!
 //! Never: a row skipped or an entry guessed; whatever does not fit is named as damage.
 
-use cloudsync_engine::log::Commit;
+use cloudsync_engine::log::{Commit, RecordAt};
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::statement::{RosterChange, Signed};
 use cloudsync_protocol::{Batch, Entry, Hash, LogId, Operation, Seq};
@@ -90,6 +90,12 @@ pub(crate) fn assert_shape(commit: &Commit) {
     let last = commit.entries.last().expect("a commit has at least one entry");
     assert_eq!(commit.head.seq, end, "a commit's head is at its last operation");
     assert_eq!(commit.head.row, last.last_hash().short(), "a commit's head has the hash of its last row");
+}
+
+/// Which version of which record a row is.
+pub(crate) fn record_at(log: LogId, row: &Row) -> Result<RecordAt, ReadError> {
+    let header = row.envelope.check().map_err(|error| damaged(log, row.seq, error.to_string()))?;
+    Ok(RecordAt { key: header.key(), version: header.version, hash: row.envelope.hash() })
 }
 
 /// Names damage at a row.

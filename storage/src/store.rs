@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cloudsync_engine::log::{Acquire, Commit, Current, Head, Versioned};
+use cloudsync_engine::log::{Acquire, Commit, Current, Head, NewCredentials, RecordAt};
 use cloudsync_engine::user::ReadTrouble;
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::SnapshotToken;
@@ -151,15 +151,51 @@ pub struct Account {
     pub email: String,
     /// The user.
     pub user: UserId,
-    /// The OPAQUE registration record, serialised.
-    pub opaque_record: Bytes,
-    /// Ed25519: the recovery code's public half.
-    pub recovery: PublicKey,
     /// In milliseconds since the epoch.
     pub created_ts: u64,
 }
 
-/// Neither the address nor the record, which guesses of the password could be tried on.
+/// What an account is opened by: all four of one keyring version.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The keyring's version, from 1.
+    pub version: u64,
+    /// The OPAQUE registration record, serialised.
+    pub opaque_record: Bytes,
+    /// Ed25519: the recovery code's public half.
+    pub recovery: PublicKey,
+    /// The keyring blob.
+    pub keyring: Bytes,
+}
+
+impl Credentials {
+    /// Once a commit has brought others.
+    #[must_use]
+    pub fn replaced_by(self, new: &NewCredentials) -> Self {
+        let NewCredentials { version, keyring, recovery, record } = new;
+        Self {
+            version: *version,
+            opaque_record: record.clone().unwrap_or(self.opaque_record),
+            recovery: recovery.unwrap_or(self.recovery),
+            keyring: keyring.clone(),
+        }
+    }
+
+    /// Whether the account of `other` is this one: the same password record and recovery key, of the same version.
+    #[must_use]
+    pub fn opens_as(&self, other: &Self) -> bool {
+        (self.version, &self.opaque_record, self.recovery) == (other.version, &other.opaque_record, other.recovery)
+    }
+}
+
+/// Not the record, which guesses of the password could be tried on.
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// Not the address.
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Account").field("user", &self.user).finish_non_exhaustive()
@@ -169,7 +205,8 @@ impl std::fmt::Debug for Account {
 /// Why an account was not created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CreateAccountError {
-    /// There is an account with that address. Creating the very same account again is not an error.
+    /// There is an account with that address. Creating the very same account again, by the same password record and recovery key, is
+    /// not an error, and changes nothing.
     #[error("address taken")]
     EmailTaken,
     /// That user id is taken.
@@ -249,7 +286,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The current version of each record, in the order asked; `None` for one that never existed.
     async fn look_up(&self, log: LogId, records: Vec<RecordKey>) -> Result<Vec<Option<Current>>, ReadError>;
 
-    /// Makes a commit durable, if the head's epoch and seq are what it follows. Panics on a commit that is not contiguous or
+    /// What record each row wrote, in the order asked; `None` for a row of another kind, above the head, cut, or not there.
+    async fn look_up_rows(&self, log: LogId, seqs: Vec<Seq>) -> Result<Vec<Option<RecordAt>>, ReadError>;
+
+    /// Makes a commit durable, if the head's epoch and seq are what it follows, with its credentials and wraps. Panics on a commit that is not contiguous or
     /// whose head is not at its last row: a bug of the caller.
     async fn commit(&self, commit: Commit) -> Result<(), CommitError>;
 
@@ -259,20 +299,20 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Whole entries of `(from, to]` until `bytes_max` is passed, checked to be contiguous.
     async fn pull(&self, log: LogId, pull: Pull) -> Result<Page, PullError>;
 
-    /// The current state in key order, tombstones included, about `bytes_max` a page.
+    /// The current state in key order, tombstones included, about `bytes_max` a page; each row with the newest wrap that it was given.
     async fn snapshot(&self, log: LogId, resume: Option<SnapshotToken>, bytes_max: usize) -> Result<SnapshotPage, PullError>;
 
-    /// Versions of one record, newest first, and whether there are older ones.
+    /// Versions of one record, newest first, each with the newest wrap that it was given, and whether there are older ones.
     async fn history(&self, log: LogId, history: History) -> Result<(Vec<Row>, bool), ReadError>;
 
-    /// Erases the log for ever: its head says so, everything else of it goes, with the account, keyring and families of its user. Repeatable.
+    /// Erases the log for ever: its head says so, everything else of it goes, with the account, credentials and families of its user. Repeatable.
     async fn erase(&self, log: LogId) -> Result<(), WriteError>;
 
     // --- accounts ---------------------------------------------------------------------------------------------
 
-    /// Creates an account with its first keyring (version 1): address and user are both unique, all or nothing. The user of
-    /// an erased log stays taken, its address does not.
-    async fn create_account(&self, account: Account, keyring: Bytes) -> Result<(), CreateAccountError>;
+    /// Creates an account with its first credentials (version 1): address and user are both unique, all or nothing. The user of
+    /// an erased log stays taken, its address does not. Only commits change credentials afterwards.
+    async fn create_account(&self, account: Account, credentials: Credentials) -> Result<(), CreateAccountError>;
 
     /// By its address, lower case.
     async fn account_by_email(&self, email: &str) -> Result<Option<Account>, ReadError>;
@@ -280,11 +320,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// By its user.
     async fn account(&self, user: UserId) -> Result<Option<Account>, ReadError>;
 
-    /// The user's keyring.
-    async fn keyring(&self, user: UserId) -> Result<Option<Versioned>, ReadError>;
-
-    /// Replaces the keyring if it still has that version; says whether it did. The new one has `version + 1`.
-    async fn replace_keyring(&self, user: UserId, version: u64, keyring: Bytes) -> Result<bool, WriteError>;
+    /// What the user's account is opened by, as of one commit.
+    async fn credentials(&self, user: UserId) -> Result<Option<Credentials>, ReadError>;
 
     /// Adds a refresh family; the same again changes nothing, and for an erased user nothing is added.
     async fn create_family(&self, family: Family) -> Result<(), WriteError>;
@@ -311,14 +348,10 @@ mod tests {
 
     #[test]
     fn debug_shows_neither_an_accounts_password_record_nor_its_address() {
-        let account = Account {
-            email: "secret@example.com".to_owned(),
-            user: UserId([1; 16]),
-            opaque_record: Bytes::from_static(b"a secret record"),
-            recovery: PublicKey([1; 32]),
-            created_ts: 1,
-        };
-        let text = format!("{account:?}");
-        assert!(text.contains("Account") && !text.contains("secret"), "{text}");
+        let account = Account { email: "secret@example.com".to_owned(), user: UserId([1; 16]), created_ts: 1 };
+        let secret = || Bytes::from_static(b"a secret record");
+        let credentials = Credentials { version: 1, opaque_record: secret(), recovery: PublicKey([1; 32]), keyring: secret() };
+        let text = format!("{account:?} {credentials:?}");
+        assert!(text.contains("Account") && text.contains("Credentials") && !text.contains("secret"), "{text}");
     }
 }

@@ -2,17 +2,15 @@
 //!
 //! Never: an outcome; those are [`Written`] when it is known and an error of the intent when it is not.
 
-use bytes::Bytes;
 use cloudsync_protocol::{DeviceId, FamilyId, LogId, UserId};
 
-use crate::store::{Account, CreateAccountError, Family, WriteError};
+use crate::store::{Account, CreateAccountError, Credentials, Family, WriteError};
 
 /// A write of accounts, or an erase.
 #[derive(Debug, Clone)]
 pub(crate) enum Write {
     Erase(LogId),
-    CreateAccount(Account, Bytes),
-    ReplaceKeyring(UserId, u64, Bytes),
+    CreateAccount(Account, Credentials),
     CreateFamily(Family),
     AdvanceFamily(FamilyId, u64, u64),
     RevokeFamily(FamilyId),
@@ -24,7 +22,7 @@ impl Write {
     pub(crate) const fn spares_room(&self) -> bool {
         match self {
             Self::Erase(_) | Self::AdvanceFamily(..) | Self::RevokeFamily(_) | Self::RevokeFamilies(..) => true,
-            Self::CreateAccount(..) | Self::ReplaceKeyring(..) | Self::CreateFamily(_) => false,
+            Self::CreateAccount(..) | Self::CreateFamily(_) => false,
         }
     }
 }

@@ -12,10 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use cloudsync_protocol::{Seq, UserId};
 use cloudsync_storage::Store as _;
-use cloudsync_storage::conformance::accounts::account;
+use cloudsync_storage::conformance::accounts::{account, first};
 use cloudsync_storage::conformance::data::{Write, Writer, acquire, device, key, log, timeline};
 use cloudsync_storage::embedded::backup::{BackupError, Manifest, Restored, Step, Watch, create, restore, verify};
 use cloudsync_storage::embedded::{EmbeddedStore, Folder, OpenError};
@@ -31,7 +30,7 @@ async fn stored(records: u64) -> (TempDir, EmbeddedStore, Writer) {
     std::fs::write(folder.path().join("format"), "cloudsync store 1\n").unwrap();
     std::fs::write(folder.path().join(SECRETS), "the secrets of then").unwrap();
     let store = open(folder.path());
-    store.create_account(account("ada@example.com", UserId(log(1).0)), Bytes::from_static(b"keyring")).await.unwrap();
+    store.create_account(account("ada@example.com", UserId(log(1).0)), first("keyring")).await.unwrap();
     let mut writer = Writer::acquire(&store, log(1)).await;
     for number in 0..records {
         writer.push(&store, device(1), &[(key("notes", &format!("{number}")), Write::Live(30_000))]).await.unwrap();

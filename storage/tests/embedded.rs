@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use cloudsync_engine::log::Commit;
 use cloudsync_protocol::{Entry, Seq, UserId};
-use cloudsync_storage::conformance::accounts::account;
+use cloudsync_storage::conformance::accounts::{account, first};
 use cloudsync_storage::conformance::data::{Write, Writer, acquire, device, key, log};
 use cloudsync_storage::embedded::{EmbeddedStore, Folder, Loss, OpenError, Options, Space};
 use cloudsync_storage::store::{AcquireError, CommitError, CreateAccountError, Pull, PullError, ReadError, WriteError};
@@ -270,6 +270,32 @@ async fn only_the_owner_may_read_the_files_and_a_clean_stop_empties_the_wal() {
     }
 }
 
+/// A stolen device leaves even when the disk is full.
+async fn rotates_until_a_quarter_of_the_reserve_is_left(
+    store: &EmbeddedStore,
+    writer: &mut Writer,
+    (available, reserve_bytes): (&AtomicU64, u64),
+) {
+    for (left, fits) in [(reserve_bytes / 4, false), (reserve_bytes / 4 + 1, true)] {
+        available.store(left, Ordering::Relaxed);
+        let mut next = writer.clone();
+        let (entry, credentials) = next.rotate(&[device(1)]);
+        let commit = next.commit(vec![entry]);
+        let committed = store.commit(Commit { credentials: Some(credentials), ..commit }).await;
+        assert_eq!(committed.is_ok(), fits, "{left} B left: {committed:?}");
+        if fits {
+            *writer = next;
+        }
+    }
+    assert_eq!(store.credentials(UserId(log(1).0)).await.unwrap().unwrap().version, 2);
+    let mut mixed = writer.clone();
+    let (entry, credentials) = mixed.rotate(&[device(1)]);
+    let batch = mixed.batch(device(1), &put(4));
+    let commit = mixed.commit(vec![entry, batch]);
+    let refused = store.commit(Commit { credentials: Some(credentials), ..commit }).await;
+    assert!(matches!(refused, Err(CommitError::Full { .. })), "nothing else comes in with it: {refused:?}");
+}
+
 #[tokio::test]
 async fn below_the_reserve_writes_are_refused_while_reads_and_erasing_go_on() {
     let folder = TempDir::new().unwrap();
@@ -278,7 +304,7 @@ async fn below_the_reserve_writes_are_refused_while_reads_and_erasing_go_on() {
     let store = EmbeddedStore::open(Folder::hold(folder.path()).unwrap(), &options).unwrap();
     let mut writer = Writer::acquire(&store, log(1)).await;
     writer.push(&store, device(1), &put(1)).await.unwrap();
-    store.create_account(account("ada@example.com", UserId(log(1).0)), Bytes::new()).await.unwrap();
+    store.create_account(account("ada@example.com", UserId(log(1).0)), first("keyring")).await.unwrap();
     let reserve_bytes = 256 * 1024 * 1024;
     available.store(reserve_bytes, Ordering::Relaxed);
     writer.push(&store, device(1), &put(2)).await.expect("at the reserve");
@@ -287,12 +313,12 @@ async fn below_the_reserve_writes_are_refused_while_reads_and_erasing_go_on() {
     assert_eq!(refused, Err(CommitError::Full { available_bytes: reserve_bytes - 1, reserve_bytes }));
     assert_eq!(store.acquire(acquire(log(2), 1, 1)).await, Err(AcquireError::Full), "no new log");
     let bob = account("bob@example.com", UserId(log(2).0));
-    assert_eq!(store.create_account(bob, Bytes::new()).await, Err(CreateAccountError::Write(WriteError::Full)));
-    assert_eq!(store.replace_keyring(UserId(log(1).0), 1, Bytes::new()).await, Err(WriteError::Full));
+    assert_eq!(store.create_account(bob, first("keyring")).await, Err(CreateAccountError::Write(WriteError::Full)));
     writer.head = store.acquire(acquire(log(1), 1, 2)).await.expect("who wants to read needs an owner");
     assert_eq!(all(&store, &writer).await.unwrap(), writer.entries);
     available.store(reserve_bytes, Ordering::Relaxed);
     writer.push(&store, device(1), &put(3)).await.expect("nothing was changed by what was refused");
+    rotates_until_a_quarter_of_the_reserve_is_left(&store, &mut writer, (&available, reserve_bytes)).await;
     available.store(0, Ordering::Relaxed);
     store.erase(log(1)).await.expect("erasing makes room");
 }

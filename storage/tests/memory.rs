@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use cloudsync_engine::log::Commit;
 use cloudsync_protocol::{Seq, UserId};
-use cloudsync_storage::conformance::accounts::account;
+use cloudsync_storage::conformance::accounts::{account, first};
 use cloudsync_storage::conformance::data::{Write, Writer, acquire, device, key, log, timeline};
 use cloudsync_storage::memory::{Fault, Faults, Rates, Reach, Target};
-use cloudsync_storage::store::{AcquireError, CommitError, Pull, ReadError, WriteError};
+use cloudsync_storage::store::{AcquireError, CommitError, CreateAccountError, Pull, ReadError, WriteError};
 use cloudsync_storage::{MemoryStore, Store};
 
 fn puts(name: &str) -> [(cloudsync_protocol::RecordKey, Write); 1] {
@@ -120,7 +120,7 @@ async fn full_and_unavailable_write_nothing() {
     assert_eq!(store.acquire(acquire(log(2), 1, 1)).await, Err(AcquireError::Full));
     faults.script(Target::Write, Fault::Full);
     let ada = account("ada@example.com", UserId([1; 16]));
-    assert_eq!(store.replace_keyring(ada.user, 1, Bytes::new()).await, Err(WriteError::Full));
+    assert_eq!(store.create_account(ada.clone(), first("one")).await, Err(CreateAccountError::Write(WriteError::Full)));
     faults.set_reach(Reach::Down);
     assert_eq!(store.ping().await, Err(ReadError::Unavailable("a fault".into())));
     faults.set_reach(Reach::Up);
@@ -132,12 +132,31 @@ async fn full_and_unavailable_write_nothing() {
 async fn a_late_write_of_an_account_arrives_if_its_condition_still_holds() {
     let store = MemoryStore::new();
     let ada = account("ada@example.com", UserId([1; 16]));
-    store.create_account(ada.clone(), Bytes::from_static(b"one")).await.unwrap();
     store.faults().script(Target::Write, Fault::Late);
-    assert!(matches!(store.replace_keyring(ada.user, 1, Bytes::from_static(b"late")).await, Err(WriteError::Unknown(_))));
-    assert_eq!(store.replace_keyring(ada.user, 1, Bytes::from_static(b"two")).await, Ok(true));
+    assert!(matches!(store.create_account(ada.clone(), first("late")).await, Err(CreateAccountError::Write(WriteError::Unknown(_)))));
+    store.create_account(ada.clone(), first("two")).await.unwrap();
     store.unpark_all();
-    assert_eq!(store.keyring(ada.user).await.unwrap().map(|keyring| keyring.bytes), Some(Bytes::from_static(b"two")));
+    assert_eq!(store.credentials(ada.user).await, Ok(Some(first("two"))));
+}
+
+#[tokio::test]
+async fn credentials_of_a_commit_of_unknown_outcome_are_there_with_its_head_or_not_at_all() {
+    for (fault, arrives) in [(Fault::Lost, false), (Fault::Applied, true), (Fault::Late, false)] {
+        let store = MemoryStore::new();
+        let ada = account("ada@example.com", UserId(log(1).0));
+        store.create_account(ada.clone(), first("one")).await.unwrap();
+        let mut writer = Writer::acquire(&store, log(1)).await;
+        let before = writer.head.clone();
+        let (entry, new) = writer.rotate(&[]);
+        let commit = Commit { credentials: Some(new.clone()), ..writer.commit(vec![entry]) };
+        store.faults().script(Target::Commit, fault);
+        assert!(matches!(store.commit(commit).await, Err(CommitError::Unknown(_))));
+        let seen = async || (store.read_head(log(1)).await.unwrap().unwrap(), store.credentials(ada.user).await.unwrap().unwrap());
+        let (old, replaced) = ((before, first("one")), (writer.head.clone(), first("one").replaced_by(&new)));
+        assert_eq!(seen().await, if arrives { replaced.clone() } else { old.clone() }, "{fault:?}");
+        store.unpark_all();
+        assert_eq!(seen().await, if arrives || fault == Fault::Late { replaced } else { old }, "{fault:?}, what was parked has arrived");
+    }
 }
 
 /// An owner as the design has it: acquire, commit, and after *unknown* acquire again before looking.

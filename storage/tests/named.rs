@@ -8,10 +8,9 @@ mod support;
 
 use std::path::Path;
 
-use bytes::Bytes;
 use cloudsync_protocol::{Seq, UserId};
 use cloudsync_storage::Store as _;
-use cloudsync_storage::conformance::accounts::{account, family};
+use cloudsync_storage::conformance::accounts::{account, family, first};
 use cloudsync_storage::conformance::data::{Write, Writer, acquire, device, key, log};
 use cloudsync_storage::embedded::OpenError;
 use cloudsync_storage::store::{AcquireError, CreateAccountError, History, Page, Pull, PullError, ReadError, WriteError};
@@ -24,7 +23,7 @@ async fn stopped() -> (TempDir, [Writer; 2]) {
     let store = open(folder.path());
     for (number, email) in [(1, "ada@example.com"), (2, "bob@example.com")] {
         let user = UserId(log(number).0);
-        store.create_account(account(email, user), Bytes::from_static(b"keyring")).await.unwrap();
+        store.create_account(account(email, user), first("keyring")).await.unwrap();
         store.create_family(family(u8::try_from(number).unwrap(), user, device(1))).await.unwrap();
     }
     let mut writers = [Writer::acquire(&store, log(1)).await, Writer::acquire(&store, log(2)).await];
@@ -121,7 +120,7 @@ async fn rows_that_are_gone_from_a_small_table_refuse_the_start_with_their_numbe
     for (sql, what) in [
         ("DELETE FROM logs WHERE key = 1", "1 logs of 2"),
         ("DELETE FROM account WHERE email = 'ada@example.com'", "1 accounts of 2"),
-        ("DELETE FROM keyring WHERE rowid = 1", "1 keyrings of 2"),
+        ("DELETE FROM credential WHERE rowid = 1", "1 credentials of 2"),
         ("DELETE FROM family", "0 log-ins of 2"),
     ] {
         let (folder, _) = stopped().await;
@@ -156,7 +155,7 @@ async fn an_account_that_is_not_found_may_be_the_damaged_one() {
     let store = open(folder.path());
     is_damage(store.account_by_email("ada@example.com").await);
     is_damage(store.account(UserId(log(1).0)).await);
-    let again = store.create_account(account("ada@example.com", UserId(log(5).0)), Bytes::new()).await;
+    let again = store.create_account(account("ada@example.com", UserId(log(5).0)), first("keyring")).await;
     assert!(matches!(again, Err(CreateAccountError::Write(WriteError::Read(ReadError::Damaged { .. })))), "{again:?}");
     assert!(store.account_by_email("bob@example.com").await.unwrap().is_some());
     store.close().await;

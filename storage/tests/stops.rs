@@ -12,7 +12,7 @@ use std::process::Command;
 
 use cloudsync_protocol::{Seq, UserId};
 use cloudsync_storage::Store as _;
-use cloudsync_storage::conformance::accounts::account;
+use cloudsync_storage::conformance::accounts::{account, first};
 use cloudsync_storage::conformance::data::{Write, Writer, acquire, device, key, log};
 use cloudsync_storage::embedded::probe::{Probe, Step};
 use cloudsync_storage::embedded::{EmbeddedStore, Folder, Options};
@@ -28,7 +28,7 @@ const GROUPS: u64 = 12;
 
 /// What the process does: an account, a log, and a commit a group. It says what it is told of.
 async fn work(store: &EmbeddedStore) -> Writer {
-    store.create_account(account("ada@example.com", UserId(log(1).0)), "keyring".into()).await.unwrap();
+    store.create_account(account("ada@example.com", UserId(log(1).0)), first("keyring")).await.unwrap();
     println!("told 1");
     let mut writer = Writer::acquire(store, log(1)).await;
     println!("told 2");

@@ -12,7 +12,7 @@ use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::statement::{EnrolChange, IdentityChange, PublicKey, RosterChange, Signature, Signed};
 use cloudsync_protocol::{CommitId, DeviceId, Entry, OwnerId, TimelineId, UserId};
 use cloudsync_storage::Store;
-use cloudsync_storage::store::Account;
+use cloudsync_storage::store::{Account, Credentials};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
@@ -38,14 +38,10 @@ impl FrozenAccount {
         let vectors: Value = serde_json::from_str(STATEMENTS)?;
         let user = UserId::from_hex(text(&vectors, "/log")?).context("the user")?;
         let device = DeviceId::from_hex(text(&vectors, "/device/id")?).context("the device")?;
-        let account = Account {
-            email: "frozen@example.com".to_owned(),
-            user,
-            opaque_record: Bytes::from_static(b"nobody logs in"),
-            recovery: PublicKey([1; 32]),
-            created_ts: CREATED_TS,
-        };
-        store.create_account(account, Bytes::from_static(KEYRING)).await?;
+        let account = Account { email: "frozen@example.com".to_owned(), user, created_ts: CREATED_TS };
+        let [opaque_record, keyring] = [&b"nobody logs in"[..], KEYRING].map(Bytes::from_static);
+        let credentials = Credentials { version: 1, opaque_record, recovery: PublicKey([1; 32]), keyring };
+        store.create_account(account, credentials).await?;
         let acquire = Acquire {
             log: user.into(),
             view: cloudsync_actors::Options::default().view,
@@ -63,7 +59,7 @@ impl FrozenAccount {
             entries.push(entry);
         }
         head.commit = CommitId(rand::random());
-        store.commit(Commit { log: user.into(), after, entries, head }).await?;
+        store.commit(Commit { log: user.into(), after, entries, head, credentials: None, wraps: Vec::new() }).await?;
         Ok(Self { user, device, vectors })
     }
 

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use cloudsync_engine::log::{Acquire, Commit, Current, Head, Versioned};
+use cloudsync_engine::log::{Acquire, Commit, Current, Head, RecordAt};
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::SnapshotToken;
 use cloudsync_protocol::{DeviceId, FamilyId, LogId, RecordKey, Seq, ShortHash, UserId};
 use cloudsync_storage::Store;
 use cloudsync_storage::memory::MemoryStore;
 use cloudsync_storage::store::{
-    Account, AcquireError, CommitError, CreateAccountError, Family, History, Page, Pull, PullError, ReadError, SnapshotPage, WriteError,
+    Account, AcquireError, CommitError, CreateAccountError, Credentials, Family, History, Page, Pull, PullError, ReadError, SnapshotPage,
+    WriteError,
 };
 use tokio::sync::watch;
 
@@ -59,6 +59,9 @@ impl Store for SlowStore {
     async fn look_up(&self, log: LogId, records: Vec<RecordKey>) -> Result<Vec<Option<Current>>, ReadError> {
         self.inner.look_up(log, records).await
     }
+    async fn look_up_rows(&self, log: LogId, seqs: Vec<Seq>) -> Result<Vec<Option<RecordAt>>, ReadError> {
+        self.inner.look_up_rows(log, seqs).await
+    }
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         self.begun.send_modify(|count| *count += 1);
         tokio::time::sleep(Duration::from_millis(self.commit_ms.load(Ordering::Acquire))).await;
@@ -79,8 +82,8 @@ impl Store for SlowStore {
     async fn erase(&self, log: LogId) -> Result<(), WriteError> {
         self.inner.erase(log).await
     }
-    async fn create_account(&self, account: Account, keyring: Bytes) -> Result<(), CreateAccountError> {
-        self.inner.create_account(account, keyring).await
+    async fn create_account(&self, account: Account, credentials: Credentials) -> Result<(), CreateAccountError> {
+        self.inner.create_account(account, credentials).await
     }
     async fn account_by_email(&self, email: &str) -> Result<Option<Account>, ReadError> {
         self.inner.account_by_email(email).await
@@ -88,11 +91,8 @@ impl Store for SlowStore {
     async fn account(&self, user: UserId) -> Result<Option<Account>, ReadError> {
         self.inner.account(user).await
     }
-    async fn keyring(&self, user: UserId) -> Result<Option<Versioned>, ReadError> {
-        self.inner.keyring(user).await
-    }
-    async fn replace_keyring(&self, user: UserId, version: u64, keyring: Bytes) -> Result<bool, WriteError> {
-        self.inner.replace_keyring(user, version, keyring).await
+    async fn credentials(&self, user: UserId) -> Result<Option<Credentials>, ReadError> {
+        self.inner.credentials(user).await
     }
     async fn create_family(&self, family: Family) -> Result<(), WriteError> {
         self.inner.create_family(family).await

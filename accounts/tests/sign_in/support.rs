@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use argon2::{Algorithm, Argon2, Params, Version};
 use async_trait::async_trait;
 use bytes::Bytes;
-use cloudsync_accounts::{Accounts, Conversation, Options, Registration, Rosters, Secrets};
+use cloudsync_accounts::{Accounts, Change, Conversation, Options, Registration, Rosters, Secrets};
 use cloudsync_protocol::codec;
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::frame::{Authorized, Enrol, LoginFinish, LoginStart, Logout, Refresh, RegisterFinish, RegisterStart, Tokens};
@@ -54,6 +54,8 @@ pub(crate) fn secrets() -> Arc<Secrets> {
 pub(crate) struct Ledger {
     rows: Mutex<BTreeMap<UserId, Vec<RosterRow>>>,
     refusal: Mutex<Option<Failure>>,
+    /// What the calls asked for, in order.
+    pub(crate) asked: Mutex<Vec<Change>>,
 }
 
 impl Ledger {
@@ -82,11 +84,12 @@ impl Ledger {
 
 #[async_trait]
 impl Rosters for Ledger {
-    async fn change(&self, user: UserId, changes: Vec<RosterChange>) -> Result<(), Failure> {
+    async fn change(&self, user: UserId, change: Change) -> Result<(), Failure> {
         if let Some(failure) = self.refusal.lock().unwrap().clone() {
             return Err(failure);
         }
-        self.append(user, changes);
+        self.asked.lock().unwrap().push(change.clone());
+        self.append(user, change.changes);
         Ok(())
     }
 

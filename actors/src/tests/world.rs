@@ -14,7 +14,7 @@ use cloudsync_protocol::statement::{
 use cloudsync_protocol::{DeviceId, DeviceSeq, ErrorCode, Failure, Hash, LogId, Nonce, Seq, Signature, UserId, codec};
 use cloudsync_storage::Store as _;
 use cloudsync_storage::memory::MemoryStore;
-use cloudsync_storage::store::Account;
+use cloudsync_storage::store::{Account, Credentials};
 use ed25519_dalek::{Signer as _, SigningKey};
 use tokio::time::Instant;
 
@@ -91,14 +91,10 @@ impl World {
     pub(crate) async fn over(memory: MemoryStore, options: Options) -> Self {
         let store = Arc::new(GatedStore::new(memory));
         let (user, identity, clock) = (UserId([7; 16]), key(200), Arc::new(TokioClock(Instant::now())));
-        let account = Account {
-            email: "ada@example.com".to_owned(),
-            user,
-            opaque_record: Bytes::from_static(b"record"),
-            recovery: PublicKey([1; 32]),
-            created_ts: START_MS,
-        };
-        store.create_account(account, Bytes::from_static(b"keyring")).await.unwrap();
+        let account = Account { email: "ada@example.com".to_owned(), user, created_ts: START_MS };
+        let [opaque_record, keyring] = [&b"record"[..], b"keyring"].map(Bytes::from_static);
+        let credentials = Credentials { version: 1, opaque_record, recovery: PublicKey([1; 32]), keyring };
+        store.create_account(account, credentials).await.unwrap();
         let region = Region::start(Arc::clone(&store) as _, Arc::new(PlainTokens), Arc::clone(&clock) as _, options).await.unwrap();
         let world = Self { region, store, user, identity, clock };
         let statement = IdentityStatement {

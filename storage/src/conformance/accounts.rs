@@ -1,26 +1,26 @@
-//! Accounts, keyrings, refresh families.
+//! Accounts with their first credentials, refresh families.
 //!
 //! Never: who may ask; that is decided above.
 
 use bytes::Bytes;
-use cloudsync_engine::log::Versioned;
 use cloudsync_protocol::statement::PublicKey;
 use cloudsync_protocol::{DeviceId, FamilyId, UserId};
 
 use super::Factory;
 use super::data::device;
-use crate::store::{Account, CreateAccountError, Family};
+use crate::store::{Account, CreateAccountError, Credentials, Family};
 
 /// An account of that address.
 #[must_use]
 pub fn account(email: &str, user: UserId) -> Account {
-    Account {
-        email: email.into(),
-        user,
-        opaque_record: Bytes::from(vec![9; 192]),
-        recovery: PublicKey([8; 32]),
-        created_ts: 1_700_000_000_000,
-    }
+    Account { email: email.into(), user, created_ts: 1_700_000_000_000 }
+}
+
+/// What a fresh account is opened by, with that keyring.
+#[must_use]
+pub fn first(keyring: &str) -> Credentials {
+    let opaque_record = Bytes::from(vec![9; 192]);
+    Credentials { version: 1, opaque_record, recovery: PublicKey([8; 32]), keyring: keyring.to_owned().into() }
 }
 
 /// A fresh family.
@@ -35,22 +35,24 @@ const BOB: UserId = UserId([2; 16]);
 pub async fn address_and_user_are_both_unique(factory: &mut dyn Factory) {
     let store = factory.fresh().await;
     let ada = account("ada@example.com", ADA);
-    store.create_account(ada.clone(), Bytes::from_static(b"one")).await.expect("free");
-    store.create_account(ada.clone(), Bytes::from_static(b"two")).await.expect("the very same again is no error");
-    assert_eq!(store.keyring(ADA).await, Ok(Some(Versioned { version: 1, bytes: Bytes::from_static(b"one") })), "and changes nothing");
+    store.create_account(ada.clone(), first("one")).await.expect("free");
+    store.create_account(ada.clone(), first("two")).await.expect("the very same again is no error");
+    assert_eq!(store.credentials(ADA).await, Ok(Some(first("one"))), "and changes nothing");
     let same_email = account("ada@example.com", BOB);
-    assert_eq!(store.create_account(same_email, Bytes::new()).await, Err(CreateAccountError::EmailTaken));
-    assert_eq!((store.account(BOB).await, store.keyring(BOB).await), (Ok(None), Ok(None)), "all or nothing");
+    assert_eq!(store.create_account(same_email, first("one")).await, Err(CreateAccountError::EmailTaken));
+    assert_eq!((store.account(BOB).await, store.credentials(BOB).await), (Ok(None), Ok(None)), "all or nothing");
     let same_user = account("bob@example.com", ADA);
-    assert_eq!(store.create_account(same_user, Bytes::new()).await, Err(CreateAccountError::UserTaken));
-    let other_record = Account { opaque_record: Bytes::from_static(b"other"), ..ada.clone() };
-    assert_eq!(store.create_account(other_record, Bytes::new()).await, Err(CreateAccountError::EmailTaken));
+    assert_eq!(store.create_account(same_user, first("one")).await, Err(CreateAccountError::UserTaken));
+    let other_record = Credentials { opaque_record: Bytes::from_static(b"other"), ..first("one") };
+    assert_eq!(store.create_account(ada.clone(), other_record).await, Err(CreateAccountError::EmailTaken));
+    let other_code = Credentials { recovery: PublicKey([9; 32]), ..first("one") };
+    assert_eq!(store.create_account(ada.clone(), other_code).await, Err(CreateAccountError::EmailTaken));
     let store = factory.reopen(store).await;
     assert_eq!(store.account_by_email("ada@example.com").await, Ok(Some(ada)));
     let tasks: Vec<_> = (10..20)
         .map(|number| {
             let store = store.clone();
-            tokio::spawn(async move { store.create_account(account("eve@example.com", UserId([number; 16])), Bytes::new()).await })
+            tokio::spawn(async move { store.create_account(account("eve@example.com", UserId([number; 16])), first("one")).await })
         })
         .collect();
     let mut created = 0;
@@ -66,35 +68,14 @@ pub async fn address_and_user_are_both_unique(factory: &mut dyn Factory) {
 pub async fn an_account_is_found_by_address_and_by_user(factory: &mut dyn Factory) {
     let store = factory.fresh().await;
     let (ada, bob) = (account("ada@example.com", ADA), account("bob@example.com", BOB));
-    store.create_account(ada.clone(), Bytes::new()).await.expect("free");
-    store.create_account(bob.clone(), Bytes::new()).await.expect("free");
+    store.create_account(ada.clone(), first("one")).await.expect("free");
+    store.create_account(bob.clone(), first("two")).await.expect("free");
     let store = factory.reopen(store).await;
     assert_eq!(store.account_by_email("bob@example.com").await, Ok(Some(bob)));
     assert_eq!(store.account(ADA).await, Ok(Some(ada)));
+    assert_eq!((store.credentials(ADA).await, store.credentials(BOB).await), (Ok(Some(first("one"))), Ok(Some(first("two")))));
     assert_eq!(store.account_by_email("bob@example.co").await, Ok(None));
     assert_eq!(store.account(UserId([3; 16])).await, Ok(None));
-}
-
-pub async fn a_keyring_changes_by_compare_and_set_only(factory: &mut dyn Factory) {
-    let store = factory.fresh().await;
-    assert_eq!(store.replace_keyring(ADA, 0, Bytes::new()).await, Ok(false), "no account, no keyring");
-    store.create_account(account("ada@example.com", ADA), Bytes::from_static(b"one")).await.expect("free");
-    assert_eq!(store.replace_keyring(ADA, 2, Bytes::from_static(b"three")).await, Ok(false));
-    assert_eq!(store.replace_keyring(ADA, 1, Bytes::from_static(b"two")).await, Ok(true));
-    assert_eq!(store.replace_keyring(ADA, 1, Bytes::from_static(b"other two")).await, Ok(false));
-    let store = factory.reopen(store).await;
-    assert_eq!(store.keyring(ADA).await, Ok(Some(Versioned { version: 2, bytes: Bytes::from_static(b"two") })));
-    let tasks: Vec<_> = (0..10_u8)
-        .map(|number| {
-            let store = store.clone();
-            tokio::spawn(async move { store.replace_keyring(ADA, 2, Bytes::from(vec![number])).await })
-        })
-        .collect();
-    let mut replaced = 0;
-    for task in tasks {
-        replaced += u32::from(task.await.expect("no panic").expect("decided"));
-    }
-    assert_eq!(replaced, 1);
 }
 
 pub async fn a_family_advances_one_by_one_until_it_is_revoked(factory: &mut dyn Factory) {

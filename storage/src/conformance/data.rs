@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use cloudsync_engine::log::{Acquire, Commit, Current, Figures, Head, Settled};
-use cloudsync_protocol::entry::{Put, RosterRow};
+use cloudsync_engine::log::{Acquire, Commit, Current, Figures, Head, NewCredentials, NewWrap, Settled};
+use cloudsync_protocol::entry::{Put, Rewrap, RosterRow};
 use cloudsync_protocol::envelope::{FLAG_TOMBSTONE, FORMAT, Hlc, SUITE_AES_256_GCM};
 use cloudsync_protocol::error::LastPush;
 use cloudsync_protocol::statement::{
-    self, BatchStatement, EnrolChange, EnrolStatement, PublicKey, RevokeChange, RevokeStatement, RosterChange, Signed,
+    self, BatchStatement, EnrolChange, EnrolStatement, Member, PublicKey, RekeyChange, RekeyStatement, RevokeChange, RevokeStatement,
+    RosterChange, RotateChange, RotateStatement, Signed,
 };
 use cloudsync_protocol::{
     Batch, CollectionName, CommitId, DeviceId, DeviceSeq, Entry, Envelope, Hash, Header, LogId, Operation, OwnerId, RecordId, RecordKey,
@@ -159,7 +160,60 @@ impl Writer {
         self.head.commit = CommitId(id(5, self.commits));
         self.head.state_seq = self.head.seq;
         let after = Seq(entries.first().map_or(0, |entry| entry.first().0 - 1));
-        Commit { log: self.log, after, entries, head: self.head.clone() }
+        Commit { log: self.log, after, entries, head: self.head.clone(), credentials: None, wraps: Vec::new() }
+    }
+
+    /// Rotates keys: `stay` are the devices that are members afterwards. With the credentials that belong to it.
+    pub fn rotate(&mut self, stay: &[DeviceId]) -> (Entry, NewCredentials) {
+        let (version, epoch) = (self.head.keyring_version + 1, self.head.key_epoch + 1);
+        let credentials = credentials(version, Some(Bytes::from(vec![u8::try_from(version).expect("a few"); 192])));
+        let statement = RotateStatement {
+            format: statement::FORMAT,
+            log: self.log,
+            identity_epoch: epoch,
+            signing: PublicKey([5; 32]),
+            sharing: PublicKey([6; 32]),
+            by: device(0),
+            version,
+            epoch,
+            keyring: Hash::of(&[&credentials.keyring]),
+            recovery: credentials.recovery.expect("just made"),
+            members: stay.iter().map(|stays| Member { device: *stays, enrol: Hash::default() }).collect(),
+            revoked: Vec::new(),
+            client_ts: 1,
+        };
+        (self.head.keyring_version, self.head.key_epoch) = (version, epoch);
+        self.head.dedup.retain(|device, _| stay.contains(device));
+        let endorsement = Signature([8; 64]);
+        (self.change(RosterChange::Rotate(RotateChange { signed: sign(&statement), endorsement })), credentials)
+    }
+
+    /// Another keyring over the same account key, with its credentials: recovery code and password stay.
+    pub fn rekey(&mut self) -> (Entry, NewCredentials) {
+        let version = self.head.keyring_version + 1;
+        let credentials = NewCredentials { recovery: None, ..credentials(version, None) };
+        let keyring = Hash::of(&[&credentials.keyring]);
+        let statement = RekeyStatement { format: statement::FORMAT, log: self.log, identity_epoch: 1, version, keyring, client_ts: 1 };
+        self.head.keyring_version = version;
+        (self.change(RosterChange::Rekey(RekeyChange { signed: sign(&statement) })), credentials)
+    }
+
+    /// A batch of that device that wraps a record's newest version anew, under the newest account key.
+    pub fn rewrap(&mut self, by: DeviceId, key: &RecordKey) -> (Entry, NewWrap) {
+        let current = *self.current.get(key).expect("written before");
+        let epoch = self.head.key_epoch;
+        let items = [&current.seq.0.to_be_bytes()[..], current.hash.short().as_bytes(), &[0xf0; 60]].concat();
+        let rewrap = Rewrap { epoch, items: items.into() };
+        let wrap = rewrap.items().next().expect("one item").wrap;
+        let (first, (last, prev_hash)) = (self.head.seq.next(), self.device_seqs.get(&by).copied().unwrap_or_default());
+        let (device_seq, envelopes) = (last.next(), vec![rewrap.hash()]);
+        let statement =
+            BatchStatement { format: statement::FORMAT, log: self.log, device: by, device_seq, prev_hash, envelopes, seen: Vec::new() };
+        let signed = sign(&statement);
+        self.device_seqs.insert(by, (device_seq, signed.hash()));
+        let entry = Entry::Batch(Batch { first, server_ts: 1_000 + first.0, signed, operations: vec![rewrap.into()] });
+        self.follow(&entry);
+        (entry, NewWrap { seq: current.seq, key: key.clone(), version: current.version, wrap })
     }
 
     /// Prepares and commits one batch.
@@ -234,6 +288,12 @@ impl Writer {
 
 const fn of(figures: &mut Figures, dead: bool) -> (&mut u64, &mut u64) {
     if dead { (&mut figures.dead_bytes, &mut figures.dead_records) } else { (&mut figures.live_bytes, &mut figures.live_records) }
+}
+
+/// What a commit brings with a keyring of that version.
+fn credentials(version: u64, record: Option<Bytes>) -> NewCredentials {
+    let keyring = format!("keyring {version}").into();
+    NewCredentials { version, keyring, recovery: Some(PublicKey([u8::try_from(version).expect("a few"); 32])), record }
 }
 
 fn sign<T: serde::Serialize>(statement: &T) -> Signed {

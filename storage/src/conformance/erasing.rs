@@ -2,11 +2,10 @@
 //!
 //! Never: an erased log that comes back.
 
-use bytes::Bytes;
 use cloudsync_protocol::{FamilyId, Seq, TimelineId, UserId};
 
 use super::Factory;
-use super::accounts::{account, family};
+use super::accounts::{account, family, first};
 use super::commits::pull_all;
 use super::data::{Write, Writer, acquire, device, key, log};
 use crate::store::{AcquireError, CommitError, CreateAccountError, History, Pull, PullError};
@@ -15,7 +14,7 @@ pub async fn an_erased_log_is_gone_for_ever_with_its_user(factory: &mut dyn Fact
     let mut store = factory.fresh().await;
     let user = UserId(log(1).0);
     let ada = account("ada@example.com", user);
-    store.create_account(ada.clone(), Bytes::from_static(b"keyring")).await.expect("free");
+    store.create_account(ada.clone(), first("keyring")).await.expect("free");
     store.create_family(family(1, user, device(1))).await.expect("new");
     let mut writer = Writer::acquire(&*store, log(1)).await;
     let enrol = writer.enrol(device(1));
@@ -36,17 +35,17 @@ pub async fn an_erased_log_is_gone_for_ever_with_its_user(factory: &mut dyn Fact
         assert_eq!(store.snapshot(log(1), None, 1000).await.map(|page| page.rows.len() + page.roster.len()), Ok(0));
         assert_eq!(store.account_by_email("ada@example.com").await, Ok(None));
         assert_eq!(store.account(user).await, Ok(None));
-        assert_eq!(store.keyring(user).await, Ok(None));
+        assert_eq!(store.credentials(user).await, Ok(None));
         assert_eq!(store.family(FamilyId([1; 16])).await, Ok(None));
         if round == 1 {
             store = factory.reopen(store).await;
         }
     }
-    assert_eq!(store.create_account(ada, Bytes::new()).await, Err(CreateAccountError::UserTaken), "ids are never reused");
+    assert_eq!(store.create_account(ada, first("keyring")).await, Err(CreateAccountError::UserTaken), "ids are never reused");
     store.create_family(family(2, user, device(1))).await.expect("taken, and dropped");
     assert_eq!(store.family(FamilyId([2; 16])).await, Ok(None));
     let again = account("ada@example.com", UserId(log(2).0));
-    store.create_account(again, Bytes::new()).await.expect("the address is free again");
+    store.create_account(again, first("keyring")).await.expect("the address is free again");
     store.erase(log(3)).await.expect("also what never was");
     assert_eq!(store.acquire(acquire(log(3), 1, 1)).await, Err(AcquireError::Erased));
 }

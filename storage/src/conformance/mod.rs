@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod commits;
 pub mod data;
 pub mod erasing;
+pub mod keys;
 pub mod owning;
 pub mod reading;
 pub mod rewinding;
@@ -63,11 +64,17 @@ macro_rules! conformance {
                 a_log_that_is_new_after_a_rewind_has_one_timeline,
                 a_rewind_leaves_accounts_and_erased_logs_as_they_are,
                 the_view_after_a_rewind_fences_every_owner_before_it;
+            keys: credentials_are_seen_exactly_with_the_head_of_their_commit,
+                a_commit_that_is_fenced_leaves_credentials_and_wraps_as_they_are,
+                credentials_of_a_log_without_an_account_are_refused_with_their_commit,
+                a_rotation_leaves_dedup_of_its_members_and_moves_the_figures_of_the_head,
+                a_newer_wrap_is_given_in_snapshots_and_histories_and_the_log_stays_as_it_was,
+                a_wrap_of_a_row_that_is_superseded_missing_or_wrapped_as_new_has_no_effect,
+                rows_are_looked_up_in_the_order_asked;
             erasing: an_erased_log_is_gone_for_ever_with_its_user,
                 an_erase_takes_all_of_a_large_log_and_leaves_the_others;
             accounts: address_and_user_are_both_unique,
                 an_account_is_found_by_address_and_by_user,
-                a_keyring_changes_by_compare_and_set_only,
                 a_family_advances_one_by_one_until_it_is_revoked,
                 revoking_a_devices_families_spares_the_others;
         }

@@ -2,11 +2,10 @@
 //!
 //! Never: what is lost; a rewound store of the suite still holds everything.
 
-use bytes::Bytes;
 use cloudsync_protocol::{Epoch, Generation, Seq, UserId, View};
 
 use super::Factory;
-use super::accounts::{account, family};
+use super::accounts::{account, family, first};
 use super::commits::pull_all;
 use super::data::{Write, Writer, acquire, device, key, log, owner, timeline};
 use crate::store::{AcquireError, CommitError, Pull, PullError, view_after};
@@ -60,7 +59,7 @@ pub async fn a_log_that_is_new_after_a_rewind_has_one_timeline(factory: &mut dyn
 pub async fn a_rewind_leaves_accounts_and_erased_logs_as_they_are(factory: &mut dyn Factory) {
     let store = factory.fresh().await;
     let ada = account("ada@example.com", UserId(log(1).0));
-    store.create_account(ada.clone(), Bytes::from_static(b"keyring")).await.expect("free");
+    store.create_account(ada.clone(), first("keyring")).await.expect("free");
     store.create_family(family(1, ada.user, device(1))).await.expect("new");
     store.erase(log(2)).await.expect("erased");
     let store = factory.rewound(store).await;

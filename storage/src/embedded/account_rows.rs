@@ -1,17 +1,16 @@
-//! Accounts, keyrings and refresh families as rows; and the beginning of an erase.
+//! Accounts and refresh families as rows; and the beginning of an erase.
 //!
 //! Never: a transaction begun or ended here.
 
-use bytes::Bytes;
-use cloudsync_engine::log::Versioned;
 use cloudsync_protocol::statement::PublicKey;
 use cloudsync_protocol::{DeviceId, FamilyId, LogId, UserId};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
+use super::credential_rows;
 use super::fault::Fault;
-use super::row::{ERASED_BYTES, Place, blob, encode_erased, sum};
+use super::row::{ERASED_BYTES, Place, encode_erased, sum};
 use super::totals::{self, Table};
-use crate::store::{Account, Family, ReadError};
+use crate::store::{Account, Credentials, Family, ReadError};
 use crate::write::{Write, Written};
 
 /// What a write did inside the transaction.
@@ -27,12 +26,7 @@ pub(super) enum Effect {
 pub(super) fn write(connection: &Connection, write: &Write) -> Result<Effect, Fault> {
     match write {
         Write::Erase(log) => erase(connection, *log).map(|key| Effect::Erasing { key }),
-        Write::CreateAccount(account, keyring) => create(connection, account, keyring).map(Effect::Written),
-        Write::ReplaceKeyring(user, version, keyring) => changed(connection, |connection| {
-            connection
-                .prepare_cached("UPDATE keyring SET version = ?2 + 1, bytes = ?3, sum = ?4 WHERE user = ?1 AND version = ?2")?
-                .execute((user.as_bytes(), version.cast_signed(), keyring.as_ref(), keyring_sum(*user, version + 1, keyring)))
-        }),
+        Write::CreateAccount(account, credentials) => create(connection, account, credentials).map(Effect::Written),
         Write::CreateFamily(family) if is_erased(connection, family.user)? => Ok(Effect::Written(Written::Refused)),
         Write::CreateFamily(family) => create_family(connection, family),
         Write::AdvanceFamily(id, number, expires_ts) => change_families(connection, Which::One(*id), |family| {
@@ -46,20 +40,13 @@ pub(super) fn write(connection: &Connection, write: &Write) -> Result<Effect, Fa
 }
 
 pub(super) fn by_email(connection: &Connection, email: &str) -> Result<Option<Account>, ReadError> {
-    let mut statement =
-        connection.prepare_cached("SELECT user, email, opaque_record, recovery, created_ts, sum FROM account WHERE email = ?1")?;
+    let mut statement = connection.prepare_cached("SELECT user, email, created_ts, sum FROM account WHERE email = ?1")?;
     statement.query_row([email], account_row).optional()?.transpose()
 }
 
 pub(super) fn account(connection: &Connection, user: UserId) -> Result<Option<Account>, ReadError> {
-    let mut statement =
-        connection.prepare_cached("SELECT user, email, opaque_record, recovery, created_ts, sum FROM account WHERE user = ?1")?;
+    let mut statement = connection.prepare_cached("SELECT user, email, created_ts, sum FROM account WHERE user = ?1")?;
     statement.query_row([user.as_bytes()], account_row).optional()?.transpose()
-}
-
-pub(super) fn keyring(connection: &Connection, user: UserId) -> Result<Option<Versioned>, ReadError> {
-    let mut statement = connection.prepare_cached("SELECT user, version, bytes, sum FROM keyring WHERE user = ?1")?;
-    statement.query_row([user.as_bytes()], keyring_row).optional()?.transpose()
 }
 
 pub(super) fn family(connection: &Connection, id: FamilyId) -> Result<Option<Family>, ReadError> {
@@ -118,28 +105,26 @@ fn create_family(connection: &Connection, family: &Family) -> Result<Effect, Fau
     Ok(Effect::Written(if added == 0 { Written::Refused } else { Written::Done }))
 }
 
-fn create(connection: &Connection, new: &Account, keyring: &Bytes) -> Result<Written, Fault> {
+fn create(connection: &Connection, new: &Account, credentials: &Credentials) -> Result<Written, Fault> {
     match by_email(connection, &new.email)? {
-        Some(present) if present == *new => return Ok(Written::Done),
+        Some(present)
+            if present == *new && credential_rows::read(connection, new.user)?.is_some_and(|there| there.opens_as(credentials)) =>
+        {
+            return Ok(Written::Done);
+        }
         Some(_) => return Ok(Written::EmailTaken),
         None => {}
     }
     if account(connection, new.user)?.is_some() || is_erased(connection, new.user)? {
         return Ok(Written::UserTaken);
     }
-    connection.prepare_cached("INSERT INTO account VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute((
+    connection.prepare_cached("INSERT INTO account VALUES (?1, ?2, ?3, ?4)")?.execute((
         new.user.as_bytes(),
         &new.email,
-        new.opaque_record.as_ref(),
-        new.recovery.as_bytes(),
         new.created_ts.cast_signed(),
         account_sum(new),
     ))?;
-    connection.prepare_cached("INSERT INTO keyring VALUES (?1, 1, ?2, ?3)")?.execute((
-        new.user.as_bytes(),
-        keyring.as_ref(),
-        keyring_sum(new.user, 1, keyring),
-    ))?;
+    credential_rows::insert(connection, new.user, credentials)?;
     totals::add(connection, Table::Accounts, 1)?;
     Ok(Written::Done)
 }
@@ -151,7 +136,7 @@ fn erase(connection: &Connection, log: LogId) -> Result<i64, Fault> {
         None => (totals::new_log(connection)?, "INSERT INTO logs (key, id, head) VALUES (?1, ?2, ?3)"),
     };
     connection.prepare_cached(sql)?.execute((key, log.as_bytes(), encode_erased(Place { key, log })))?;
-    connection.prepare_cached("DELETE FROM keyring WHERE user = ?1")?.execute([log.as_bytes()])?;
+    credential_rows::delete(connection, UserId(log.0))?;
     for (name, table) in [("account", Table::Accounts), ("family", Table::Families)] {
         let deleted = connection.prepare_cached(&format!("DELETE FROM {name} WHERE user = ?1"))?.execute([log.as_bytes()])?;
         totals::add(connection, table, -deleted.cast_signed())?;
@@ -164,31 +149,13 @@ fn is_erased(connection: &Connection, user: UserId) -> Result<bool, ReadError> {
     Ok(statement.exists((user.as_bytes(), ERASED_BYTES))?)
 }
 
-fn changed(connection: &Connection, write: impl FnOnce(&Connection) -> rusqlite::Result<usize>) -> Result<Effect, Fault> {
-    Ok(Effect::Written(if write(connection)? == 0 { Written::Refused } else { Written::Done }))
-}
-
 pub(super) fn account_row(row: &Row<'_>) -> rusqlite::Result<Result<Account, ReadError>> {
-    let account = Account {
-        user: UserId(row.get(0)?),
-        email: row.get(1)?,
-        opaque_record: blob(row, 2)?,
-        recovery: PublicKey(row.get(3)?),
-        created_ts: row.get::<_, i64>(4)?.cast_unsigned(),
-    };
-    if account_sum(&account).as_slice() == row.get::<_, Vec<u8>>(5)? {
+    let account = Account { user: UserId(row.get(0)?), email: row.get(1)?, created_ts: row.get::<_, i64>(2)?.cast_unsigned() };
+    if account_sum(&account).as_slice() == row.get::<_, Vec<u8>>(3)? {
         return Ok(Ok(account));
     }
     let place = format!("account of user {}", account.user);
     Ok(Err(ReadError::Damaged { place, why: "the row's sum does not fit".into() }))
-}
-
-pub(super) fn keyring_row(row: &Row<'_>) -> rusqlite::Result<Result<Versioned, ReadError>> {
-    let (user, version, bytes) = (UserId(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned(), blob(row, 2)?);
-    if keyring_sum(user, version, &bytes).as_slice() == row.get::<_, Vec<u8>>(3)? {
-        return Ok(Ok(Versioned { version, bytes }));
-    }
-    Ok(Err(ReadError::Damaged { place: format!("keyring of user {user}"), why: "the row's sum does not fit".into() }))
 }
 
 pub(super) fn family_row(row: &Row<'_>) -> rusqlite::Result<Result<Family, ReadError>> {
@@ -215,9 +182,5 @@ fn family_sum(family: &Family) -> [u8; 8] {
 
 fn account_sum(account: &Account) -> [u8; 8] {
     let created = account.created_ts.to_be_bytes();
-    sum(&[account.user.as_bytes(), account.email.as_bytes(), &account.opaque_record, account.recovery.as_bytes(), &created])
-}
-
-fn keyring_sum(user: UserId, version: u64, bytes: &[u8]) -> [u8; 8] {
-    sum(&[user.as_bytes(), &version.to_be_bytes(), bytes])
+    sum(&[account.user.as_bytes(), account.email.as_bytes(), &created])
 }

@@ -4,20 +4,25 @@
 
 use std::collections::HashMap;
 
-use cloudsync_engine::log::{Acquire, Commit, Head, epoch_to_win, view_of};
-use cloudsync_protocol::{CollectionName, Entry, Header, LogId, Operation, RecordKey, Seq, Version, codec};
+use cloudsync_engine::log::{Acquire, Commit, Head, NewCredentials, NewWrap, epoch_to_win, view_of};
+use cloudsync_protocol::{CollectionName, Entry, Header, LogId, Operation, RecordKey, Seq, UserId, Version, codec};
 use rusqlite::Connection;
 
+use super::credential_rows;
 use super::fault::Fault;
 use super::head::{Cache, Cached, Found, Loaded, load};
 use super::row::{Place, Trailer, encode_head, encode_piece, record_sum};
 use super::schema::{LOG_END, SEQ_END, row_id};
 use super::totals;
+use super::wrap_rows;
 use crate::pieces::{Content, assert_shape, split};
-use crate::store::{AcquireError, CommitError};
+use crate::store::{AcquireError, CommitError, Credentials, ReadError};
 
 /// A head's row is written when it is so many operations behind.
 const HEAD_EVERY_OPERATIONS: u64 = 64;
+
+/// The part of the reserve that changes of the roster leave free.
+const ROSTER_RESERVE_PART: u64 = 4;
 
 /// A commit, encoded by the task that asked for it so that the committer does not have to.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub(super) struct Prepared {
     told: Told,
     rows: Vec<Encoded>,
     bytes: u64,
+    credentials: Option<NewCredentials>,
+    wraps: Vec<NewWrap>,
 }
 
 /// What a commit's rows tell of the head after them.
@@ -109,8 +116,14 @@ impl Prepared {
         };
         let rows: Vec<Encoded> = commit.entries.iter().flat_map(split).map(encode).collect();
         let bytes = rows.iter().map(|row| row.row.len() as u64).sum();
-        let told = Told::of(commit.entries, &commit.head);
-        Self { log: commit.log, after: commit.after, head: commit.head, told, rows, bytes }
+        let Commit { log, after, entries, head, credentials, wraps } = commit;
+        let told = Told::of(entries, &head);
+        Self { log, after, head, told, rows, bytes, credentials, wraps }
+    }
+
+    /// Whether it changes the roster and nothing else.
+    pub(super) fn is_of_roster(&self) -> bool {
+        self.rows.iter().all(|row| matches!(row.index, Index::Roster))
     }
 
     pub(super) const fn operations(&self) -> usize {
@@ -129,7 +142,7 @@ enum State {
     Live(Box<Cached>),
 }
 
-fn state(connection: &Connection, cache: &mut Cache, log: LogId) -> Result<State, crate::store::ReadError> {
+fn state(connection: &Connection, cache: &mut Cache, log: LogId) -> Result<State, ReadError> {
     if let Some(cached) = cache.take(log) {
         return Ok(State::Live(cached));
     }
@@ -142,10 +155,8 @@ fn state(connection: &Connection, cache: &mut Cache, log: LogId) -> Result<State
             let mut collections = HashMap::new();
             for row in rows {
                 let (name, key) = row?;
-                let name = CollectionName::new(name).map_err(|error| crate::store::ReadError::Damaged {
-                    place: format!("log {log}, collections"),
-                    why: error.to_string(),
-                })?;
+                let name = CollectionName::new(name)
+                    .map_err(|error| ReadError::Damaged { place: format!("log {log}, collections"), why: error.to_string() })?;
                 collections.insert(name, key);
             }
             Ok(State::Live(Box::new(Cached { loaded: *loaded, collections })))
@@ -158,6 +169,21 @@ fn state(connection: &Connection, cache: &mut Cache, log: LogId) -> Result<State
 pub(super) enum Room {
     Enough,
     Short { available_bytes: u64, reserve_bytes: u64 },
+}
+
+impl Room {
+    /// Below the reserve changes of the roster still go in, until a quarter of it is left: a full disk must not keep a stolen device
+    /// enrolled.
+    pub(super) fn refuses(self, commit: &Prepared) -> Option<CommitError> {
+        match self {
+            Self::Short { available_bytes, reserve_bytes }
+                if !commit.is_of_roster() || available_bytes <= reserve_bytes / ROSTER_RESERVE_PART =>
+            {
+                Some(CommitError::Full { available_bytes, reserve_bytes })
+            }
+            Self::Enough | Self::Short { .. } => None,
+        }
+    }
 }
 
 type Acquired = Result<Head, AcquireError>;
@@ -205,7 +231,7 @@ pub(super) fn acquire(connection: &Connection, cache: &mut Cache, acquire: &Acqu
     }
 }
 
-pub(super) fn commit(connection: &Connection, cache: &mut Cache, commit: &Prepared) -> rusqlite::Result<Result<(), CommitError>> {
+pub(super) fn commit(connection: &Connection, cache: &mut Cache, commit: &Prepared) -> Result<Result<(), CommitError>, Fault> {
     let log = commit.log;
     let mut cached = match state(connection, cache, log) {
         Err(error) => return Ok(Err(CommitError::Unavailable(error.to_string()))),
@@ -217,6 +243,15 @@ pub(super) fn commit(connection: &Connection, cache: &mut Cache, commit: &Prepar
         cache.put(log, cached);
         return Ok(Err(CommitError::Fenced));
     }
+    // Read before anything is written: what can't be replaced must leave the whole commit undone.
+    let there = match credentials(connection, commit) {
+        Ok(there) => there,
+        Err(error) => {
+            cache.put(log, cached);
+            return Ok(Err(CommitError::Unavailable(error.to_string())));
+        }
+    };
+    let head = &mut cached.loaded.head;
     commit.told.put_into(head);
     Trailer::of(&commit.head).put_into(head);
     // Whatever the rows can't tell is written with the head itself: a rewind, say.
@@ -228,11 +263,24 @@ pub(super) fn commit(connection: &Connection, cache: &mut Cache, commit: &Prepar
     for row in &commit.rows {
         write_row(connection, (key, &mut cached.collections), row)?;
     }
+    if let (Some(there), Some(new)) = (there, &commit.credentials) {
+        credential_rows::replace(connection, UserId(log.0), there, new)?;
+    }
+    wrap_rows::set(connection, (log, key), &cached.collections, &commit.wraps)?;
     if !told_by_rows || commit.head.seq.0 - cached.loaded.written.0 >= HEAD_EVERY_OPERATIONS {
         write_head(connection, log, &mut cached.loaded)?;
     }
     cache.put(log, cached);
     Ok(Ok(()))
+}
+
+/// What the account is opened by now, if the commit changes that.
+fn credentials(connection: &Connection, commit: &Prepared) -> Result<Option<Credentials>, ReadError> {
+    if commit.credentials.is_none() {
+        return Ok(None);
+    }
+    let missing = || ReadError::Damaged { place: format!("credentials of log {}", commit.log), why: "there are none".into() };
+    credential_rows::read(connection, UserId(commit.log.0))?.ok_or_else(missing).map(Some)
 }
 
 fn write_head(connection: &Connection, log: LogId, loaded: &mut Loaded) -> rusqlite::Result<()> {

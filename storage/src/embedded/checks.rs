@@ -94,7 +94,7 @@ impl Checks {
         if erased { Ok(()) } else { not_found("logs", self.at_start.logs) }
     }
 
-    /// For an account or keyring that was not found.
+    /// For an account or credentials that were not found.
     pub(super) fn no_account(&self) -> Result<(), ReadError> {
         not_found("accounts", self.at_start.accounts)
     }

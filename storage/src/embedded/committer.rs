@@ -305,16 +305,16 @@ impl Committer {
 fn apply_one(connection: &Connection, cache: &mut Cache, request: &Request, room: Room) -> Result<Outcome, Fault> {
     match (request, room) {
         (Request::Acquire(acquire, _), _) => Ok(Outcome::Acquired(apply::acquire(connection, cache, acquire, room)?)),
-        (Request::Commit(prepared, _), Room::Enough) => {
+        (Request::Commit(prepared, _), _) => {
+            if let Some(full) = room.refuses(prepared) {
+                count_error("full");
+                return Ok(Outcome::Committed(Err(full)));
+            }
             let result = apply::commit(connection, cache, prepared)?;
             if result == Err(CommitError::Fenced) {
                 count_error("fenced");
             }
             Ok(Outcome::Committed(result))
-        }
-        (Request::Commit(..), Room::Short { available_bytes, reserve_bytes }) => {
-            count_error("full");
-            Ok(Outcome::Committed(Err(CommitError::Full { available_bytes, reserve_bytes })))
         }
         (Request::Write(write, _), Room::Short { .. }) if !write.spares_room() => {
             count_error("full");

@@ -25,6 +25,12 @@ pub(super) fn sweep(connection: &Connection, key: i64) -> rusqlite::Result<Swept
     if rows == ROWS_MAX {
         return Ok(Swept::Some);
     }
+    let wraps = connection
+        .prepare_cached("DELETE FROM wrap WHERE id IN (SELECT id FROM wrap WHERE id >= ?1 AND id < ?2 LIMIT ?3)")?
+        .execute(range)?;
+    if wraps == ROWS_MAX {
+        return Ok(Swept::Some);
+    }
     let boundary = connection
         .prepare_cached("SELECT collection, record FROM record WHERE log = ?1 ORDER BY collection, record LIMIT 1 OFFSET ?2")?
         .query_row((key, range.2), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
@@ -47,7 +53,8 @@ pub(super) fn sweep(connection: &Connection, key: i64) -> rusqlite::Result<Swept
 pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
     let mut statement = connection.prepare(
         "SELECT key FROM logs WHERE length(head) = ?1 AND (EXISTS (SELECT 1 FROM record WHERE record.log = logs.key)
-         OR EXISTS (SELECT 1 FROM log WHERE id >= logs.key << 36 AND id < (logs.key + 1) << 36))",
+         OR EXISTS (SELECT 1 FROM log WHERE id >= logs.key << 36 AND id < (logs.key + 1) << 36)
+         OR EXISTS (SELECT 1 FROM wrap WHERE id >= logs.key << 36 AND id < (logs.key + 1) << 36))",
     )?;
     statement.query_map([ERASED_BYTES], |row| row.get(0))?.collect()
 }

@@ -7,6 +7,7 @@ mod apply;
 pub mod backup;
 mod checks;
 mod committer;
+mod credential_rows;
 mod erase;
 mod fault;
 mod folder;
@@ -24,14 +25,14 @@ mod side;
 mod space;
 mod totals;
 mod verify;
+mod wrap_rows;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use cloudsync_engine::log::{Acquire, Commit, Current, Head, Versioned};
+use cloudsync_engine::log::{Acquire, Commit, Current, Head, RecordAt};
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::SnapshotToken;
 use cloudsync_protocol::{DeviceId, FamilyId, LogId, RecordKey, Seq, ShortHash, UserId};
@@ -40,8 +41,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::COMMIT_SECONDS;
 use crate::store::{
-    Account, AcquireError, CommitError, CreateAccountError, Family, History, Page, Pull, PullError, ReadError, SnapshotPage, Store,
-    WriteError,
+    Account, AcquireError, CommitError, CreateAccountError, Credentials, Family, History, Page, Pull, PullError, ReadError, SnapshotPage,
+    Store, WriteError,
 };
 use crate::write::{Write, Written};
 use apply::Prepared;
@@ -224,6 +225,10 @@ impl Store for EmbeddedStore {
         self.read((log, Needs::Index), move |connection| reads::look_up(connection, log, &records)).await
     }
 
+    async fn look_up_rows(&self, log: LogId, seqs: Vec<Seq>) -> Result<Vec<Option<RecordAt>>, ReadError> {
+        self.read((log, Needs::Index), move |connection| reads::look_up_rows(connection, log, &seqs)).await
+    }
+
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         let began = Instant::now();
         let prepared = Box::new(Prepared::new(commit));
@@ -256,13 +261,13 @@ impl Store for EmbeddedStore {
         self.write(Write::Erase(log)).await.map(drop)
     }
 
-    async fn create_account(&self, account: Account, keyring: Bytes) -> Result<(), CreateAccountError> {
+    async fn create_account(&self, account: Account, credentials: Credentials) -> Result<(), CreateAccountError> {
         // An account of that address may be among the damaged ones.
         let present = self.account_by_email(&account.email).await.map_err(WriteError::from)?;
         if present.is_none() {
             self.account(account.user).await.map_err(WriteError::from)?;
         }
-        self.write(Write::CreateAccount(account, keyring)).await?.created()
+        self.write(Write::CreateAccount(account, credentials)).await?.created()
     }
 
     async fn account_by_email(&self, email: &str) -> Result<Option<Account>, ReadError> {
@@ -276,13 +281,9 @@ impl Store for EmbeddedStore {
         found.map_or_else(|| self.checks.no_account().map(|()| None), |found| Ok(Some(found)))
     }
 
-    async fn keyring(&self, user: UserId) -> Result<Option<Versioned>, ReadError> {
-        let found = self.readers.run(move |connection| account_rows::keyring(connection, user)).await?;
+    async fn credentials(&self, user: UserId) -> Result<Option<Credentials>, ReadError> {
+        let found = self.readers.run(move |connection| credential_rows::read(connection, user)).await?;
         found.map_or_else(|| self.checks.no_account().map(|()| None), |found| Ok(Some(found)))
-    }
-
-    async fn replace_keyring(&self, user: UserId, version: u64, keyring: Bytes) -> Result<bool, WriteError> {
-        self.write(Write::ReplaceKeyring(user, version, keyring)).await.map(Written::did)
     }
 
     async fn create_family(&self, family: Family) -> Result<(), WriteError> {

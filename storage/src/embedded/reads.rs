@@ -2,7 +2,7 @@
 //!
 //! Never: a row skipped; a hole or a sum that does not fit is named.
 
-use cloudsync_engine::log::{Current, Head};
+use cloudsync_engine::log::{Current, Head, RecordAt};
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::SnapshotToken;
 use cloudsync_protocol::name::NameError;
@@ -12,8 +12,9 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::head::{Found, load, tip};
 use super::row::{ERASED_BYTES, decode_piece};
 use super::schema::{row_id, seq_of};
+use super::wrap_rows;
 use crate::paging::{Budget, Stage, take_entry};
-use crate::pieces::{Assembler, Content, Piece, damaged};
+use crate::pieces::{Assembler, Content, Piece, damaged, record_at};
 use crate::store::{History, Page, Pull, PullError, ReadError, SnapshotPage};
 
 pub(super) fn head(connection: &Connection, log: LogId) -> Result<Option<Head>, ReadError> {
@@ -62,6 +63,15 @@ pub(super) fn look_up(connection: &Connection, log: LogId, records: &[RecordKey]
         Ok(Some(Current { version, seq, hash: envelope.hash(), bytes: envelope.bytes(), dead: header.is_tombstone() }))
     };
     records.iter().map(current).collect()
+}
+
+pub(super) fn look_up_rows(connection: &Connection, log: LogId, seqs: &[Seq]) -> Result<Vec<Option<RecordAt>>, ReadError> {
+    let Some(key) = live_key(connection, log)? else { return Ok(vec![None; seqs.len()]) };
+    let at = |seq: &Seq| {
+        let row = piece(connection, (log, key), *seq)?.and_then(|piece| piece.into_row(*seq));
+        row.map(|row| record_at(log, &row)).transpose()
+    };
+    seqs.iter().map(at).collect()
 }
 
 pub(super) fn row_hash(connection: &Connection, log: LogId, seq: Seq) -> Result<Option<ShortHash>, ReadError> {
@@ -218,7 +228,9 @@ fn next_record(connection: &Connection, (key, place): (i64, i64), after: Option<
 
 fn record_row(connection: &Connection, (log, key): (LogId, i64), seq: Seq) -> Result<Row, ReadError> {
     let piece = piece(connection, (log, key), seq)?.ok_or_else(|| damaged(log, seq, "the row is missing"))?;
-    piece.into_row(seq).ok_or_else(|| damaged(log, seq, "not a record's row"))
+    let mut row = piece.into_row(seq).ok_or_else(|| damaged(log, seq, "not a record's row"))?;
+    wrap_rows::put_into(connection, (log, key), &mut row)?;
+    Ok(row)
 }
 
 fn piece(connection: &Connection, (log, key): (LogId, i64), seq: Seq) -> Result<Option<Piece>, ReadError> {

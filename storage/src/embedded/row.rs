@@ -63,6 +63,16 @@ pub(super) fn encode_piece(log: LogId, seq: Seq, piece: &Piece, trailer: Option<
 
 pub(super) fn decode_piece(log: LogId, seq: Seq, bytes: &[u8]) -> Result<(Piece, Option<Trailer>), ReadError> {
     let inner = open(log, seq.0, bytes).ok_or_else(|| damaged(log, seq, "the row's sum does not fit"))?;
+    decode_inner(log, seq, inner)
+}
+
+/// A row whose sum somebody else looks at.
+pub(super) fn decode_piece_unsummed(log: LogId, seq: Seq, bytes: &[u8]) -> Result<Piece, ReadError> {
+    let (_, inner) = bytes.split_at_checked(ShortHash::LENGTH).ok_or_else(|| damaged(log, seq, "the row has no sum"))?;
+    decode_inner(log, seq, inner).map(|(piece, _)| piece)
+}
+
+fn decode_inner(log: LogId, seq: Seq, inner: &[u8]) -> Result<(Piece, Option<Trailer>), ReadError> {
     let row: PieceRow<Signed, Operation, RosterChange> = decode(inner).map_err(|error| damaged(log, seq, error.to_string()))?;
     let (server_ts, begins, operation, change, trailer) = row;
     let content = match (operation, change) {
@@ -156,7 +166,7 @@ pub(super) fn record_sum(log: LogId, (collection, record): (&str, &str), (versio
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// The sum of an account's or keyring's fields.
+/// The sum of a row's fields.
 pub(super) fn sum(fields: &[&[u8]]) -> [u8; 8] {
     let lengths: Vec<u8> = fields.iter().flat_map(|field| (field.len() as u64).to_be_bytes()).collect();
     Hash::of(&[&lengths, &fields.concat()]).short().0

@@ -25,6 +25,8 @@ pub(super) const LOG_END: i64 = 1 << (63 - SEQ_BITS);
 /// - `record`: where each version of each record is; the first row of a record is its current version. `sum` is of all of it.
 /// - `collection`: a small number for each collection of a log.
 /// - `roster`: which rows of `log` are changes of the roster; `rewrap`: which wrap content keys anew.
+/// - `wrap`: the wrap that a row was given after it was committed, by the row's `id`.
+/// - `credential`: what an account is opened by, of one keyring version: one row an account.
 /// - `groups`: one row: the number of the newest group, how often the database went back, how many rows the small tables have,
 ///   and a sum of that.
 pub(super) const TABLES: &str = "
@@ -37,9 +39,10 @@ CREATE TABLE record (log INTEGER NOT NULL, collection INTEGER NOT NULL, record T
 CREATE TABLE collection (log INTEGER NOT NULL, name TEXT NOT NULL, key INTEGER NOT NULL, PRIMARY KEY (log, name)) WITHOUT ROWID;
 CREATE TABLE roster (id INTEGER PRIMARY KEY);
 CREATE TABLE rewrap (id INTEGER PRIMARY KEY);
-CREATE TABLE account (user BLOB PRIMARY KEY, email TEXT NOT NULL UNIQUE, opaque_record BLOB NOT NULL, recovery BLOB NOT NULL,
-    created_ts INTEGER NOT NULL, sum BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE keyring (user BLOB PRIMARY KEY, version INTEGER NOT NULL, bytes BLOB NOT NULL, sum BLOB NOT NULL);
+CREATE TABLE wrap (id INTEGER PRIMARY KEY, wrap BLOB NOT NULL, sum BLOB NOT NULL);
+CREATE TABLE account (user BLOB PRIMARY KEY, email TEXT NOT NULL UNIQUE, created_ts INTEGER NOT NULL, sum BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE credential (user BLOB PRIMARY KEY, version INTEGER NOT NULL, opaque_record BLOB NOT NULL, recovery BLOB NOT NULL,
+    keyring BLOB NOT NULL, sum BLOB NOT NULL);
 CREATE TABLE family (id BLOB PRIMARY KEY, user BLOB NOT NULL, device BLOB NOT NULL, signing BLOB NOT NULL,
     number INTEGER NOT NULL, expires_ts INTEGER NOT NULL, revoked INTEGER NOT NULL, sum BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX family_of ON family (user, device);

@@ -16,7 +16,7 @@ pub(super) struct Totals {
     /// How often acknowledged groups were given up, by a restore or an accepted loss.
     pub(super) rewinds: u64,
     pub(super) logs: u64,
-    /// Keyrings are as many.
+    /// Rows of credentials are as many.
     pub(super) accounts: u64,
     pub(super) families: u64,
 }

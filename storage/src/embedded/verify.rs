@@ -11,6 +11,7 @@ use cloudsync_protocol::LogId;
 use rusqlite::Connection;
 
 use super::account_rows;
+use super::credential_rows;
 use super::fault::is_full;
 use super::row::{Place, decode_head};
 use super::schema::TABLES;
@@ -97,12 +98,12 @@ pub(super) fn small_tables(connection: &Connection, totals: &Totals) -> Result<D
     let found = count(logs.query_map([], row)?, &mut damaged.logs)?;
     same("logs", found, totals.logs)?;
 
-    let mut accounts = connection.prepare("SELECT user, email, opaque_record, recovery, created_ts, sum FROM account")?;
+    let mut accounts = connection.prepare("SELECT user, email, created_ts, sum FROM account")?;
     let found = count(accounts.query_map([], |row| Ok(account_rows::account_row(row)?.map(drop)))?, &mut damaged.accounts)?;
     same("accounts", found, totals.accounts)?;
-    let mut keyrings = connection.prepare("SELECT user, version, bytes, sum FROM keyring")?;
-    let found = count(keyrings.query_map([], |row| Ok(account_rows::keyring_row(row)?.map(drop)))?, &mut damaged.accounts)?;
-    same("keyrings", found, totals.accounts)?;
+    let mut credentials = connection.prepare("SELECT user, version, opaque_record, recovery, keyring, sum FROM credential")?;
+    let found = count(credentials.query_map([], |row| Ok(credential_rows::credential_row(row)?.map(drop)))?, &mut damaged.accounts)?;
+    same("credentials", found, totals.accounts)?;
 
     let mut families = connection.prepare("SELECT id, user, device, signing, number, expires_ts, revoked, sum FROM family")?;
     let found = count(families.query_map([], |row| Ok(account_rows::family_row(row)?.map(drop)))?, &mut damaged.families)?;

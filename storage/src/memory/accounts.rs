@@ -1,20 +1,19 @@
-//! Accounts, keyrings and refresh families in memory.
+//! Accounts, credentials and refresh families in memory.
 //!
 //! Never: faults; those are decided by the store around it.
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use cloudsync_engine::log::Versioned;
+use cloudsync_engine::log::NewCredentials;
 use cloudsync_protocol::{FamilyId, UserId};
 
-use crate::store::{Account, Family};
+use crate::store::{Account, Credentials, Family};
 use crate::write::Written;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Accounts {
     accounts: BTreeMap<UserId, Account>,
-    keyrings: BTreeMap<UserId, Versioned>,
+    credentials: BTreeMap<UserId, Credentials>,
     families: BTreeMap<FamilyId, Family>,
 }
 
@@ -27,34 +26,33 @@ impl Accounts {
         self.accounts.get(&user).cloned()
     }
 
-    pub(crate) fn keyring(&self, user: UserId) -> Option<Versioned> {
-        self.keyrings.get(&user).cloned()
+    pub(crate) fn credentials(&self, user: UserId) -> Option<Credentials> {
+        self.credentials.get(&user).cloned()
+    }
+
+    /// What a commit brings, with its head.
+    pub(crate) fn replace(&mut self, user: UserId, new: &NewCredentials) {
+        if let Some(credentials) = self.credentials.get_mut(&user) {
+            *credentials = credentials.clone().replaced_by(new);
+        }
     }
 
     pub(crate) fn family(&self, id: FamilyId) -> Option<Family> {
         self.families.get(&id).cloned()
     }
 
-    pub(crate) fn create(&mut self, account: Account, keyring: Bytes) -> Written {
+    pub(crate) fn create(&mut self, account: Account, credentials: Credentials) -> Written {
         match self.by_email(&account.email) {
-            Some(present) if present == account => return Written::Done,
+            Some(present) if present == account && self.credentials(account.user).is_some_and(|there| there.opens_as(&credentials)) => {
+                return Written::Done;
+            }
             Some(_) => return Written::EmailTaken,
             None if self.accounts.contains_key(&account.user) => return Written::UserTaken,
             None => {}
         }
-        self.keyrings.insert(account.user, Versioned { version: 1, bytes: keyring });
+        self.credentials.insert(account.user, credentials);
         self.accounts.insert(account.user, account);
         Written::Done
-    }
-
-    pub(crate) fn replace_keyring(&mut self, user: UserId, version: u64, keyring: Bytes) -> Written {
-        match self.keyrings.get_mut(&user) {
-            Some(present) if present.version == version => {
-                *present = Versioned { version: version + 1, bytes: keyring };
-                Written::Done
-            }
-            Some(_) | None => Written::Refused,
-        }
     }
 
     pub(crate) fn create_family(&mut self, family: Family) -> Written {
@@ -81,7 +79,7 @@ impl Accounts {
 
     pub(crate) fn erase(&mut self, user: UserId) {
         self.accounts.remove(&user);
-        self.keyrings.remove(&user);
+        self.credentials.remove(&user);
         self.families.retain(|_, family| family.user != user);
     }
 }

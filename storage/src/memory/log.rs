@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use cloudsync_engine::log::{Acquire, Commit, Current, Head, epoch_to_win, view_of};
+use bytes::Bytes;
+use cloudsync_engine::log::{Acquire, Commit, Current, Head, NewWrap, RecordAt, epoch_to_win, view_of};
 use cloudsync_protocol::entry::{RosterRow, Row};
+use cloudsync_protocol::envelope::key_epoch;
 use cloudsync_protocol::frame::SnapshotToken;
 use cloudsync_protocol::{Cursor, Epoch, LogId, Operation, RecordKey, Seq, ShortHash, TimelineId, Version};
 
 use crate::paging::{Budget, Stage, take_entry};
-use crate::pieces::{Assembler, Content, Piece, damaged, split};
+use crate::pieces::{Assembler, Content, Piece, damaged, record_at, split};
 use crate::store::{AcquireError, CommitError, History, Page, Pull, PullError, ReadError, SnapshotPage};
 
 #[derive(Debug, Clone, Default)]
@@ -30,11 +32,13 @@ pub(crate) struct Log {
     head: HeadRow,
     rows: BTreeMap<(Seq, Epoch), Piece>,
     versions: BTreeMap<RecordKey, BTreeMap<Version, Seq>>,
+    /// Those that rows were given since; rows stay as they were committed.
+    wraps: BTreeMap<Seq, Bytes>,
 }
 
 impl Log {
     pub(crate) const fn new(id: LogId) -> Self {
-        Self { id, rewinds: 0, head: HeadRow::Absent, rows: BTreeMap::new(), versions: BTreeMap::new() }
+        Self { id, rewinds: 0, head: HeadRow::Absent, rows: BTreeMap::new(), versions: BTreeMap::new(), wraps: BTreeMap::new() }
     }
 
     pub(crate) fn head(&self) -> Option<&Head> {
@@ -100,13 +104,29 @@ impl Log {
                 self.versions.entry(header.key()).or_default().insert(header.version, Seq(seq));
             }
         }
+        commit.wraps.iter().for_each(|new| self.wrap(new));
         Ok(())
+    }
+
+    fn wrap(&mut self, new: &NewWrap) {
+        let newest = self.versions.get(&new.key).and_then(BTreeMap::last_key_value);
+        if newest == Some((&new.version, &new.seq))
+            && let Ok(row) = self.record_row(new.seq)
+            && row.envelope.key_epoch() < key_epoch(&new.wrap)
+        {
+            self.wraps.insert(new.seq, new.wrap.clone());
+        }
+    }
+
+    pub(crate) fn record_at(&self, seq: Seq) -> Result<Option<RecordAt>, ReadError> {
+        self.row(seq).cloned().and_then(|piece| piece.into_row(seq)).map(|row| record_at(self.id, &row)).transpose()
     }
 
     pub(crate) fn erase(&mut self) {
         self.head = HeadRow::Erased;
         self.rows.clear();
         self.versions.clear();
+        self.wraps.clear();
     }
 
     pub(crate) fn roster(&self) -> Vec<RosterRow> {
@@ -214,7 +234,11 @@ impl Log {
 
     fn record_row(&self, seq: Seq) -> Result<Row, ReadError> {
         let piece = self.row(seq).cloned().ok_or_else(|| damaged(self.id, seq, "the row is missing"))?;
-        piece.into_row(seq).ok_or_else(|| damaged(self.id, seq, "not a record's row"))
+        let mut row = piece.into_row(seq).ok_or_else(|| damaged(self.id, seq, "not a record's row"))?;
+        if let Some(wrap) = self.wraps.get(&seq) {
+            row.envelope.wrap = wrap.clone();
+        }
+        Ok(row)
     }
 
     fn current(&self, version: Version, seq: Seq) -> Result<Current, ReadError> {

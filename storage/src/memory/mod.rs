@@ -10,15 +10,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use cloudsync_engine::log::{Acquire, Commit, Current, Head, Versioned};
+use cloudsync_engine::log::{Acquire, Commit, Current, Head, RecordAt};
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::SnapshotToken;
 use cloudsync_protocol::{DeviceId, Epoch, FamilyId, LogId, RecordKey, Seq, ShortHash, TimelineId, UserId};
 
 use crate::store::{
-    Account, AcquireError, CommitError, CreateAccountError, Family, History, Page, Pull, PullError, ReadError, SnapshotPage, Store,
-    WriteError,
+    Account, AcquireError, CommitError, CreateAccountError, Credentials, Family, History, Page, Pull, PullError, ReadError, SnapshotPage,
+    Store, WriteError,
 };
 use crate::write::{Write, Written};
 use accounts::Accounts;
@@ -171,12 +170,25 @@ impl State {
             Parked::Acquire(acquire, epoch) => self.take(&acquire, epoch),
             Parked::Commit(commit) => {
                 // Nobody waits for this answer any more.
-                let _ = self.log(commit.log).move_head(&commit);
+                let _ = self.move_head(&commit);
             }
             Parked::Write(write) => {
                 self.write(write);
             }
         }
+    }
+
+    /// The compare-and-set of a commit: credentials and wraps are seen exactly with its head.
+    fn move_head(&mut self, commit: &Commit) -> Result<(), CommitError> {
+        let user = UserId(commit.log.0);
+        if commit.credentials.is_some() && self.accounts.account(user).is_none() {
+            return Err(CommitError::Unavailable("the log has no account".into()));
+        }
+        self.log(commit.log).move_head(commit)?;
+        if let Some(new) = &commit.credentials {
+            self.accounts.replace(user, new);
+        }
+        Ok(())
     }
 
     fn is_erased(&self, user: UserId) -> bool {
@@ -191,8 +203,7 @@ impl State {
                 Written::Done
             }
             Write::CreateAccount(account, _) if self.is_erased(account.user) => Written::UserTaken,
-            Write::CreateAccount(account, keyring) => self.accounts.create(account, keyring),
-            Write::ReplaceKeyring(user, version, keyring) => self.accounts.replace_keyring(user, version, keyring),
+            Write::CreateAccount(account, credentials) => self.accounts.create(account, credentials),
             Write::CreateFamily(family) if self.is_erased(family.user) => Written::Refused,
             Write::CreateFamily(family) => self.accounts.create_family(family),
             Write::AdvanceFamily(id, number, expires_ts) => self.accounts.advance_family(id, number, expires_ts),
@@ -251,6 +262,13 @@ impl Store for MemoryStore {
         })?
     }
 
+    async fn look_up_rows(&self, log: LogId, seqs: Vec<Seq>) -> Result<Vec<Option<RecordAt>>, ReadError> {
+        self.read(|state| match state.logs.get(&log) {
+            Some(log) => seqs.iter().map(|seq| log.record_at(*seq)).collect(),
+            None => Ok(vec![None; seqs.len()]),
+        })?
+    }
+
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         crate::pieces::assert_shape(&commit);
         let mut state = self.enter();
@@ -260,13 +278,12 @@ impl Store for MemoryStore {
             Fault::Unavailable => return Err(CommitError::Unavailable("a fault".into())),
             Fault::None | Fault::Lost | Fault::Late | Fault::Applied => {}
         }
-        let log = state.log(commit.log);
-        log.write_rows(&commit);
+        state.log(commit.log).write_rows(&commit);
         match fault {
-            Fault::None => return log.move_head(&commit),
+            Fault::None => return state.move_head(&commit),
             Fault::Applied => {
                 // Applied or fenced: the answer is lost either way.
-                let _ = log.move_head(&commit);
+                let _ = state.move_head(&commit);
             }
             Fault::Late => state.parked.push(Parked::Commit(Box::new(commit))),
             Fault::Lost | Fault::Full | Fault::Unavailable => {}
@@ -303,8 +320,8 @@ impl Store for MemoryStore {
         self.write(Write::Erase(log)).map(drop)
     }
 
-    async fn create_account(&self, account: Account, keyring: Bytes) -> Result<(), CreateAccountError> {
-        self.write(Write::CreateAccount(account, keyring))?.created()
+    async fn create_account(&self, account: Account, credentials: Credentials) -> Result<(), CreateAccountError> {
+        self.write(Write::CreateAccount(account, credentials))?.created()
     }
 
     async fn account_by_email(&self, email: &str) -> Result<Option<Account>, ReadError> {
@@ -315,12 +332,8 @@ impl Store for MemoryStore {
         self.read(|state| state.accounts.account(user))
     }
 
-    async fn keyring(&self, user: UserId) -> Result<Option<Versioned>, ReadError> {
-        self.read(|state| state.accounts.keyring(user))
-    }
-
-    async fn replace_keyring(&self, user: UserId, version: u64, keyring: Bytes) -> Result<bool, WriteError> {
-        self.write(Write::ReplaceKeyring(user, version, keyring)).map(Written::did)
+    async fn credentials(&self, user: UserId) -> Result<Option<Credentials>, ReadError> {
+        self.read(|state| state.accounts.credentials(user))
     }
 
     async fn create_family(&self, family: Family) -> Result<(), WriteError> {

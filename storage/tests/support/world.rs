@@ -6,15 +6,14 @@
 
 use std::path::Path;
 
-use bytes::Bytes;
-use cloudsync_engine::log::Current;
+use cloudsync_engine::log::{Commit, Current};
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::{Entry, Operation, RecordKey, Seq, UserId};
 use cloudsync_storage::Store;
-use cloudsync_storage::conformance::accounts::{account, family};
+use cloudsync_storage::conformance::accounts::{account, family, first};
 use cloudsync_storage::conformance::data::{Write, Writer, acquire, device, key, log};
 use cloudsync_storage::embedded::{EmbeddedStore, Folder, Options};
-use cloudsync_storage::store::{Account, AcquireError, CommitError, Family, History, Pull, PullError, ReadError};
+use cloudsync_storage::store::{Account, AcquireError, CommitError, Credentials, Family, History, Pull, PullError, ReadError};
 use tempfile::TempDir;
 
 use super::{copy_as_killed, in_memory};
@@ -30,7 +29,7 @@ pub(crate) struct World {
     /// As `kill -9` leaves it: half of it is in the WAL, which was begun anew before.
     pub(crate) killed: TempDir,
     writers: Vec<Writer>,
-    accounts: Vec<(Account, u64, Bytes)>,
+    accounts: Vec<(Account, Credentials)>,
     families: Vec<Family>,
 }
 
@@ -73,11 +72,10 @@ impl World {
             Err(AcquireError::Read(ReadError::Damaged { .. })) => fates.push(Fate::Named),
             other => return Err(format!("the erased log: {other:?}")),
         }
-        for (account, version, keyring) in &self.accounts {
+        for (account, credentials) in &self.accounts {
             fates.push(same("account by address", store.account_by_email(&account.email).await, &Some(account.clone()))?);
             fates.push(same("account by user", store.account(account.user).await, &Some(account.clone()))?);
-            let found = store.keyring(account.user).await.map(|found| found.map(|found| (found.version, found.bytes)));
-            fates.push(same("keyring", found, &Some((*version, keyring.clone())))?);
+            fates.push(same("credentials", store.credentials(account.user).await, &Some(credentials.clone()))?);
         }
         for family in &self.families {
             fates.push(same("family", store.family(family.id).await, &Some(family.clone()))?);
@@ -118,15 +116,18 @@ pub(crate) fn copy(folder: &Path) -> TempDir {
     copy_as_killed(folder)
 }
 
-async fn people(store: &dyn Store) -> (Vec<(Account, u64, Bytes)>, Vec<Family>) {
+async fn people(store: &dyn Store) -> (Vec<(Account, Credentials)>, Vec<Family>) {
     let (mut accounts, mut families) = (Vec::new(), Vec::new());
     for number in 1..=PEOPLE {
         let account = account(&format!("person{number}@example.com"), UserId(log(100 + number).0));
-        let keyring = Bytes::from(vec![u8::try_from(number).unwrap(); 300]);
-        store.create_account(account.clone(), keyring.clone()).await.unwrap();
-        let replaced = number % 3 == 0;
-        if replaced {
-            assert!(store.replace_keyring(account.user, 1, keyring.clone()).await.unwrap());
+        let mut credentials = first(&format!("{number}").repeat(300));
+        store.create_account(account.clone(), credentials.clone()).await.unwrap();
+        if number % 3 == 0 {
+            let mut writer = Writer::acquire(store, log(100 + number)).await;
+            let (entry, new) = writer.rotate(&[]);
+            credentials = credentials.replaced_by(&new);
+            let commit = writer.commit(vec![entry]);
+            store.commit(Commit { credentials: Some(new), ..commit }).await.unwrap();
         }
         for of in 0..3 {
             let mut family = family(u8::try_from(number * 4 + of).unwrap(), account.user, device(of));
@@ -141,7 +142,7 @@ async fn people(store: &dyn Store) -> (Vec<(Account, u64, Bytes)>, Vec<Family>) 
             }
             families.push(family);
         }
-        accounts.push((account, if replaced { 2 } else { 1 }, keyring));
+        accounts.push((account, credentials));
     }
     (accounts, families)
 }

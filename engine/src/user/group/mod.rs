@@ -110,7 +110,7 @@ pub(super) fn decide(facts: Facts<'_>, group: Vec<Item>) -> Decided {
         None
     } else {
         head.commit = commit;
-        Some(Commit { log, after, entries, head })
+        Some(Commit { log, after, entries, head, credentials: None, wraps: Vec::new() })
     };
     Decided { commit, held, authors, roster, revoked, revokes, differing }
 }
