@@ -7,6 +7,7 @@
 mod answers;
 mod arrivals;
 mod bars;
+mod claim;
 mod effect;
 mod entropy;
 mod event;
@@ -14,7 +15,7 @@ mod group;
 mod inbox;
 mod ownership;
 mod refusal;
-mod settle;
+mod turn;
 
 pub use bars::BAR_MS;
 pub use effect::{Admission, Effect, FanOut, Stop};

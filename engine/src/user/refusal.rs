@@ -1,6 +1,6 @@
-//! Refusals, each with its stable code, a message for a person, and the facts.
+//! What a client is told of what the rules found: each refusal with its stable code, a message for a person, and the facts.
 //!
-//! Never: a decision.
+//! Never: looking anything up; who stands where, and which records are in the way, arrives as an argument.
 
 use std::collections::BTreeSet;
 

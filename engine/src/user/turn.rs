@@ -1,21 +1,21 @@
-//! Turns: taking a group or a claim, looking up, persisting, and telling what is durable.
+//! Turns: taking the next group, looking up, persisting, and telling what is durable.
 //!
 //! Never: two turns at once, or a word before the commit is durable.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cloudsync_protocol::frame::{Claimed, Committed, Event as EventFrame, HeadAt, OWN_LOG};
+use cloudsync_protocol::frame::{Committed, Event as EventFrame, HeadAt, OWN_LOG};
 use cloudsync_protocol::limits::EVENT_BODY_BYTES_MAX;
 use cloudsync_protocol::{CommitId, DeviceId, Entry, ErrorCode, Failure, Frame, RecordKey, Seq, TimelineId};
 
 use super::effect::{Effect, FanOut, Stop};
 use super::event::{CommitOutcome, ReadId, ReadTrouble};
 use super::group::{self, Author, Decided, Facts, Held};
-use super::inbox::{ClaimItem, Item, Next, Origin, Turn};
-use super::{Phase, User, refusal};
+use super::inbox::{Item, Next, Origin, Turn};
+use super::{Phase, User};
 use crate::invariants::{self, Violation};
-use crate::log::{Current, Head};
+use crate::log::Current;
 use crate::session::SessionId;
 
 impl User {
@@ -206,49 +206,5 @@ impl User {
         let failure = |_: &Self, request| Failure::new(request, ErrorCode::Internal, "refused by an internal check; nothing was changed");
         self.fail_held(group.held, failure, effects);
         self.end_bars(&group.revokes);
-    }
-
-    // --- claims -----------------------------------------------------------------------------------------------
-
-    fn begin_claim(&mut self, claim: ClaimItem, effects: &mut Vec<Effect>) {
-        let ClaimItem { peer, request } = claim;
-        let Some(owned) = &self.owned else { return };
-        let is_held = self.bars.is_held(peer.device, self.now_ms);
-        let barred = || if is_held { Err(refusal::barred(request, self.options.retry_after_ms)) } else { Ok(()) };
-        let outcome = refusal::standing(request, owned.roster.standing(peer.device)).and_then(|()| barred());
-        match outcome {
-            Ok(()) => {
-                // What an earlier session sent before is decided; what it sends from now on is refused.
-                self.pushers.claim(peer);
-                let read = self.next_read();
-                self.phase = Phase::Claiming { read, claim };
-                effects.push(Effect::ReadHead { read });
-            }
-            Err(failure) => {
-                self.answer(peer.session, request, Frame::Failure(failure), effects);
-                self.inbox.settled();
-            }
-        }
-    }
-
-    pub(super) fn on_head_read(&mut self, read: ReadId, outcome: Result<Option<Head>, ReadTrouble>, effects: &mut Vec<Effect>) {
-        if self.on_head_confirmed(read, &outcome, effects) {
-            return;
-        }
-        let mine = self.take_phase(|phase| matches!(phase, Phase::Claiming { read: mine, .. } if *mine == read));
-        let Some(Phase::Claiming { claim: ClaimItem { peer, request }, .. }) = mine else { return };
-        let frame = match (outcome, &self.owned) {
-            (Ok(head), Some(owned)) if self.is_mine(head.as_ref()) => {
-                let last = owned.head.dedup.get(&peer.device).map_or(refusal::NO_PUSH, |settled| settled.push);
-                Frame::Claimed(Claimed { request, log: OWN_LOG, last })
-            }
-            (Ok(_), _) => {
-                self.phase = Phase::Claiming { read, claim: ClaimItem { peer, request } };
-                return self.stop(Stop::Fenced, effects);
-            }
-            (Err(trouble), _) => Frame::Failure(trouble.failure(request, self.options.retry_after_ms)),
-        };
-        self.answer(peer.session, request, frame, effects);
-        self.inbox.settled();
     }
 }
