@@ -51,6 +51,10 @@ pub struct Sessions<'a> {
     seen: HashMap<Bytes, u32>,
 }
 
+const fn is_line_end(byte: &u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
 fn reader(bytes: &[u8]) -> Reader<&[u8]> {
     ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes)
 }
@@ -82,6 +86,9 @@ impl<'a> Sessions<'a> {
     }
 
     fn session(&mut self, record: &ByteRecord) -> Result<Session, String> {
+        if self.is_left_open(record) {
+            return Err("a quote is not closed".into());
+        }
         if record.len() != self.width {
             return Err(format!("{} columns, the first line has {}", record.len(), self.width));
         }
@@ -97,13 +104,26 @@ impl<'a> Sessions<'a> {
     fn start(&self, record: &ByteRecord) -> usize {
         let read_from = self.offset + record.position().map_or(0, |start| usize::try_from(start.byte()).unwrap_or_default());
         let rest = self.bytes.get(read_from..).unwrap_or_default();
-        read_from + rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count()
+        read_from + rest.iter().take_while(|byte| is_line_end(byte)).count()
+    }
+
+    /// Whether the file ended within a quote of this record. The reader takes the rest of the file for its field then.
+    fn is_left_open(&self, record: &ByteRecord) -> bool {
+        let is_last = self.bytes_read() == self.bytes.len();
+        if !is_last || !record.iter().any(|field| field.iter().any(is_line_end)) {
+            return false;
+        }
+        let whole = self.bytes.get(self.start(record)..).unwrap_or_default();
+        !whole.iter().filter(|byte| **byte == b'"').count().is_multiple_of(2)
     }
 
     /// The line that a byte stands on, from 1. They are asked for in order.
     fn line(&mut self, start: usize) -> u64 {
         let passed = self.bytes.get(self.counted..start).unwrap_or_default();
-        self.lines += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        // As the reader ends records: at `\n`, `\r\n` and `\r`.
+        let next = passed.iter().skip(1).chain(std::iter::once(&0));
+        let ends = passed.iter().zip(next).filter(|(byte, next)| **byte == b'\n' || (**byte == b'\r' && **next != b'\n'));
+        self.lines += ends.count() as u64;
         self.counted = start;
         self.lines + 1
     }
@@ -111,7 +131,7 @@ impl<'a> Sessions<'a> {
     /// After a broken record that spans lines: a quote that nobody closed. Only its first line counts as broken.
     fn go_back(&mut self, start: usize) {
         let rest = self.bytes.get(start..).unwrap_or_default();
-        let Some(first_line) = rest.iter().position(|byte| *byte == b'\n') else { return };
+        let Some(first_line) = rest.iter().position(is_line_end) else { return };
         let next = start + first_line + 1;
         if next < self.bytes_read() {
             self.offset = next;
@@ -143,7 +163,7 @@ fn value(record: &ByteRecord, columns: [usize; 7]) -> Result<String, String> {
     let mut texts = [""; 7];
     for ((text, column), name) in texts.iter_mut().zip(columns).zip(NAMES) {
         let bytes = record.get(column).unwrap_or_default();
-        if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        if bytes.iter().any(is_line_end) {
             return Err(format!("{name} goes over the end of the line: is a quote not closed?"));
         }
         *text = std::str::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))?.trim();

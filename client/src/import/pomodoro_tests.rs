@@ -101,6 +101,28 @@ fn an_open_quote_that_swallows_the_next_row_breaks_its_own_line_only() {
 }
 
 #[test]
+fn lines_may_end_with_a_carriage_return_alone_and_are_counted_and_gone_back_to_like_others() {
+    let good = "\"@a\",\"1\",1,1,2009-04-09,NA,NA\r";
+    let (sessions, broken) = read(&format!("{good}\"@open,5,1,2010-02-04,1,1\r{good}x\r{good}"));
+    assert_eq!(sessions.len(), 3);
+    assert_eq!(broken.iter().map(|broken| broken.line).collect::<Vec<_>>(), [3, 5]);
+    let (sessions, broken) = read(&format!("x\r\ny\r\n{}", good.replace('\r', "\r\n")));
+    assert_eq!((sessions.len(), broken.iter().map(|broken| broken.line).collect::<Vec<_>>()), (1, vec![2, 3]));
+}
+
+#[test]
+fn a_quote_not_closed_in_a_column_that_nobody_asked_for_loses_none_of_the_rows_after_it() {
+    let header = HEADER.replace('\n', ",\"note\"\n");
+    let row = |note: &str| format!("@a,1,1,1,2009-04-09,NA,NA,{note}\n");
+    let file = format!("{header}{}{}{}{}", row("\"two\nlines\""), row("\"open"), row("x"), row("y"));
+    let ids = ids();
+    let rows: Vec<_> = Sessions::new(file.as_bytes(), &ids).unwrap().collect();
+    assert_eq!(rows.iter().filter(|row| row.is_ok()).count(), 3);
+    let broken: Vec<_> = rows.into_iter().filter_map(Result::err).collect();
+    assert_eq!(broken, [Broken { line: 4, why: "a quote is not closed".into() }]);
+}
+
+#[test]
 fn rows_that_are_not_utf_8_are_broken_and_a_file_without_a_last_newline_is_whole() {
     let file = [HEADER.as_bytes(), b"\"\xff\",1,1,1,2009-04-09,NA,NA\n\"@a\",1,1,1,2009-04-09,NA,NA"].concat();
     let ids = ids();
