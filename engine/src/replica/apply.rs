@@ -225,12 +225,17 @@ impl<T: Tables> Replica<'_, T> {
 fn check_even(stretch: Stretch<'_>) -> Result<(), ApplyError> {
     let mut end = stretch.from;
     for entry in stretch.entries {
-        if entry.first() != end.next() || entry.last() < entry.first() {
+        if entry.first() != end.next() || entry.last() < entry.first() || !has_next(entry) {
             return Err(ApplyError::Uneven { end, to: stretch.to });
         }
         end = entry.last();
     }
     if end == stretch.to { Ok(()) } else { Err(ApplyError::Uneven { end, to: stretch.to }) }
+}
+
+/// Whether a row could come after it. The server gives the numbers, and could give the last one.
+fn has_next(entry: &Entry) -> bool {
+    entry.last() < Seq(u64::MAX)
 }
 
 fn own_changes(batch: &OutboxBatch, from: Seq) -> Result<Vec<Change>, TablesError> {
@@ -243,12 +248,12 @@ fn own_changes(batch: &OutboxBatch, from: Seq) -> Result<Vec<Change>, TablesErro
 #[must_use]
 pub fn changes(entries: &[Entry], opener: &impl Opener) -> Vec<Change> {
     let mut changes = Vec::new();
-    for entry in entries {
+    for entry in entries.iter().filter(|entry| has_next(entry)) {
         let Entry::Batch(batch) = entry else { continue };
         for (operation, number) in batch.operations.iter().zip(0..) {
-            let Some(envelope) = operation.envelope() else { continue };
-            let Ok(header) = envelope.check() else { continue };
-            let content = opener.open(&header, envelope).unwrap_or(Content::Damaged);
+            let Some(put) = operation.as_put() else { continue };
+            let Ok(header) = put.envelope.check() else { continue };
+            let content = opener.open(&header, &put.envelope).unwrap_or(Content::Damaged);
             changes.push(Change::new(&header, batch.first.plus(number), content));
         }
     }

@@ -113,9 +113,9 @@ impl<T: Tables> Replica<'_, T> {
             return Ok(Err(why));
         }
         let mut records = Vec::with_capacity(checked.headers.len());
-        for ((envelope, header), number) in batch.operations.iter().filter_map(Operation::envelope).zip(&checked.headers).zip(0..) {
-            let content = opener.open(header, envelope).unwrap_or(Content::Damaged);
-            records.push(Record::new(header, envelope, batch.first.plus(number), content));
+        for ((put, header), number) in batch.operations.iter().filter_map(Operation::as_put).zip(&checked.headers).zip(0..) {
+            let content = opener.open(header, &put.envelope).unwrap_or(Content::Damaged);
+            records.push(Record::new(header, &put.envelope, batch.first.plus(number), content));
         }
         let parents = checked.headers.iter().map(|header| header.parent);
         Ok(self.versions_follow(&records, parents)?.map(|()| Verified { checked, records }))
@@ -175,5 +175,9 @@ fn follows(statement: &BatchStatement, last: Option<LastBatch>) -> Result<(), Wh
 /// Decodes a row's header and checks that it is of this log.
 pub(super) fn header(log: LogId, envelope: &cloudsync_protocol::Envelope) -> Result<cloudsync_protocol::Header, Why> {
     let header = envelope.check().map_err(|error| Why::Header(error.to_string()))?;
-    if header.log == log { Ok(header) } else { Err(Why::Header(format!("of log {}", header.log))) }
+    if header.log != log {
+        return Err(Why::Header(format!("of log {}", header.log)));
+    }
+    // An edit of it would be one more.
+    if header.version == Version(u64::MAX) { Err(Why::Header("of the last version there is".to_owned())) } else { Ok(header) }
 }

@@ -3,15 +3,16 @@
 //! Never: an entry passed over.
 
 use bytes::Bytes;
-use cloudsync_engine::replica::{Content, Why};
+use cloudsync_engine::replica::{ApplyError, Content, SnapshotError, Stretch, Why, changes};
 use cloudsync_protocol::error::LastPush;
+use cloudsync_protocol::frame::SnapshotPage;
 use cloudsync_protocol::statement::{self, BatchStatement};
-use cloudsync_protocol::{Batch, DeviceSeq, Entry, Operation, Seq, codec};
+use cloudsync_protocol::{Batch, Cursor, DeviceSeq, Entry, Operation, Seq, Version, codec};
 
 use crate::desk::{content, put, written};
 use crate::support;
 use crate::support::keys::{Keys, identify_as, value};
-use crate::support::log::{Device, Log};
+use crate::support::log::{Device, Log, TIMELINE};
 
 fn last_batch(log: &mut Log) -> &mut Batch {
     match log.entries.last_mut() {
@@ -152,4 +153,57 @@ fn a_roster_that_begins_with_another_identity_is_refused() {
     let applied = reader.pull(&log);
     assert_eq!(applied.cursor.seq, Seq(0));
     assert!(matches!(applied.stopped.unwrap().why, Why::Identity { .. }));
+}
+
+#[test]
+fn rows_past_the_last_number_are_no_rows_and_nobody_stumbles_over_them() {
+    let (mut writer, mut reader) = (Device::new(1), Device::new(2));
+    let mut log = Log::with(&[&writer.keys, &reader.keys]);
+    writer.pull(&log);
+    put(&mut writer, "s1", value("s1"));
+    put(&mut writer, "s2", value("s2"));
+    writer.drain(&mut log);
+    // The numbers are the server's to give; no device signs them.
+    let batch = last_batch(&mut log);
+    assert_eq!(batch.operations.len(), 2);
+    batch.first = Seq(u64::MAX);
+    let entry = Entry::from(batch.clone());
+    assert_eq!((entry.first(), entry.last()), (Seq(u64::MAX), Seq(u64::MAX)));
+    assert_eq!(changes(std::slice::from_ref(&entry), &reader.keys), []);
+    let stretch = Stretch { timeline: TIMELINE, from: Seq::ZERO, to: Seq(u64::MAX), entries: &[entry] };
+    let applied = reader.transact(|replica, keys| replica.apply(stretch, keys));
+    assert!(matches!(applied, Err(ApplyError::Uneven { .. })), "{applied:?}");
+}
+
+#[test]
+fn a_snapshot_that_begins_at_the_last_number_leaves_no_row_to_come_after_it() {
+    let (mut writer, mut reader) = (Device::new(1), Device::new(2));
+    let mut log = Log::with(&[&writer.keys, &reader.keys]);
+    writer.pull(&log);
+    put(&mut writer, "s1", value("s1"));
+    put(&mut writer, "s2", value("s2"));
+    writer.drain(&mut log);
+    let batch = last_batch(&mut log);
+    batch.first = Seq(u64::MAX);
+    let entry = Entry::from(batch.clone());
+    let roster = log.entries.iter().filter_map(|entry| if let Entry::Roster(row) = entry { Some(row.clone()) } else { None });
+    let start = Cursor { timeline: TIMELINE, seq: Seq(u64::MAX - 1), ..Cursor::default() };
+    let page = SnapshotPage { request: 1, log: 0, start, roster: roster.collect(), rows: Vec::new(), resume: None };
+    reader.transact(|replica, keys| replica.snapshot_page(None, &page, keys)).unwrap();
+    let stretch = Stretch { timeline: TIMELINE, from: start.seq, to: Seq(u64::MAX), entries: &[entry] };
+    let applied = reader.transact(|replica, keys| replica.apply(stretch, keys));
+    assert!(matches!(applied, Err(ApplyError::Uneven { .. })), "{applied:?}");
+}
+
+#[test]
+fn a_row_of_the_last_version_there_is_is_refused_since_no_edit_could_follow_it() {
+    let (log, _, mut reader) = written(&["s1"]);
+    let mut page = log.snapshot(None, log.head(), 9);
+    let mut header = page.rows[0].envelope.check().unwrap();
+    header.version = Version(u64::MAX);
+    page.rows[0].envelope.header = codec::encode(&header).into();
+    let refused = reader.snapshot_page(None, &page).unwrap_err();
+    assert!(matches!(&refused, SnapshotError::Untrusted(untrusted) if matches!(untrusted.why, Why::Header(_))), "{refused}");
+    put(&mut reader, "s1", value("an edit all the same"));
+    assert!(reader.replica().list(None, None, 9).is_ok());
 }

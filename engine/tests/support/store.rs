@@ -11,7 +11,7 @@ use cloudsync_engine::user::AcquireOutcome;
 use cloudsync_protocol::codec::decode;
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::statement::BatchStatement;
-use cloudsync_protocol::{Entry, Epoch, Header, OwnerId, RecordKey, Seq, ShortHash};
+use cloudsync_protocol::{Entry, Epoch, Header, Operation, OwnerId, RecordKey, Seq, ShortHash};
 
 /// How this store and its owners go about things: as designed, or wrong in a way that must be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,10 +170,9 @@ impl Store {
         for entry in self.log().unwrap_or_default() {
             if let Entry::Batch(batch) = entry {
                 for (index, operation) in batch.operations.iter().enumerate() {
-                    let Some(envelope) = operation.envelope() else { continue };
-                    let header: Header = decode(&envelope.header).unwrap();
-                    let current = Current::of(batch.first.plus(index as u64), envelope, &header);
-                    versions.push((header.key(), Current { adopted: operation.origin().is_some(), ..current }));
+                    let Operation::Put(put) = operation else { continue };
+                    let header: Header = decode(&put.envelope.header).unwrap();
+                    versions.push((header.key(), Current::of(batch.first.plus(index as u64), &put.envelope, &header)));
                 }
             }
         }
@@ -201,15 +200,14 @@ impl Store {
         invariants::entries_are_contiguous(Seq::ZERO, log, head.seq)?;
         let currents = self.currents();
         invariants::figures_equal_recount(head.figures, currents.values())?;
-        let (commit, generation, lineage) = (head.commit, head.generation, head.lineage.clone());
-        let mut rebuilt = Head { commit, generation, lineage, ..Head::new(head.epoch, head.owner, head.timeline) };
+        let mut rebuilt = Head { commit: head.commit, ..Head::new(head.epoch, head.owner, head.timeline) };
         let mut known: BTreeMap<RecordKey, Current> = BTreeMap::new();
         for entry in log {
             rebuilt
                 .follow(entry, |index, header| {
                     let Entry::Batch(batch) = entry else { return None };
-                    let envelope = batch.operations[index].envelope().unwrap();
-                    known.insert(header.key(), Current::of(batch.first.plus(index as u64), envelope, header))
+                    let Operation::Put(put) = &batch.operations[index] else { panic!("a put") };
+                    known.insert(header.key(), Current::of(batch.first.plus(index as u64), &put.envelope, header))
                 })
                 .unwrap();
         }
