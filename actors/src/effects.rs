@@ -86,7 +86,7 @@ impl State {
         let Some(reply) = self.pending.opens.remove(&session) else { return };
         let outcome = match (outcome, self.sessions.get(&session)) {
             (Ok(admission), Some(opened)) => {
-                opened.admit(admission);
+                opened.admit(admission.signing);
                 Ok(())
             }
             // It is gone already.

@@ -1,4 +1,4 @@
-//! What a developer runs: `cargo xtask dev`, `test`, `check`, `sample`, `bench`, `torture`.
+//! What a developer runs: `cargo xtask dev`, `test`, `check`, `sample`, `bench`, `torture`, `fuzz`.
 //!
 //! Never: a crate of ours imported. It runs binaries and cargo, so that it builds in seconds and can't be broken by
 //! what it checks.
@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod dates;
 mod dev;
+mod fuzz;
 mod process;
 mod random;
 mod report;
@@ -43,6 +44,8 @@ enum Task {
     Bench(bench::Options),
     /// Kills the node under load and a client at every step of a push, and looks for what was lost
     Torture(torture::Options),
+    /// Throws inputs at what reads bytes of others, and looks for properties that break
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Task::Sample(options) => sample::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Torture(options) => torture::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,6 +15,8 @@ pub(crate) enum Outcome {
     Passed(String),
     /// It did not run: why.
     Skipped(String),
+    /// It is only for where something was set up for it, which it was not here: what. Nothing that CI asks for.
+    Absent(String),
 }
 
 /// Steps that all run, whatever became of the ones before.
@@ -33,6 +35,7 @@ impl Report {
             Ok(Outcome::Passed(said)) => ("ok", said),
             Ok(Outcome::Skipped(why)) if is_ci() => ("FAILED", format!("skipped, which CI forbids: {why}")),
             Ok(Outcome::Skipped(why)) => ("skipped", why),
+            Ok(Outcome::Absent(why)) => ("absent", why),
             Err(error) => ("FAILED", format!("{error:#}")),
         };
         if word == "FAILED" {

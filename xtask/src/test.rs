@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
+use crate::fuzz;
 use crate::process::{cargo, output, run as run_command};
 use crate::report::{Outcome, Report};
 use crate::workspace::{array, is_ci, metadata, root, target};
@@ -63,6 +64,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     if options.only.is_none() {
         report.step("doc tests", || doc_tests(&place, &options.arguments));
+    }
+    if !partial {
+        report.step("fuzz targets, briefly", fuzz::briefly);
     }
     let left_out = std::fs::read_to_string(&place.skip_log).unwrap_or_default();
     for line in left_out.lines() {

@@ -55,12 +55,12 @@ pub(super) fn look_up(connection: &Connection, log: LogId, records: &[RecordKey]
             .optional()?;
         let Some((version, seq)) = newest else { return Ok(None) };
         let (version, seq) = (Version(version.cast_unsigned()), Seq(seq.cast_unsigned()));
-        let Row { envelope, origin, .. } = record_row(connection, (log, key), seq)?;
+        let envelope = record_row(connection, (log, key), seq)?.envelope;
         let header = envelope.check().map_err(|error| damaged(log, seq, error.to_string()))?;
         if header.version != version || header.key() != *record {
             return Err(damaged(log, seq, "the index names it as another record's row"));
         }
-        Ok(Some(Current { adopted: origin.is_some(), ..Current::of(seq, &envelope, &header) }))
+        Ok(Some(Current { version, seq, hash: envelope.hash(), bytes: envelope.bytes(), dead: header.is_tombstone() }))
     };
     records.iter().map(current).collect()
 }
@@ -82,13 +82,13 @@ pub(super) fn row_hash(connection: &Connection, log: LogId, seq: Seq) -> Result<
 pub(super) fn pull(connection: &Connection, log: LogId, pull: Pull) -> Result<Page, PullError> {
     let Pull { timeline, from, to, bytes_max } = pull;
     let head = tip(connection, log)?.ok_or(PullError::Timeline(TimelineId::default()))?;
-    if !head.lineage.iter().any(|(own, _)| *own == timeline) {
+    if head.timeline != timeline {
         return Err(PullError::Timeline(head.timeline));
     }
     if from < head.floor {
         return Err(PullError::BelowFloor { floor: head.floor });
     }
-    let mut page = Page { entries: Vec::new(), to: from, head: head.seq, lineage: head.lineage };
+    let mut page = Page { entries: Vec::new(), to: from, head: head.seq };
     let wanted = to.min(head.seq);
     if from >= wanted {
         return Ok(page);

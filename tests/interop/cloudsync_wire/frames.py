@@ -15,7 +15,6 @@ from .structures import (
     Entry,
     LastPush,
     Operation,
-    TimelineStart,
     RecordIssue,
     RosterChange,
     RosterRow,
@@ -59,7 +58,6 @@ class Welcome:
     token_expires_ts: int
     keyring_version: int
     nodes: list[str]
-    timeline: bytes
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,6 @@ class Failure:
     last: LastPush | None
     quota: Usage | None
     device: bytes | None
-    lineage: list[TimelineStart]
-    server_ts: int | None
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,6 @@ class Attached:
     floor: int
     used_bytes: int
     quota_bytes: int
-    lineage: list[TimelineStart]
 
 
 @dataclass(frozen=True)

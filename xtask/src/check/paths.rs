@@ -95,8 +95,10 @@ fn paths(quoted: &str, folder: Option<&str>) -> Vec<Named> {
 
 /// Whether a path's first part is one of the workspace's folders.
 fn is_ours(first: &str) -> bool {
-    const FOLDERS: &[&str] =
-        &["protocol", "engine", "storage", "accounts", "actors", "node", "client", "tests", "xtask", "docs", "deploy", ".ci", ".cargo"];
+    const FOLDERS: &[&str] = &[
+        "protocol", "engine", "storage", "accounts", "actors", "node", "client", "fuzz", "tests", "xtask", "docs", "deploy", ".ci",
+        ".cargo",
+    ];
     FOLDERS.contains(&first)
 }
 
