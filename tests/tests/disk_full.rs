@@ -44,7 +44,9 @@ fn foreign(path: &Path, bytes: u64) -> anyhow::Result<()> {
 
 fn put(cli: &CommandLine, id: &str, value: &str) -> anyhow::Result<bool> {
     let put = cli.run("a", &["put", "goal", id, &json!(value).to_string(), "--json"])?.ended(0)?.last()?;
-    Ok(put["acknowledged"] == json!(true))
+    let (is_acknowledged, is_held) = (put["acknowledged"] == json!(true), put["held"] == json!("store_full"));
+    ensure!(is_acknowledged != is_held, "one of both: {put}");
+    Ok(is_acknowledged)
 }
 
 fn ids(cli: &CommandLine, profile: &str) -> anyhow::Result<Vec<String>> {
@@ -92,6 +94,11 @@ async fn a_full_disk_refuses_writes_before_anything_breaks_and_heals_without_a_r
         acknowledged.push(id);
         ensure!(number < 200, "the disk does not fill");
     }
+    let status = cli.run("a", &["status", "--json"])?.ended(0)?.last()?;
+    assert_eq!((&status["pending"], &status["held"]), (&json!(1), &json!("store_full")));
+    assert_eq!(cli.run("a", &["sync", "--json"])?.ended(4)?.error_code()?, "store_full");
+    let said = cli.run("a", &["status"])?.ended(0)?.stderr;
+    ensure!(said.contains("store_full: the server's disk is full"), "{said}");
     ensure!(acknowledged.len() > 5 && refusals(&node).await?, "{} were acknowledged before it was full", acknowledged.len());
     ensure!(available(&disk)? > RESERVE_BYTES - LEFT_BYTES, "refused while there is room for what is under way");
     for id in &acknowledged {
@@ -115,7 +122,12 @@ async fn a_full_disk_refuses_writes_before_anything_breaks_and_heals_without_a_r
 
     // Room: what waited goes, with the same node.
     std::fs::remove_file(disk.join("foreign"))?;
-    cli.run("a", &["sync"])?.ended(0)?;
+    // The node looks at its disk now and then.
+    let begun = std::time::Instant::now();
+    while cli.run("a", &["sync"])?.code != Some(0) {
+        ensure!(begun.elapsed() < std::time::Duration::from_secs(30), "it does not notice that there is room");
+    }
+    assert_eq!(cli.status("a")?["held"], Value::Null);
     acknowledged.extend([format!("g{:03}", acknowledged.len()), "still".to_owned()]);
     is_there(&cli, &acknowledged)?;
     ensure!(put(&cli, "after", "all")?, "not healed");

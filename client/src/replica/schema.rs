@@ -3,7 +3,7 @@
 //! Never: a table read that another release wrote in another shape; `user_version` is checked first.
 
 /// What `user_version` says.
-pub(super) const FORMAT: i64 = 3;
+pub(super) const FORMAT: i64 = 4;
 /// What `application_id` says: "CSrp".
 pub(super) const APPLICATION_ID: i64 = 0x4353_7270;
 
@@ -60,7 +60,8 @@ CREATE TABLE login (
 INSERT INTO login (id) VALUES (0);
 CREATE TABLE turn (
     id INTEGER PRIMARY KEY CHECK (id = 0),
-    sender TEXT, sender_pid INTEGER, sender_until_ms INTEGER
+    sender TEXT, sender_pid INTEGER, sender_until_ms INTEGER,
+    store_full INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 INSERT INTO turn (id) VALUES (0);
 ";

@@ -48,4 +48,15 @@ impl SqliteTables<'_> {
         let sql = "UPDATE turn SET sender = NULL, sender_pid = NULL, sender_until_ms = NULL WHERE sender = ?1";
         self.connection().execute(sql, [who]).map(|_| ()).map_err(failed(TABLE))
     }
+
+    /// Notes whether the server had room on its disk when edits were sent last.
+    pub fn note_store_full(&mut self, is_full: bool) -> Result<(), TablesError> {
+        let sql = "UPDATE turn SET store_full = ?1 WHERE store_full <> ?1";
+        self.connection().execute(sql, [is_full]).map(|_| ()).map_err(failed(TABLE))
+    }
+
+    /// Whether it had none.
+    pub fn is_store_full(&self) -> Result<bool, TablesError> {
+        self.connection().query_row("SELECT store_full FROM turn", [], |row| row.get(0)).map_err(failed(TABLE))
+    }
 }

@@ -32,6 +32,8 @@ pub enum Pushing {
     Idle,
     /// Try again after that long.
     Wait(Duration),
+    /// The server's disk is full: nothing is taken before somebody makes room there. Try again after that long.
+    StoreFull(Duration),
 }
 
 /// What there is to send.
@@ -64,6 +66,7 @@ impl Online {
                 stored
                     .tables(Access::Write, move |tables| {
                         let next = Replica::open(tables, &me)?.pushed(&pushed)?;
+                        tables.note_store_full(false)?;
                         if is_idle(tables)? {
                             tables.end_turn(&name)?;
                         }
@@ -73,6 +76,12 @@ impl Online {
             }
             // The session is over; what became of the batch is for the next one's claim to say.
             Err(error) if error.code() == Some(ErrorCode::GoingAway) => return Err(error.into()),
+            Err(connection::Error::Refused(failure)) if failure.code == ErrorCode::StoreFull => {
+                let next = self.refused((device_seq, hash), *failure).await?;
+                self.client.tables(Access::Write, |tables| tables.note_store_full(true)).await?;
+                let Next::Retry { after_ms } = next else { return self.after(next).await };
+                return Ok(Pushing::StoreFull(time::jittered(Duration::from_millis(after_ms.into()))));
+            }
             Err(connection::Error::Refused(failure)) => self.refused((device_seq, hash), *failure).await?,
             Err(error) => return Err(error.into()),
         };
@@ -80,12 +89,12 @@ impl Online {
         self.after(next).await
     }
 
-    /// Sends all that waits, or until `patience` is over.
+    /// Sends all that waits, or until `patience` is over, or the server's disk is full.
     pub async fn push_all(&mut self, patience: Duration) -> Result<(), Error> {
         let deadline = tokio::time::Instant::now() + patience;
         loop {
             let wait = match self.push().await {
-                Ok(Pushing::Idle) => return self.take_echoes(ECHO_WITHIN).await,
+                Ok(Pushing::Idle | Pushing::StoreFull(_)) => return self.take_echoes(ECHO_WITHIN).await,
                 Ok(Pushing::Decided) => {
                     self.take_echoes(Duration::ZERO).await?;
                     Duration::ZERO

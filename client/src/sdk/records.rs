@@ -120,6 +120,11 @@ impl Client {
         self.replica(Access::Read, |replica, _| replica.status()).await
     }
 
+    /// Whether the server's disk was full when edits of this profile were sent last.
+    pub async fn is_store_full(&self) -> Result<bool, Error> {
+        self.tables(Access::Read, |tables| tables.is_store_full()).await
+    }
+
     /// How many edits wait for room, of those that were made from that one on.
     pub async fn paused_from(&self, first: EditId) -> Result<u64, Error> {
         self.tables(Access::Read, move |tables| tables.paused_from(first)).await
@@ -132,7 +137,7 @@ impl Client {
 }
 
 impl Online {
-    /// Sends until that edit is decided, or the deadline passes: then it stays queued. One that is paused has to wait for
+    /// Sends until that edit is decided, the deadline passes or the server's disk is full: then it stays queued. One that is paused has to wait for
     /// whatever else is sent, which may make room for it.
     pub async fn settle(&mut self, key: RecordKey, id: EditId, deadline: Deadline) -> Result<Fate, Error> {
         let client = self.client.clone();
@@ -146,6 +151,7 @@ impl Online {
             match pushed {
                 Ok(Ok(Pushing::Decided)) | Err(_) => {}
                 Ok(Ok(Pushing::Idle)) if matches!(fate, Fate::Paused { .. }) => return Ok(fate),
+                Ok(Ok(Pushing::StoreFull(_))) => return client.fate(key, id).await,
                 Ok(Ok(Pushing::Idle)) => tokio::time::sleep(FATE_POLL).await,
                 Ok(Ok(Pushing::Wait(wait))) => tokio::time::sleep(wait.min(ends - tokio::time::Instant::now())).await,
                 // Out of time it stays queued, as ever.

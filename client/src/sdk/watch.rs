@@ -179,7 +179,7 @@ impl Watch {
         }
         match online.push().await? {
             Pushing::Decided => self.look_at = Instant::now(),
-            Pushing::Wait(wait) => self.look_at = Instant::now() + wait.max(LOOK_EVERY),
+            Pushing::Wait(wait) | Pushing::StoreFull(wait) => self.look_at = Instant::now() + wait.max(LOOK_EVERY),
             Pushing::Idle => {}
         }
         Ok(())

@@ -77,6 +77,9 @@ pub(crate) struct EditJson<'a> {
     #[serde(flatten)]
     pub(crate) record: RecordJson,
     pub(crate) acknowledged: bool,
+    /// Why the server took nothing, where it is to be tried later: `store_full`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) held: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<FailureJson<'a>>,
 }

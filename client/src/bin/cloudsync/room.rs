@@ -11,6 +11,12 @@ use crate::output::counted;
 
 const MAKE_ROOM: &str = "it is sent by itself once there is room: make some by `cloudsync delete …`, or write a smaller value by `cloudsync put …`; `cloudsync status` says how full it is";
 
+/// Where nothing is taken of anybody.
+pub(crate) const STORE_FULL: &str =
+    "the server's disk is full: edits are kept here, queued, and sent later, by `cloudsync sync` or a running watch; tell its operator";
+
+pub(crate) const STORE_FULL_HELP: &str = "tell its operator; `cloudsync sync` or a running watch sends them when there is room";
+
 /// How full the quota is, for the middle of a sentence.
 fn how_full(usage: Option<Usage>) -> String {
     usage.map_or_else(|| "the quota is full".to_owned(), |usage| format!("{} of the quota are used", used(usage)))

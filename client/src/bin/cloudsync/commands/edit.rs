@@ -24,6 +24,8 @@ enum Done {
     Acknowledged(u64),
     /// Durable here.
     Queued(u64),
+    /// Durable here as well: the server has no room on its disk for anybody.
+    Full(u64),
     /// Durable here as well, and not sent as things are: why.
     Held(u64, Failure),
     /// Nothing was there to delete: the version at which it was deleted, 0 where it never was.
@@ -51,7 +53,7 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
     let output = context.output;
     let (version, acknowledged, failure) = match &done {
         Ok(Done::Acknowledged(version) | Done::Nothing(version)) => (*version, true, None),
-        Ok(Done::Queued(version)) => (*version, false, None),
+        Ok(Done::Queued(version) | Done::Full(version)) => (*version, false, None),
         Ok(Done::Held(version, failure)) => (*version, false, Some(failure)),
         Err(failure) => (held_version(context, &key).await, false, Some(failure)),
     };
@@ -62,7 +64,8 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
             ..RecordJson::new(&key, version, &content)
         };
         let failure = failure.map(|failure| context.failure(failure.clone()));
-        output.json(&EditJson { record, acknowledged, error: failure.as_ref().map(Failure::json) })?;
+        let held = matches!(done, Ok(Done::Full(_))).then(|| ErrorCode::StoreFull.name());
+        output.json(&EditJson { record, acknowledged, held, error: failure.as_ref().map(Failure::json) })?;
     }
     match done? {
         Done::Nothing(0) => output.say(&format!("nothing to delete: there is no record {key}")),
@@ -75,6 +78,7 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
             let what = if content == Content::Deleted { "deleted here, " } else { "" };
             output.say(&context.hint(&format!("{key}: {what}queued; {}", sent_by(context))));
         }
+        Done::Full(_) => output.say(&context.hint(&format!("{key}: {}", room::STORE_FULL))),
         Done::Held(_, failure) => return Err(failure),
         Done::Acknowledged(_) | Done::Queued(_) => {}
     }
@@ -107,6 +111,7 @@ async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, o
     }
     let paused_before = client.status().await?.edits.paused;
     let id = client.edit(key.clone(), content.clone(), onto).await?;
+    let is_reached = online.is_some();
     let sent = async {
         let fate = match online {
             None => Fate::Waiting,
@@ -124,6 +129,7 @@ async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, o
     let (fate, version) = sent.await.map_err(|failure| in_doubt(failure, key))?;
     match fate {
         Fate::Gone => Ok(Done::Acknowledged(version)),
+        Fate::Waiting | Fate::Signed if is_reached && client.is_store_full().await? => Ok(Done::Full(version)),
         Fate::Waiting | Fate::Signed => Ok(Done::Queued(version)),
         Fate::Paused { grows } => Ok(Done::Held(version, room::paused(key, grows, client.status().await?.usage))),
         Fate::Parked(Reason::Stale) => Err(Failure::new(

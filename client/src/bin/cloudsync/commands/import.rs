@@ -11,6 +11,7 @@ use cloudsync_protocol::RecordKey;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::status::{held, say_held};
 use crate::args;
 use crate::context::{Context, Reached};
 use crate::failure::{Exit, Failure};
@@ -50,7 +51,7 @@ impl Sender<'_> {
     async fn send(&mut self) -> Result<(), Failure> {
         let Some(online) = &mut self.online else { return Ok(()) };
         let sent = match online.push().await {
-            Ok(Pushing::Decided | Pushing::Idle | Pushing::Wait(_)) => Ok(()),
+            Ok(Pushing::Decided | Pushing::Idle | Pushing::Wait(_) | Pushing::StoreFull(_)) => Ok(()),
             Err(error) => online.reconnect(error).await,
         };
         match sent {
@@ -107,7 +108,9 @@ pub(crate) async fn import(context: &Context, asked: args::Import) -> Result<(),
         Some(first) if status.edits.paused > 0 => client.paused_from(first).await?,
         Some(_) | None => 0,
     };
-    report(context, &done, (waiting, &status))
+    report(context, &done, (waiting, &status))?;
+    say_held(context, held(&client, &status).await?);
+    Ok(())
 }
 
 /// Ctrl-C: what was read is here, and sent as far as it went.

@@ -4,6 +4,7 @@
 
 use cloudsync_client::sdk::Client;
 use cloudsync_engine::replica::Status;
+use cloudsync_protocol::ErrorCode;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -35,6 +36,8 @@ struct StatusJson<'a> {
     /// How full the quota is, as last told; nothing before.
     used_bytes: Option<u64>,
     quota_bytes: Option<u64>,
+    /// Why the server took none of the others when they were sent last: `store_full`; else nothing.
+    held: Option<&'static str>,
     conflicts: u64,
     /// Records whose version does not open.
     damaged: u64,
@@ -48,6 +51,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     let (status, records) = (client.status().await?, client.records_count().await?);
     let (card, output) = (client.card(), context.output);
     let (pending, paused, conflicts) = (status.edits.pending(), status.edits.paused, status.edits.parked);
+    let held = held(&client, &status).await?;
     let device_id = client.keys().device.id.to_string();
     if output.is_json() {
         return output.json(&StatusJson {
@@ -65,6 +69,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
             paused_edits: paused,
             used_bytes: status.usage.map(|usage| usage.used),
             quota_bytes: status.usage.map(|usage| usage.limit),
+            held: held.map(ErrorCode::name),
             conflicts,
             damaged: status.damaged,
         });
@@ -97,9 +102,23 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
         let sent_by = if is_out { SentBy::LogIn } else { SentBy::Sync };
         output.say(&context.hint(&queued(pending - paused, sent_by)));
     }
+    say_held(context, held);
     say_paused(context, &status);
     context.mention_conflicts().await;
     Ok(())
+}
+
+/// Why the server takes none of the edits that wait; nothing where it does, or none wait.
+pub(super) async fn held(client: &Client, status: &Status) -> Result<Option<ErrorCode>, Failure> {
+    let is_held = status.edits.pending() > status.edits.paused && client.is_store_full().await?;
+    Ok(is_held.then_some(ErrorCode::StoreFull))
+}
+
+/// That they are kept for when it does.
+pub(super) fn say_held(context: &Context, held: Option<ErrorCode>) {
+    if let Some(code) = held {
+        context.output.say(&context.hint(&format!("{code}: {}", room::STORE_FULL)));
+    }
 }
 
 /// That edits wait for room, if any do.

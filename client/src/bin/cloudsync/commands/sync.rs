@@ -8,12 +8,13 @@ use std::time::Duration;
 use cloudsync_engine::replica::EditId;
 use serde::Serialize;
 
-use super::status::say_paused;
+use super::status::{held, say_paused};
 use crate::args;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::counted;
 use crate::parked::why_and_how;
+use crate::room;
 
 /// Sending goes on as long as it gets on; this only bounds it.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -57,6 +58,14 @@ pub(crate) async fn sync(context: &Context, asked: args::Sync) -> Result<(), Fai
         let left: String = left.map(|(count, what)| format!(", {}", counted(count, what))).collect();
         output.say(&format!("read to {}{left}", status.cursor.seq));
         say_paused(context, &status);
+    }
+    if let Some(code) = held(&client, &status).await? {
+        return Err(Failure::new(
+            Exit::Refused,
+            code.name(),
+            "the server's disk is full: edits are kept here, queued",
+            room::STORE_FULL_HELP,
+        ));
     }
     if let Some((why, how)) = why_and_how(&found) {
         let kept = if conflicts_new == 1 { "it is kept" } else { "they are kept" };
