@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use cloudsync_engine::roster::KeyringAt;
+use cloudsync_engine::user::AccountChange;
 use cloudsync_engine::verify;
 use cloudsync_protocol::frame::{
     Authorized, Done, Enrol, GetRoster, LoginFinish, LoginStart, LoginStarted, Logout, Refresh, RegisterFinish, RegisterStart,
@@ -23,7 +24,6 @@ use crate::failures::{self, refuse};
 use crate::passwords::{LoginState, PasswordError, Passwords};
 use crate::refresh::{Bound, Presented};
 use crate::rekeying::check_keyring;
-use crate::roster_access::Change;
 use crate::roster_rows::{self, Page};
 use crate::tickets::Ticket;
 
@@ -288,7 +288,10 @@ impl Conversation {
                 return Err(refuse(ErrorCode::TicketInvalid, "the keys were changed since this log-in; log in again"));
             }
         } else {
-            inner.rosters.change(user, Change { changes: enrol.changes, ticket_version: keyring_version, credentials: None }).await?;
+            inner
+                .rosters
+                .change(user, AccountChange { changes: enrol.changes, ticket_version: keyring_version, credentials: None })
+                .await?;
         }
         let bound = Bound { user, device: enrol.device, signing };
         let family = inner.families.open(bound, now_ms).await.map_err(|write| failures::of_write(&write))?;

@@ -17,10 +17,12 @@ mod secrets_file;
 mod tickets;
 mod tokens;
 
+pub use cloudsync_engine::user::AccountChange;
+
 pub use accounts::{Accounts, Options, Registration};
 pub use conversation::Conversation;
 pub use refresh::REFRESH_TOKEN_LIFETIME;
-pub use roster_access::{Change, Rosters};
+pub use roster_access::Rosters;
 pub use secrets::Secrets;
 pub use secrets_file::{IfAbsent, SECRETS_FILE, SecretsError};
 pub use tickets::TICKET_LIFETIME;

@@ -3,6 +3,7 @@
 //! Never: a decision about keys; the log's owner takes it, in the commit of the row that names them.
 
 use cloudsync_engine::log::NewCredentials;
+use cloudsync_engine::user::AccountChange;
 use cloudsync_engine::verify;
 use cloudsync_protocol::frame::{Authorized, Recover, RegisterStarted, SecretFinish, SecretStart};
 use cloudsync_protocol::limits::KEYRING_BYTES_MAX;
@@ -12,7 +13,6 @@ use cloudsync_protocol::{ErrorCode, Failure, Hash};
 use crate::conversation::{Conversation, address, opaque};
 use crate::failures::{self, refuse};
 use crate::passwords::Passwords;
-use crate::roster_access::Change;
 use crate::roster_rows;
 use crate::tickets::Ticket;
 
@@ -53,7 +53,7 @@ impl Conversation {
         let recovery = roster_rows::recovery_to_come(&changes);
         // The version is the row's; the owner says which that is.
         let credentials = Some(NewCredentials { version: keyring_version.saturating_add(1), keyring, recovery, record });
-        self.inner().rosters.change(user, Change { changes, ticket_version: keyring_version, credentials }).await?;
+        self.inner().rosters.change(user, AccountChange { changes, ticket_version: keyring_version, credentials }).await?;
         self.authorize(request, user, now_ms).await
     }
 }

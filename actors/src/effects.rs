@@ -33,7 +33,7 @@ impl State {
                 Effect::ReadRoster { read } => self.call(myself, Call::Roster { read }),
                 Effect::ReadHead { read } => self.call(myself, Call::Head { read }),
                 Effect::ReadRow { read, seq } => self.call(myself, Call::Row { read, seq }),
-                Effect::LookUp { read, records } => self.call(myself, Call::LookUp { read, records }),
+                Effect::LookUp { read, records, rows } => self.call(myself, Call::LookUp { read, records, rows }),
                 Effect::Persist(commit) => self.persist(myself, commit),
                 Effect::Opened { session, outcome } => self.opened(session, outcome),
                 Effect::Answer { session, request, frame } => pushed.extend(self.answer(session, request, *frame, stable)),

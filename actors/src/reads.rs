@@ -3,9 +3,9 @@
 //! Never: through the user actor, and never what lies above the stable head; the store gives no more than that.
 
 use cloudsync_engine::cursor::{self, Extent, Refusal, Verdict};
-use cloudsync_protocol::frame::{GetKeyring, History, Keyring, Page, Pull, Snapshot, SnapshotPage, Versions};
+use cloudsync_protocol::frame::{GetKeyring, History, Keyring, Page, Pull, RosterAfter, RosterPage, Snapshot, SnapshotPage, Versions};
 use cloudsync_protocol::limits::{HISTORY_ROWS_MAX, PAGE_BYTES};
-use cloudsync_protocol::{Cursor, ErrorCode, Failure, Frame, LogId, RecordKey, Seq, TimelineId, UserId};
+use cloudsync_protocol::{Cursor, Entry, ErrorCode, Failure, Frame, LogId, RecordKey, Seq, TimelineId, UserId};
 use cloudsync_storage::Store;
 use cloudsync_storage::store::{self, PullError, ReadError};
 
@@ -19,6 +19,7 @@ pub(crate) enum Read {
     Snapshot(Snapshot),
     History(History),
     Keyring(GetKeyring),
+    Roster(RosterAfter),
 }
 
 /// Carries it out. The failure's `request` is filled in by its ticket.
@@ -33,7 +34,24 @@ pub(crate) async fn read(store: &dyn Store, user: UserId, read: Read, options: &
             let credentials = credentials.ok_or_else(|| Failure::new(0, ErrorCode::StoreDamaged, "this account has no keyring"))?;
             Ok(Keyring { request: get.request, version: credentials.version, keyring: credentials.keyring }.into())
         }
+        Read::Roster(wanted) => roster(store, log, wanted, options).await,
     }
+}
+
+/// Roster rows after one, until `PAGE_BYTES` are passed.
+async fn roster(store: &dyn Store, log: LogId, wanted: RosterAfter, options: &Options) -> Result<Frame, Failure> {
+    let RosterAfter { request, after, .. } = wanted;
+    let rows = store.roster(log).await.map_err(|error| read_failure(&error, options))?;
+    let (mut roster, mut bytes) = (Vec::new(), 0);
+    for row in rows.into_iter().filter(|row| row.seq > after) {
+        if bytes >= PAGE_BYTES {
+            limit_reached("page_bytes");
+            return Ok(RosterPage { request, roster, more: true }.into());
+        }
+        bytes += Entry::from(row.clone()).bytes();
+        roster.push(row);
+    }
+    Ok(RosterPage { request, roster, more: false }.into())
 }
 
 async fn page(store: &dyn Store, log: LogId, pull: Pull, options: &Options) -> Result<Frame, Failure> {

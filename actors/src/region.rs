@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cloudsync_engine::session::SessionId;
+use cloudsync_engine::user::AccountChange;
 use cloudsync_engine::verify::HelloProof;
 use cloudsync_protocol::entry::RosterRow;
-use cloudsync_protocol::statement::{Carrier, RosterChange, Signature};
+use cloudsync_protocol::statement::{Carrier, Signature};
 use cloudsync_protocol::{DeviceId, Failure, LogId, Nonce, Seq, UserId};
 use cloudsync_storage::Store;
 use ractor::{Actor, ActorRef, ActorStatus};
@@ -179,14 +180,15 @@ impl Region {
         joined.await.map_err(|_| going_away(0, &self.shared.options))
     }
 
-    /// Appends signed changes to a user's roster, all or none, for whoever proved to be that user by password or code.
+    /// Appends signed changes to a user's roster, all or none, with the credentials that they bring, for whoever proved to be that
+    /// user by password or code.
     /// Returns the number of the last, durable; changes that were there already keep their numbers.
-    pub async fn change_roster(&self, user: UserId, changes: Vec<RosterChange>) -> Result<Seq, Failure> {
+    pub async fn change_roster(&self, user: UserId, change: AccountChange) -> Result<Seq, Failure> {
         if self.shared.is_draining() {
             return Err(going_away(0, &self.shared.options));
         }
         let (reply, changed) = oneshot::channel();
-        self.shared.directory.send(user.into(), UserMessage::ChangeRoster { changes, reply });
+        self.shared.directory.send(user.into(), UserMessage::ChangeRoster { change: Box::new(change), reply });
         changed.await.unwrap_or_else(|_| Err(busy(0, &self.shared.options, "interrupted: try again")))
     }
 

@@ -56,6 +56,7 @@ pub(crate) fn sort(frame: Frame, bytes: usize) -> Option<Sorted> {
         Frame::Pull(frame) => sorted(frame.request, frame.log, Request::Read(Read::Pull(frame))),
         Frame::Snapshot(frame) => sorted(frame.request, frame.log, Request::Read(Read::Snapshot(frame))),
         Frame::History(frame) => sorted(frame.request, frame.log, Request::Read(Read::History(frame))),
+        Frame::RosterAfter(frame) => sorted(frame.request, frame.log, Request::Read(Read::Roster(frame))),
         Frame::GetKeyring(frame) => sorted(frame.request, OWN_LOG, Request::Read(Read::Keyring(frame))),
         Frame::Challenge(_)
         | Frame::Hello(_)
@@ -89,7 +90,6 @@ pub(crate) fn sort(frame: Frame, bytes: usize) -> Option<Sorted> {
         | Frame::RosterChanged(_)
         | Frame::Keyring(_)
         | Frame::Versions(_)
-        | Frame::RosterAfter(_)
         | Frame::Event(_)
         | Frame::Committed(_)
         | Frame::HeadAt(_)

@@ -6,10 +6,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use cloudsync_engine::log::{Acquire, Commit};
-use cloudsync_engine::user::{AcquireOutcome, CommitOutcome, Event, ReadId, ReadTrouble};
+use cloudsync_engine::user::{AcquireOutcome, CommitOutcome, Event, Found, ReadId, ReadTrouble};
 use cloudsync_protocol::{LogId, RecordKey, Seq};
 use cloudsync_storage::Store;
-use cloudsync_storage::store::{AcquireError, CommitError};
+use cloudsync_storage::store::{AcquireError, CommitError, ReadError};
 use futures_util::FutureExt as _;
 
 /// What a user's rules ask the store.
@@ -19,7 +19,7 @@ pub(crate) enum Call {
     Roster { read: ReadId },
     Head { read: ReadId },
     Row { read: ReadId, seq: Seq },
-    LookUp { read: ReadId, records: Vec<RecordKey> },
+    LookUp { read: ReadId, records: Vec<RecordKey>, rows: Vec<Seq> },
     Commit(Box<Commit>),
 }
 
@@ -58,13 +58,21 @@ async fn carry_out(store: &dyn Store, log: LogId, call: Call) -> Event {
         Call::Roster { read } => Event::RosterRead { read, outcome: store.roster(log).await.map_err(|error| error.logged()) },
         Call::Head { read } => Event::HeadRead { read, outcome: store.read_head(log).await.map_err(|error| error.logged()) },
         Call::Row { read, seq } => Event::RowRead { read, outcome: store.row_hash(log, seq).await.map_err(|error| error.logged()) },
-        Call::LookUp { read, records } => Event::Found { read, outcome: store.look_up(log, records).await.map_err(|error| error.logged()) },
+        Call::LookUp { read, records, rows } => {
+            Event::Found { read, outcome: look_up(store, log, (records, rows)).await.map_err(|error| error.logged()) }
+        }
         Call::Commit(commit) => {
             let id = commit.head.commit;
             let outcome = store.commit(*commit).await;
             Event::Persisted { commit: id, outcome: outcome.map_or_else(|error| commit_outcome(&error), |()| CommitOutcome::Durable) }
         }
     }
+}
+
+async fn look_up(store: &dyn Store, log: LogId, (records, rows): (Vec<RecordKey>, Vec<Seq>)) -> Result<Found, ReadError> {
+    let records = if records.is_empty() { Vec::new() } else { store.look_up(log, records).await? };
+    let rows = if rows.is_empty() { Vec::new() } else { store.look_up_rows(log, rows).await? };
+    Ok(Found { records, rows })
 }
 
 fn acquire_outcome(error: AcquireError) -> AcquireOutcome {

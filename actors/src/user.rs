@@ -153,11 +153,11 @@ impl State {
                 self.happened(myself, Event::Closed { session });
             }
             UserMessage::Ask { ticket, ask } => self.ask(myself, ticket, *ask),
-            UserMessage::ChangeRoster { changes, reply } => {
+            UserMessage::ChangeRoster { change, reply } => {
                 self.pending.last_call += 1;
                 let call = CallId(self.pending.last_call);
                 self.pending.calls.insert(call, reply);
-                self.happened(myself, Event::Enrol { call, changes });
+                self.happened(myself, Event::ByAccount { call, change: *change });
             }
             UserMessage::Stored(event) => {
                 // A head that was acquired is durable, whoever committed it.

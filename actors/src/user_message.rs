@@ -5,9 +5,8 @@
 use std::sync::Arc;
 
 use cloudsync_engine::session::SessionId;
-use cloudsync_engine::user::Event;
+use cloudsync_engine::user::{AccountChange, Event};
 use cloudsync_engine::verify::HelloProof;
-use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{Failure, Seq};
 use tokio::sync::oneshot;
 
@@ -45,7 +44,7 @@ pub(crate) enum UserMessage {
     /// A request of a session.
     Ask { ticket: Ticket, ask: Box<Ask> },
     /// Changes of the roster by the account itself.
-    ChangeRoster { changes: Vec<RosterChange>, reply: oneshot::Sender<Result<Seq, Failure>> },
+    ChangeRoster { change: Box<AccountChange>, reply: oneshot::Sender<Result<Seq, Failure>> },
     /// What the store said to an effect of this very actor.
     Stored(Box<Event>),
     /// What became of a commit that brings the log to `head`.

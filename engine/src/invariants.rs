@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use cloudsync_protocol::{DeviceId, DeviceSeq, Entry, Epoch, Hash, OwnerId, Seq};
+use cloudsync_protocol::statement::PublicKey;
+use cloudsync_protocol::{DeviceId, DeviceSeq, Entry, Epoch, Hash, Operation, OwnerId, Seq};
 
-use crate::log::{Commit, Current, Figures};
+use crate::log::{Commit, Current, Figures, Head};
+use crate::roster::{KeyringAt, Roster};
 use crate::session::SessionId;
 
 /// Which invariant.
@@ -36,12 +38,35 @@ pub enum Invariant {
     Q1,
     /// Snapshot + log = state, on every replica.
     R1,
+    /// The head's keyring version and key epoch are the roster's.
+    K1,
+    /// Stored credentials are of the head's keyring version.
+    K2,
+    /// No put above a rotation is under an earlier account key.
+    K3,
+    /// The stored recovery key is the newest rotation's, where there is one.
+    K4,
 }
 
 impl Invariant {
     /// Every one.
-    pub const ALL: [Self; 11] =
-        [Self::V1, Self::V2, Self::V3, Self::V4, Self::S1, Self::S2, Self::D1, Self::D2, Self::L1, Self::Q1, Self::R1];
+    pub const ALL: [Self; 15] = [
+        Self::V1,
+        Self::V2,
+        Self::V3,
+        Self::V4,
+        Self::S1,
+        Self::S2,
+        Self::D1,
+        Self::D2,
+        Self::L1,
+        Self::Q1,
+        Self::R1,
+        Self::K1,
+        Self::K2,
+        Self::K3,
+        Self::K4,
+    ];
 }
 
 /// An invariant that did not hold.
@@ -97,6 +122,54 @@ pub fn cited_is_stable(cited: Seq, stable: Seq) -> Holds {
 pub fn figures_equal_recount<'a>(figures: Figures, currents: impl IntoIterator<Item = &'a Current>) -> Holds {
     let recount = currents.into_iter().fold(Figures::default(), |sum, current| sum.with(current));
     hold(Invariant::Q1, figures == recount, || format!("figures {figures:?}, recount {recount:?}"))
+}
+
+/// K1.
+pub fn head_has_the_rosters_keys(head: &Head, roster: &Roster) -> Holds {
+    let KeyringAt { version, epoch, .. } = *roster.keyring();
+    hold(Invariant::K1, (head.keyring_version, head.key_epoch) == (version, epoch), || {
+        format!("head at keyring {} and account key {}, roster at {version} and {epoch}", head.keyring_version, head.key_epoch)
+    })
+}
+
+/// K2: the version of what is stored, or is about to be.
+pub fn credentials_are_of_the_head(version: u64, head: &Head) -> Holds {
+    hold(Invariant::K2, version == head.keyring_version, || format!("credentials {version}, head at keyring {}", head.keyring_version))
+}
+
+/// K3: of entries that the roster knows the rotations before.
+pub fn puts_are_under_the_rosters_key(roster: &Roster, entries: &[Entry]) -> Holds {
+    for entry in entries {
+        let Entry::Batch(batch) = entry else { continue };
+        let expected = roster.key_epoch_at(batch.first);
+        for put in batch.operations.iter().filter_map(Operation::as_put) {
+            let epoch = put.envelope.key_epoch();
+            hold(Invariant::K3, epoch >= expected, || format!("a put at {} under account key {epoch}, expected {expected}", batch.first))?;
+        }
+    }
+    Ok(())
+}
+
+/// K4: the recovery key that is stored, or is about to be.
+pub fn recovery_is_the_rosters(recovery: &PublicKey, roster: &Roster) -> Holds {
+    let expected = roster.keyring().recovery;
+    hold(Invariant::K4, expected.is_none_or(|expected| expected == *recovery), || {
+        "another recovery key than the newest rotation's".to_owned()
+    })
+}
+
+/// K1 to K4 of a commit that follows `before` and leads to `roster`.
+pub fn keys_of_a_commit(commit: &Commit, before: &Head, roster: &Roster) -> Holds {
+    head_has_the_rosters_keys(&commit.head, roster)?;
+    match &commit.credentials {
+        Some(credentials) => {
+            credentials_are_of_the_head(credentials.version, &commit.head)?;
+            credentials.recovery.as_ref().map_or(Ok(()), |recovery| recovery_is_the_rosters(recovery, roster))?;
+        }
+        // Nothing of them is written, so that they stay those of the head before.
+        None => credentials_are_of_the_head(before.keyring_version, &commit.head)?,
+    }
+    puts_are_under_the_rosters_key(roster, &commit.entries)
 }
 
 /// S1: follows what one device is told.

@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
-use cloudsync_accounts::{Accounts, Change, Rosters};
+use cloudsync_accounts::{AccountChange, Accounts, Rosters};
 use cloudsync_actors::{Access, Region, Tokens};
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::error::RETRY_AFTER_MS;
@@ -28,12 +28,8 @@ impl RegionRosters {
 
 #[async_trait]
 impl Rosters for RegionRosters {
-    async fn change(&self, user: UserId, change: Change) -> Result<(), Failure> {
-        let Change { changes, credentials, .. } = change;
-        if credentials.is_some() {
-            return Err(Failure::new(0, ErrorCode::Refused, "this node does not take other keys yet"));
-        }
-        self.region()?.change_roster(user, changes).await.map(|_| ())
+    async fn change(&self, user: UserId, change: AccountChange) -> Result<(), Failure> {
+        self.region()?.change_roster(user, change).await.map(|_| ())
     }
 
     async fn roster(&self, user: UserId) -> Result<Vec<RosterRow>, Failure> {

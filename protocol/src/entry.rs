@@ -91,6 +91,15 @@ impl Operation {
         }
     }
 
+    /// The new wraps that it is, if it is those.
+    #[must_use]
+    pub const fn as_rewrap(&self) -> Option<&Rewrap> {
+        match self {
+            Self::Rewrap(rewrap) => Some(rewrap),
+            Self::Put(_) => None,
+        }
+    }
+
     /// What counts against `EVENT_BODY_BYTES_MAX`: its body, or its new wraps.
     fn body_bytes(&self) -> usize {
         match self {

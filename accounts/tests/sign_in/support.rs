@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use argon2::{Algorithm, Argon2, Params, Version};
 use async_trait::async_trait;
 use bytes::Bytes;
-use cloudsync_accounts::{Accounts, Change, Conversation, Options, Registration, Rosters, Secrets};
+use cloudsync_accounts::{Accounts, Conversation, Options, Registration, Rosters, Secrets};
+use cloudsync_engine::user::AccountChange;
 use cloudsync_protocol::codec;
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::frame::{Authorized, Enrol, LoginFinish, LoginStart, Logout, Refresh, RegisterFinish, RegisterStart, Tokens};
@@ -55,7 +56,7 @@ pub(crate) struct Ledger {
     rows: Mutex<BTreeMap<UserId, Vec<RosterRow>>>,
     refusal: Mutex<Option<Failure>>,
     /// What the calls asked for, in order.
-    pub(crate) asked: Mutex<Vec<Change>>,
+    pub(crate) asked: Mutex<Vec<AccountChange>>,
 }
 
 impl Ledger {
@@ -84,7 +85,7 @@ impl Ledger {
 
 #[async_trait]
 impl Rosters for Ledger {
-    async fn change(&self, user: UserId, change: Change) -> Result<(), Failure> {
+    async fn change(&self, user: UserId, change: AccountChange) -> Result<(), Failure> {
         if let Some(failure) = self.refusal.lock().unwrap().clone() {
             return Err(failure);
         }

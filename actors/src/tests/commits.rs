@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::client::Client;
 use super::gated::Gate;
-use super::world::{World, until, within};
+use super::world::{World, by_account, until, within};
 use crate::Options;
 use crate::user_message::UserMessage;
 
@@ -182,7 +182,7 @@ async fn what_meets_a_stopping_actor_is_answered_by_the_next_one() {
     let directory = &world.region.shared.directory;
     let ask = |number| {
         let (reply, answer) = oneshot::channel();
-        directory.send(world.log(), UserMessage::ChangeRoster { changes: vec![world.enrolment(number).1], reply });
+        directory.send(world.log(), UserMessage::ChangeRoster { change: Box::new(by_account(vec![world.enrolment(number).1])), reply });
         answer
     };
     directory.send(world.log(), UserMessage::Passivate);

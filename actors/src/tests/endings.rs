@@ -12,7 +12,7 @@ use ed25519_dalek::Signer as _;
 
 use super::client::Client;
 use super::gated::Gate;
-use super::world::{Phone, TOKEN_LIFE, World, token, until, within};
+use super::world::{Phone, TOKEN_LIFE, World, by_account, token, until, within};
 use crate::Options;
 use crate::region_actor::RegionMessage;
 
@@ -204,7 +204,7 @@ async fn a_region_actor_that_dies_is_noticed_and_everybody_is_sent_away() {
     let hello = world.hello(&b, world.now_ms() + 1000);
     let failure = world.region.open(hello).await.unwrap_err();
     assert!(failure.code == ErrorCode::GoingAway && failure.retry_after_ms.is_some());
-    let failure = world.region.change_roster(world.user, vec![world.enrolment(3).1]).await.unwrap_err();
+    let failure = world.region.change_roster(world.user, by_account(vec![world.enrolment(3).1])).await.unwrap_err();
     assert!(failure.retry_after_ms.is_some(), "{failure:?}");
     until(|| world.region.sessions() == 0).await;
     // The node still ends as it should.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cloudsync_engine::user::AccountChange;
 use cloudsync_protocol::error::LastPush;
 use cloudsync_protocol::statement::{
     self, Carrier, EnrolChange, EnrolStatement, IdentityChange, IdentityStatement, PublicKey, RevokeChange, RevokeStatement, RosterChange,
@@ -83,6 +84,11 @@ pub(crate) fn signed<T: serde::Serialize>(key: &SigningKey, context: &[u8], stat
     Signed { statement, signature }
 }
 
+/// What a log-in asks for while the account has its first keyring.
+pub(crate) const fn by_account(changes: Vec<RosterChange>) -> AccountChange {
+    AccountChange { changes, ticket_version: 1, credentials: None }
+}
+
 impl World {
     pub(crate) async fn start(options: Options) -> Self {
         Self::over(MemoryStore::new(), options).await
@@ -106,7 +112,7 @@ impl World {
             client_ts: START_MS,
         };
         let signed = signed(&world.identity, statement::CONTEXT_IDENTITY, &statement);
-        world.region.change_roster(user, vec![RosterChange::Identity(IdentityChange { signed })]).await.unwrap();
+        world.region.change_roster(user, by_account(vec![RosterChange::Identity(IdentityChange { signed })])).await.unwrap();
         world
     }
 
@@ -120,7 +126,7 @@ impl World {
 
     pub(crate) async fn enrol(&self, number: u8) -> Phone {
         let (phone, change) = self.enrolment(number);
-        self.region.change_roster(self.user, vec![change]).await.unwrap();
+        self.region.change_roster(self.user, by_account(vec![change])).await.unwrap();
         phone
     }
 

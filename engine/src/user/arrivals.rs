@@ -9,7 +9,7 @@ use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, ShortHash};
 
 use super::effect::{Admission, Effect, Stop};
 use super::event::{ReadId, ReadTrouble};
-use super::inbox::{ClaimItem, Item, Origin, PushItem, RosterItem};
+use super::inbox::{ClaimItem, Item, PushItem, RosterItem};
 use super::{Owned, User, refusal};
 use crate::batch;
 use crate::cursor::{self, Extent, Refusal, RowCheck, Verdict};
@@ -222,7 +222,7 @@ impl User {
         if log != OWN_LOG {
             return self.answer(peer.session, request, Frame::Failure(refusal::log_unknown(request)), effects);
         }
-        self.enqueue(Item::Roster(RosterItem::new(Origin::Session { peer, request }, vec![change])), effects);
+        self.enqueue(Item::Roster(RosterItem::by_session(peer, request, change)), effects);
     }
 
     pub(super) fn enqueue(&mut self, item: Item, effects: &mut Vec<Effect>) {

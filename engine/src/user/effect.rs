@@ -24,8 +24,8 @@ pub enum Effect {
     ReadHead { read: ReadId },
     /// Read a row's hash; say [`Event::RowRead`](super::Event::RowRead).
     ReadRow { read: ReadId, seq: Seq },
-    /// Read current versions; say [`Event::Found`](super::Event::Found).
-    LookUp { read: ReadId, records: Vec<RecordKey> },
+    /// Read current versions, and what rows wrote; say [`Event::Found`](super::Event::Found).
+    LookUp { read: ReadId, records: Vec<RecordKey>, rows: Vec<Seq> },
     /// Make it durable; say [`Event::Persisted`](super::Event::Persisted) with `commit.head.commit`.
     Persist(Box<Commit>),
 

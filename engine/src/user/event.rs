@@ -6,7 +6,7 @@ use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{CommitId, ErrorCode, Failure, OwnerId, ShortHash, View, frame};
 
-use crate::log::{Current, Head};
+use crate::log::{Current, Head, NewCredentials, RecordAt};
 use crate::session::{Peer, SessionId};
 use crate::verify::HelloProof;
 
@@ -17,6 +17,26 @@ pub struct ReadId(pub u64);
 /// One account call that changes the roster, numbered by the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallId(pub u64);
+
+/// What an account call asks of its user's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountChange {
+    /// In order; all or none.
+    pub changes: Vec<RosterChange>,
+    /// The keyring's version that the caller's ticket was given for: of another one nothing is appended.
+    pub ticket_version: u64,
+    /// What the account is opened by afterwards, where a keyring row is among the changes.
+    pub credentials: Option<NewCredentials>,
+}
+
+/// What a look-up found, each in the order asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Found {
+    /// Of each record the current version.
+    pub records: Vec<Option<Current>>,
+    /// Of each row the record that it wrote.
+    pub rows: Vec<Option<RecordAt>>,
+}
 
 /// What happened.
 #[derive(Debug)]
@@ -38,8 +58,8 @@ pub enum Event {
     Push { peer: Peer, push: frame::Push, frame_bytes: usize },
     /// A session revokes a device.
     ChangeRoster { peer: Peer, change: frame::ChangeRoster },
-    /// An account call enrols: all the changes or none. Answered by [`Effect::Enrolled`](super::Effect::Enrolled).
-    Enrol { call: CallId, changes: Vec<RosterChange> },
+    /// An account call enrols, or changes keys. Answered by [`Effect::Enrolled`](super::Effect::Enrolled).
+    ByAccount { call: CallId, change: AccountChange },
 
     /// What became of [`Effect::Acquire`](super::Effect::Acquire).
     Acquired { owner: OwnerId, outcome: AcquireOutcome },
@@ -49,8 +69,8 @@ pub enum Event {
     HeadRead { read: ReadId, outcome: Result<Option<Head>, ReadTrouble> },
     /// A row's hash; nothing for one that was cut or never was.
     RowRead { read: ReadId, outcome: Result<Option<ShortHash>, ReadTrouble> },
-    /// The current versions, in the order asked.
-    Found { read: ReadId, outcome: Result<Vec<Option<Current>>, ReadTrouble> },
+    /// What was looked up.
+    Found { read: ReadId, outcome: Result<Found, ReadTrouble> },
     /// What became of [`Effect::Persist`](super::Effect::Persist).
     Persisted { commit: CommitId, outcome: CommitOutcome },
 }

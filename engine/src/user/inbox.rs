@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 
 use cloudsync_protocol::codec;
-use cloudsync_protocol::limits::COMMIT_BYTES_MAX;
-use cloudsync_protocol::statement::{BatchStatement, RevokeStatement, RosterChange, Signed};
+use cloudsync_protocol::limits::{COMMIT_BYTES_MAX, DEVICES_MAX};
+use cloudsync_protocol::statement::{BatchStatement, RevokeStatement, RosterChange, RotateStatement, Signed};
 use cloudsync_protocol::{DeviceId, Hash, Operation};
 
-use super::event::CallId;
+use super::event::{AccountChange, CallId};
 use crate::batch::{BatchError, Checked};
+use crate::log::NewCredentials;
 use crate::session::{Peer, SessionId};
 
 /// Whether a session may push.
@@ -45,20 +46,38 @@ pub(super) enum Origin {
 pub(super) struct RosterItem {
     pub(super) origin: Origin,
     pub(super) changes: Vec<RosterChange>,
-    /// The devices that its revokes name.
+    /// The devices that its revokes and rotations name as leaving.
     pub(super) revokes: Vec<DeviceId>,
+    /// Of an account call: the keyring's version that its ticket is worth something with.
+    pub(super) ticket_version: Option<u64>,
+    /// What comes with a keyring row.
+    pub(super) credentials: Option<NewCredentials>,
 }
 
 impl RosterItem {
-    pub(super) fn new(origin: Origin, changes: Vec<RosterChange>) -> Self {
-        let revoked = |change: &RosterChange| match change {
-            RosterChange::Revoke(revoke) => {
-                codec::decode::<RevokeStatement>(&revoke.signed.statement).ok().map(|statement| statement.device)
-            }
-            RosterChange::Identity(_) | RosterChange::Enrol(_) | RosterChange::Rotate(_) | RosterChange::Rekey(_) => None,
-        };
-        Self { origin, revokes: changes.iter().filter_map(revoked).collect(), changes }
+    pub(super) fn by_account(call: CallId, change: AccountChange) -> Self {
+        let AccountChange { changes, ticket_version, credentials } = change;
+        let (revokes, ticket_version) = (leaving(&changes), Some(ticket_version));
+        Self { origin: Origin::Account { call }, changes, revokes, ticket_version, credentials }
     }
+
+    pub(super) fn by_session(peer: Peer, request: u32, change: RosterChange) -> Self {
+        let changes = vec![change];
+        let (revokes, origin) = (leaving(&changes), Origin::Session { peer, request });
+        Self { origin, changes, revokes, ticket_version: None, credentials: None }
+    }
+}
+
+fn leaving(changes: &[RosterChange]) -> Vec<DeviceId> {
+    let of = |change: &RosterChange| match change {
+        RosterChange::Revoke(revoke) => {
+            codec::decode::<RevokeStatement>(&revoke.signed.statement).map_or_else(|_| Vec::new(), |statement| vec![statement.device])
+        }
+        RosterChange::Rotate(rotate) => codec::decode::<RotateStatement>(&rotate.signed.statement)
+            .map_or_else(|_| Vec::new(), |statement| statement.revoked.iter().map(|leaver| leaver.device).take(DEVICES_MAX).collect()),
+        RosterChange::Identity(_) | RosterChange::Enrol(_) | RosterChange::Rekey(_) => Vec::new(),
+    };
+    changes.iter().flat_map(of).collect()
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +99,14 @@ impl Item {
             Self::Push(push) => Origin::Session { peer: push.peer, request: push.request },
             Self::Roster(roster) => roster.origin,
             Self::Claim(claim) => Origin::Session { peer: claim.peer, request: claim.request },
+        }
+    }
+
+    /// Whether it has a group of its own: a commit has one set of credentials.
+    const fn stands_alone(&self) -> bool {
+        match self {
+            Self::Roster(roster) => roster.credentials.is_some(),
+            Self::Push(_) | Self::Claim(_) => false,
         }
     }
 
@@ -133,7 +160,8 @@ impl Inbox {
         while let Some(front) = self.waiting.front() {
             bytes = bytes.saturating_add(front.bytes());
             let fits = group.is_empty() || (bytes <= COMMIT_BYTES_MAX && self.alone == 0);
-            if !fits || (matches!(front, Item::Claim(_)) && !group.is_empty()) {
+            let has_own_turn = matches!(front, Item::Claim(_)) || front.stands_alone() || group.iter().any(Item::stands_alone);
+            if !fits || (has_own_turn && !group.is_empty()) {
                 if bytes > COMMIT_BYTES_MAX {
                     next = Next::TooMuch;
                 }

@@ -19,19 +19,19 @@ mod turn;
 
 pub use bars::BAR_MS;
 pub use effect::{Admission, Effect, FanOut, Stop};
-pub use event::{AcquireOutcome, CallId, CommitOutcome, Event, ReadId, ReadTrouble};
+pub use event::{AccountChange, AcquireOutcome, CallId, CommitOutcome, Event, Found, ReadId, ReadTrouble};
 pub use ownership::{ACQUIRE_ATTEMPTS_MAX, ACQUIRE_BACKOFF_MAX_MS, ACQUIRE_BACKOFF_MS};
 
 use std::collections::BTreeMap;
 
 use cloudsync_protocol::frame::{HeadAt, OWN_LOG};
-use cloudsync_protocol::{DeviceId, LogId, OwnerId, RecordKey, View};
+use cloudsync_protocol::{DeviceId, LogId, OwnerId, RecordKey, Seq, View};
 
 use self::arrivals::{Attaching, Early};
 use self::bars::Bars;
 use self::entropy::Entropy;
 use self::group::Decided;
-use self::inbox::{ClaimItem, Inbox, Item, Origin, Pushers, RosterItem};
+use self::inbox::{ClaimItem, Inbox, Item, Pushers, RosterItem};
 use crate::log::Head;
 use crate::roster::{Roster, Standing};
 use crate::session::{Peer, SessionId};
@@ -68,7 +68,7 @@ enum Phase {
     BackingOff { until_ms: u64, attempt: u32, unresolved: Option<Box<Decided>> },
     ReadingRoster { read: ReadId, head: Box<Head> },
     Idle,
-    LookingUp { read: ReadId, group: Vec<Item>, records: Vec<RecordKey> },
+    LookingUp { read: ReadId, group: Vec<Item>, records: Vec<RecordKey>, rows: Vec<Seq> },
     Claiming { read: ReadId, claim: ClaimItem },
     Persisting(Box<Decided>),
     Stopped(Stop),
@@ -130,8 +130,8 @@ impl User {
             Event::Claim { peer, claim } => self.on_claim(peer, &claim, &mut effects),
             Event::Push { peer, push, frame_bytes } => self.on_push(peer, push, frame_bytes, &mut effects),
             Event::ChangeRoster { peer, change } => self.on_change_roster(peer, change, &mut effects),
-            Event::Enrol { call, changes } => {
-                self.enqueue(Item::Roster(RosterItem::new(Origin::Account { call }, changes)), &mut effects);
+            Event::ByAccount { call, change } => {
+                self.enqueue(Item::Roster(RosterItem::by_account(call, change)), &mut effects);
             }
             Event::Acquired { owner, outcome } => self.on_acquired(owner, outcome, &mut effects),
             Event::RosterRead { read, outcome } => self.on_roster_read(read, outcome, &mut effects),

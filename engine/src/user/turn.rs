@@ -10,12 +10,12 @@ use cloudsync_protocol::limits::EVENT_BODY_BYTES_MAX;
 use cloudsync_protocol::{CommitId, DeviceId, Entry, ErrorCode, Failure, Frame, RecordKey, Seq, TimelineId};
 
 use super::effect::{Effect, FanOut, Stop};
-use super::event::{CommitOutcome, ReadId, ReadTrouble};
+use super::event::{CommitOutcome, Found, ReadId, ReadTrouble};
 use super::group::{self, Author, Decided, Facts, Held};
 use super::inbox::{Item, Next, Origin, Turn};
 use super::{Phase, User};
 use crate::invariants::{self, Violation};
-use crate::log::Current;
+use crate::log::{Current, RecordAt};
 use crate::session::SessionId;
 
 impl User {
@@ -29,30 +29,34 @@ impl User {
                     if next == Next::TooMuch {
                         effects.push(Effect::CommitFull);
                     }
-                    let records = group::records_named(&group);
+                    let records: Vec<RecordKey> = group::records_named(&group).into_iter().collect();
+                    let rows: Vec<Seq> = group::rows_named(&group).into_iter().collect();
                     let read = self.next_read();
-                    self.phase = Phase::LookingUp { read, group, records: records.iter().cloned().collect() };
-                    if records.is_empty() {
-                        self.on_found(read, Ok(Vec::new()), effects);
+                    self.phase = Phase::LookingUp { read, group, records: records.clone(), rows: rows.clone() };
+                    if records.is_empty() && rows.is_empty() {
+                        self.on_found(read, Ok(Found::default()), effects);
                     } else {
-                        effects.push(Effect::LookUp { read, records: records.into_iter().collect() });
+                        effects.push(Effect::LookUp { read, records, rows });
                     }
                 }
             }
         }
     }
 
-    pub(super) fn on_found(&mut self, read: ReadId, outcome: Result<Vec<Option<Current>>, ReadTrouble>, effects: &mut Vec<Effect>) {
+    pub(super) fn on_found(&mut self, read: ReadId, outcome: Result<Found, ReadTrouble>, effects: &mut Vec<Effect>) {
         let mine = self.take_phase(|phase| matches!(phase, Phase::LookingUp { read: mine, .. } if *mine == read));
-        let Some(Phase::LookingUp { group, records, .. }) = mine else { return };
+        let Some(Phase::LookingUp { group, records, rows, .. }) = mine else { return };
         let stable = self.owned.as_ref().map_or(Seq::ZERO, |owned| owned.head.seq);
         match outcome {
             // Nothing of mine is in flight: a newer row is another owner's, who then has fenced me.
-            Ok(found) if found.iter().flatten().any(|current| current.seq > stable) => {
-                self.phase = Phase::LookingUp { read, group, records };
+            Ok(found) if found.records.iter().flatten().any(|current| current.seq > stable) => {
+                self.phase = Phase::LookingUp { read, group, records, rows };
                 self.stop(Stop::Fenced, effects);
             }
-            Ok(found) if found.len() == records.len() => self.decide(group, records.into_iter().zip(found).collect(), effects),
+            Ok(found) if found.records.len() == records.len() && found.rows.len() == rows.len() => {
+                let rows = rows.into_iter().zip(found.rows).filter_map(|(seq, row)| row.map(|row| (seq, row))).collect();
+                self.decide(group, (records.into_iter().zip(found.records).collect(), rows), effects);
+            }
             Ok(_) => self.fail_group(&group, |_, request| Failure::new(request, ErrorCode::Internal, "the look-up is incomplete"), effects),
             Err(ReadTrouble::Damaged) if group.len() > 1 => self.inbox.put_back_alone(group),
             Err(trouble) => self.fail_group(&group, |user, request| trouble.failure(request, user.options.retry_after_ms), effects),
@@ -81,7 +85,12 @@ impl User {
         self.inbox.settled();
     }
 
-    fn decide(&mut self, group: Vec<Item>, found: BTreeMap<RecordKey, Option<Current>>, effects: &mut Vec<Effect>) {
+    fn decide(
+        &mut self,
+        group: Vec<Item>,
+        (found, rows): (BTreeMap<RecordKey, Option<Current>>, BTreeMap<Seq, RecordAt>),
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(owned) = &self.owned else { return };
         let commit = self.entropy.commit();
         let facts = Facts {
@@ -95,6 +104,7 @@ impl User {
             pushers: &self.pushers,
             bars: &self.bars,
             found,
+            rows,
             commit,
         };
         let decided = group::decide(facts, group);
@@ -104,7 +114,8 @@ impl User {
             Some(commit) => {
                 let stable = owned.head.seq;
                 let holds = invariants::commit_is_contiguous(commit)
-                    .and_then(|()| invariants::stable_is_not_above_assigned(stable, commit.head.seq));
+                    .and_then(|()| invariants::stable_is_not_above_assigned(stable, commit.head.seq))
+                    .and_then(|()| invariants::keys_of_a_commit(commit, &owned.head, &decided.roster));
                 match holds {
                     Ok(()) => self.persist(Box::new(decided), effects),
                     Err(violation) => self.refuse_violating(decided, violation, effects),

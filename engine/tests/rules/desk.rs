@@ -5,7 +5,9 @@
 use std::collections::VecDeque;
 
 use cloudsync_engine::session::{Peer, SessionId};
-use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Effect, Event, FanOut, Options, ReadTrouble, Stop, User};
+use cloudsync_engine::user::{
+    AccountChange, AcquireOutcome, CallId, CommitOutcome, Effect, Event, FanOut, Options, ReadTrouble, Stop, User,
+};
 use cloudsync_protocol::frame::{Attach, ChangeRoster, Claim, OWN_LOG};
 use cloudsync_protocol::limits::QUOTA_BYTES_DEFAULT;
 use cloudsync_protocol::statement::RosterChange;
@@ -171,12 +173,11 @@ impl Desk {
             Effect::ReadRoster { read } => Event::RosterRead { read, outcome: Ok(self.store.roster()) },
             Effect::ReadHead { read } => Event::HeadRead { read, outcome: Ok(self.store.head.clone()) },
             Effect::ReadRow { read, seq } => Event::RowRead { read, outcome: Ok(self.store.row(seq)) },
-            Effect::LookUp { read, records } => {
+            Effect::LookUp { read, records, rows } => {
                 if let Some(trouble) = self.look_up_troubles.pop_front() {
                     return Event::Found { read, outcome: Err(trouble) };
                 }
-                let currents = self.store.currents();
-                Event::Found { read, outcome: Ok(records.iter().map(|key| currents.get(key).copied()).collect()) }
+                Event::Found { read, outcome: Ok(self.store.found(&records, &rows)) }
             }
             Effect::Persist(commit) => {
                 let id = commit.head.commit;
@@ -219,7 +220,12 @@ impl Desk {
     // --- what clients ask -------------------------------------------------------------------------------------
 
     pub(crate) fn enrol(&mut self, changes: Vec<RosterChange>) -> Result<Seq, Failure> {
-        self.say(Event::Enrol { call: CallId(1), changes });
+        let ticket_version = self.user.head().map_or(1, |head| head.keyring_version);
+        self.change(AccountChange { changes, ticket_version, credentials: None })
+    }
+
+    pub(crate) fn change(&mut self, change: AccountChange) -> Result<Seq, Failure> {
+        self.say(Event::ByAccount { call: CallId(1), change });
         self.enrolled()
     }
 

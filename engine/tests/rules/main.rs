@@ -9,6 +9,7 @@ mod batches;
 #[cfg(test)]
 mod desk;
 #[cfg(test)]
+mod keys;
 mod limits;
 #[cfg(test)]
 mod maker;

@@ -2,6 +2,7 @@
 //!
 //! Never: randomness, or a replica's care for what it signs.
 
+use bytes::Bytes;
 use cloudsync_engine::session::{Peer, SessionId};
 use cloudsync_engine::verify::HelloProof;
 use cloudsync_protocol::codec::encode;
@@ -42,6 +43,11 @@ pub(crate) fn hello(number: u8) -> HelloProof {
     let (nonce, carrier, token) = (Nonce([3; 32]), Carrier::Quic, "token".to_owned());
     let signature = Signature(device_key(number).sign(&hello_message(&nonce, carrier, &token)).to_bytes());
     HelloProof { nonce, carrier, token, signature }
+}
+
+/// A wrap under that account key.
+pub(crate) fn wrap(key_epoch: u64) -> Bytes {
+    [&key_epoch.to_be_bytes()[..], &[0; WRAP_BYTES - 8]].concat().into()
 }
 
 /// One write as a test asks for it.
@@ -90,7 +96,7 @@ impl Write {
             flags: self.flags,
             commitment: Hash([9; 32]),
         };
-        let wrap = [&self.key_epoch.to_be_bytes()[..], &[0; WRAP_BYTES - 8]].concat().into();
+        let wrap = wrap(self.key_epoch);
         let envelope = Envelope { header: encode(&header).into(), body: vec![self.fill; self.body_bytes].into(), wrap };
         Operation::Put(Put { base: Version(self.base), envelope })
     }

@@ -56,9 +56,12 @@ fn runs_get_something_done() {
     let acknowledged: Vec<u64> = (0..40).flat_map(|seed| Simulation::acknowledged_of(&script(seed, 500))).collect();
     assert!(acknowledged.len() > 300, "{} batches in 40 runs", acknowledged.len());
     let several = acknowledged.iter().filter(|operations| **operations > 1).count();
-    assert!(several > 150, "{several} of several operations");
+    assert!(several > 120, "{several} of several operations");
     let changes: usize = (0..40).map(|seed| Simulation::roster_changes_of(&script(seed, 500))).sum();
     assert!(changes > 100, "{changes} changes of the roster in 40 runs");
+    let keys: Vec<(u64, usize)> = (0..40).map(|seed| Simulation::keys_of(&script(seed, 500))).collect();
+    let (epochs, wraps) = keys.iter().fold((0, 0), |(epochs, wraps), (epoch, of)| (epochs + epoch - 1, wraps + of));
+    assert!(epochs > 40 && wraps > 20, "{epochs} rotations and {wraps} newer wraps in 40 runs");
 }
 
 #[test]

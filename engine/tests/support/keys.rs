@@ -84,11 +84,21 @@ impl Keys {
         enrol_of(&self.enrolment())
     }
 
+    /// The same by an identity of another number.
+    pub fn enrol_by(&self, identity_epoch: u64) -> RosterChange {
+        enrol_of(&EnrolStatement { identity_epoch, ..self.enrolment() })
+    }
+
     /// The change by which `by` revokes this device.
     pub fn revoke(&self, last: DeviceSeq, by: DeviceId) -> RosterChange {
+        self.revoke_by(1, last, by)
+    }
+
+    /// The same by an identity of another number.
+    pub fn revoke_by(&self, identity_epoch: u64, last: DeviceSeq, by: DeviceId) -> RosterChange {
         let statement =
-            RevokeStatement { format: statement::FORMAT, log: LOG, identity_epoch: 1, device: self.device, last, by, client_ts: 0 };
-        RevokeChange { signed: signed(&identity(), CONTEXT_REVOKE, &statement) }.into()
+            RevokeStatement { format: statement::FORMAT, log: LOG, identity_epoch, device: self.device, last, by, client_ts: 0 };
+        RevokeChange { signed: signed(&identity_of(identity_epoch), CONTEXT_REVOKE, &statement) }.into()
     }
 }
 

@@ -5,13 +5,18 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use cloudsync_engine::invariants::{self, Epochs, OneContent, Violation};
-use cloudsync_engine::log::{Acquire, Commit, Current, Head, epoch_to_win};
-use cloudsync_engine::user::AcquireOutcome;
+use cloudsync_engine::log::{Acquire, Commit, Current, Head, NewCredentials, NewWrap, RecordAt, epoch_to_win};
+use cloudsync_engine::roster::Roster;
+use cloudsync_engine::user::{AcquireOutcome, Found};
 use cloudsync_protocol::codec::decode;
-use cloudsync_protocol::entry::RosterRow;
-use cloudsync_protocol::statement::BatchStatement;
+use cloudsync_protocol::entry::{Put, RosterRow};
+use cloudsync_protocol::envelope::key_epoch;
+use cloudsync_protocol::statement::{BatchStatement, PublicKey};
 use cloudsync_protocol::{Entry, Epoch, Header, Operation, OwnerId, RecordKey, Seq, ShortHash};
+
+use super::keys::LOG;
 
 /// How this store and its owners go about things: as designed, or wrong in a way that must be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +39,10 @@ pub enum Parked {
 pub struct Store {
     pub variant: Variant,
     pub head: Option<Head>,
+    /// What the account is opened by: keyring version and recovery key.
+    pub credentials: (u64, PublicKey),
+    /// The wraps that rows were given after they were committed.
+    pub wraps: BTreeMap<Seq, Bytes>,
     bodies: BTreeMap<(Seq, Epoch), Entry>,
     /// `(after, to, epoch)` of each applied commit.
     commits: Vec<(Seq, Seq, Epoch)>,
@@ -55,6 +64,8 @@ impl Store {
         Self {
             variant,
             head: None,
+            credentials: (1, PublicKey([0; 32])),
+            wraps: BTreeMap::new(),
             bodies: BTreeMap::new(),
             commits: Vec::new(),
             parked: Vec::new(),
@@ -108,6 +119,10 @@ impl Store {
                 self.commits.push((after, commit.head.seq, epoch));
                 *head = Head { epoch, owner: head.owner, ..commit.head };
                 self.log = self.read_log();
+                if let Some(NewCredentials { version, recovery, .. }) = commit.credentials {
+                    self.credentials = (version, recovery.unwrap_or(self.credentials.1));
+                }
+                commit.wraps.into_iter().for_each(|new| self.wrap(new));
                 if self.variant == Variant::AsDesigned {
                     self.epochs.committed(epoch)?;
                 }
@@ -183,6 +198,37 @@ impl Store {
         self.versions().into_iter().collect()
     }
 
+    fn wrap(&mut self, new: NewWrap) {
+        let newest = self.currents().get(&new.key).is_some_and(|current| (current.seq, current.version) == (new.seq, new.version));
+        if newest && self.epoch_of(new.seq) < key_epoch(&new.wrap) {
+            self.wraps.insert(new.seq, new.wrap);
+        }
+    }
+
+    /// Under which account key a record's row is wrapped now; 0 where there is none.
+    pub fn epoch_of(&self, seq: Seq) -> u64 {
+        let committed = || self.put(seq).map_or(0, |put| put.envelope.key_epoch());
+        self.wraps.get(&seq).map_or_else(committed, |wrap| key_epoch(wrap))
+    }
+
+    fn put(&self, seq: Seq) -> Option<&Put> {
+        self.log.iter().flatten().find_map(|entry| match entry {
+            Entry::Batch(batch) => batch.operations.get(usize::try_from(seq.0.checked_sub(batch.first.0)?).ok()?)?.as_put(),
+            Entry::Roster(_) => None,
+        })
+    }
+
+    /// What a look-up gives.
+    pub fn found(&self, records: &[RecordKey], rows: &[Seq]) -> Found {
+        let currents = self.currents();
+        let row = |seq: &Seq| {
+            let put = self.put(*seq)?;
+            let header: Header = decode(&put.envelope.header).unwrap();
+            Some(RecordAt { key: header.key(), version: header.version, hash: put.envelope.hash() })
+        };
+        Found { records: records.iter().map(|key| currents.get(key).copied()).collect(), rows: rows.iter().map(row).collect() }
+    }
+
     pub fn row(&self, seq: Seq) -> Option<ShortHash> {
         self.log().ok()?.iter().find_map(|entry| match entry {
             Entry::Batch(batch) => {
@@ -193,13 +239,18 @@ impl Store {
         })
     }
 
-    /// V3, Q1, and that the head can be rebuilt from the rows.
+    /// V3, Q1, K1 to K4, and that the head can be rebuilt from the rows.
     pub fn check(&self) -> Result<(), Violation> {
         let Some(head) = &self.head else { return Ok(()) };
         let log = self.log()?;
         invariants::entries_are_contiguous(Seq::ZERO, log, head.seq)?;
         let currents = self.currents();
         invariants::figures_equal_recount(head.figures, currents.values())?;
+        let roster = Roster::restore(LOG, &self.roster()).unwrap();
+        invariants::head_has_the_rosters_keys(head, &roster)?;
+        invariants::credentials_are_of_the_head(self.credentials.0, head)?;
+        invariants::puts_are_under_the_rosters_key(&roster, log)?;
+        invariants::recovery_is_the_rosters(&self.credentials.1, &roster)?;
         let mut rebuilt = Head { commit: head.commit, ..Head::new(head.epoch, head.owner, head.timeline) };
         let mut known: BTreeMap<RecordKey, Current> = BTreeMap::new();
         for entry in log {

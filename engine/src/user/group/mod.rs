@@ -10,13 +10,15 @@ mod roster;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloudsync_protocol::error::RecordIssue;
-use cloudsync_protocol::{CommitId, DeviceId, DeviceSeq, Entry, ErrorCode, Failure, Frame, Header, LogId, RecordKey, Seq, Version};
+use cloudsync_protocol::{
+    CommitId, DeviceId, DeviceSeq, Entry, ErrorCode, Failure, Frame, Header, LogId, Operation, RecordKey, Seq, Version,
+};
 
 use super::bars::Bars;
 use super::event::CallId;
 use super::inbox::{Item, Origin, Pushers};
 use crate::batch::BatchError;
-use crate::log::{Commit, Current, Head};
+use crate::log::{Commit, Current, Head, NewCredentials, NewWrap, RecordAt};
 use crate::roster::Roster;
 use crate::session::SessionId;
 
@@ -74,6 +76,8 @@ pub(super) struct Facts<'a> {
     pub(super) pushers: &'a Pushers,
     pub(super) bars: &'a Bars,
     pub(super) found: BTreeMap<RecordKey, Option<Current>>,
+    /// What the rows wrote that new wraps are for.
+    pub(super) rows: BTreeMap<Seq, RecordAt>,
     /// For the commit, if there is one.
     pub(super) commit: CommitId,
 }
@@ -100,17 +104,31 @@ pub(super) fn records_named(group: &[Item]) -> BTreeSet<RecordKey> {
     records
 }
 
+/// The rows that a group's new wraps are for.
+pub(super) fn rows_named(group: &[Item]) -> BTreeSet<Seq> {
+    let mut rows = BTreeSet::new();
+    for item in group {
+        if let Item::Push(push) = item
+            && push.shape.is_ok()
+        {
+            let rewraps = push.operations.iter().filter_map(Operation::as_rewrap);
+            rows.extend(rewraps.flat_map(|rewrap| rewrap.items().map(|item| item.seq).collect::<Vec<_>>()));
+        }
+    }
+    rows
+}
+
 /// Decides all of a group.
 pub(super) fn decide(facts: Facts<'_>, group: Vec<Item>) -> Decided {
     let (log, after, commit) = (facts.log, facts.head.seq, facts.commit);
     let mut tentative = Tentative::new(facts);
     let held = group.into_iter().filter_map(|item| tentative.decide(item)).collect();
-    let Tentative { mut head, roster, entries, authors, revoked, revokes, differing, .. } = tentative;
+    let Tentative { mut head, roster, entries, authors, revoked, revokes, differing, credentials, wraps, .. } = tentative;
     let commit = if entries.is_empty() {
         None
     } else {
         head.commit = commit;
-        Some(Commit { log, after, entries, head, credentials: None, wraps: Vec::new() })
+        Some(Commit { log, after, entries, head, credentials, wraps })
     };
     Decided { commit, held, authors, roster, revoked, revokes, differing }
 }
@@ -128,6 +146,8 @@ struct Tentative<'a> {
     revoked: Vec<DeviceId>,
     revokes: Vec<(DeviceId, Origin)>,
     differing: Vec<(DeviceId, Origin)>,
+    credentials: Option<NewCredentials>,
+    wraps: Vec<NewWrap>,
 }
 
 impl<'a> Tentative<'a> {
@@ -142,6 +162,8 @@ impl<'a> Tentative<'a> {
             revoked: Vec::new(),
             revokes: Vec::new(),
             differing: Vec::new(),
+            credentials: None,
+            wraps: Vec::new(),
             facts,
         }
     }

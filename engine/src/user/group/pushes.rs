@@ -4,17 +4,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloudsync_protocol::entry::Operation;
+use cloudsync_protocol::entry::{Operation, Rewrap, RewrapItem};
 use cloudsync_protocol::error::RecordIssue;
 use cloudsync_protocol::frame::{OWN_LOG, Pushed};
 use cloudsync_protocol::limits::{COLLECTIONS_MAX, RECORDS_MAX};
-use cloudsync_protocol::statement::BatchStatement;
+use cloudsync_protocol::statement::{BatchStatement, Signed};
 use cloudsync_protocol::{Batch, CollectionName, DeviceId, Entry, ErrorCode, Failure, Hash, Header, RecordKey, Seq, Version};
 
 use super::quota::Exceeded;
 use super::{Author, Tentative, issue};
 use crate::batch::{self, BatchError, Checked};
-use crate::log::{Current, Figures};
+use crate::log::{Current, Figures, NewWrap};
 use crate::user::inbox::PushItem;
 use crate::user::refusal;
 
@@ -42,21 +42,43 @@ impl Tentative<'_> {
         refusal::right(request, self.facts.pushers.right(peer))?;
         let checked = shape.map_err(|error| self.misshapen(request, &error))?;
         self.fits_key_epoch(request, &operations)?;
-        if checked.headers.is_empty() {
-            return Err(Failure::new(request, ErrorCode::Refused, "this node does not take new wraps yet"));
+        let device_seq = checked.statement.device_seq;
+        let author = Author::Pusher { session: peer.session, device_seq };
+        let from = self.head.seq;
+        let accepted = |to, timeline| Pushed { request, log: OWN_LOG, device_seq, hash, timeline, from, to };
+        if let [Operation::Rewrap(rewrap)] = operations.as_slice() {
+            let wraps = self.wraps(request, rewrap)?;
+            self.follow(request, self.batch(signed, operations), author, &[])?;
+            self.wraps.extend(wraps);
+            return Ok(accepted(self.head.seq, self.head.timeline));
         }
         let ahead = batch::clocks_ahead(&checked.headers, self.server_ts);
         if !ahead.is_empty() {
             return Err(self.misshapen(request, &BatchError::Invalid(ahead)));
         }
         let change = self.judge(request, &checked, &operations)?;
-        let device_seq = checked.statement.device_seq;
-        let from = self.head.seq;
-        let entry = Entry::Batch(Batch { first: from.next(), server_ts: self.server_ts, signed, operations });
-        let to = entry.last();
-        self.follow(request, entry, Author::Pusher { session: peer.session, device_seq }, &change.replaced)?;
+        self.follow(request, self.batch(signed, operations), author, &change.replaced)?;
         self.records.extend(change.records.into_iter().map(|(key, current)| (key, Some(current))));
-        Ok(Pushed { request, log: OWN_LOG, device_seq, hash, timeline: self.head.timeline, from, to })
+        Ok(accepted(self.head.seq, self.head.timeline))
+    }
+
+    fn batch(&self, signed: Signed, operations: Vec<Operation>) -> Entry {
+        Entry::Batch(Batch { first: self.head.seq.next(), server_ts: self.server_ts, signed, operations })
+    }
+
+    /// What new wraps come to: those whose row is the record's that its hash says. Never refused for one that is not; the store takes
+    /// those that are still current, and lower.
+    fn wraps(&self, request: u32, rewrap: &Rewrap) -> Result<Vec<NewWrap>, Failure> {
+        let items: Vec<_> = rewrap.items().collect();
+        if let Some(last) = items.last().filter(|last| last.seq > self.head.seq) {
+            let message = format!("a wrap of row {}, the log ends at {}", last.seq, self.head.seq);
+            return Err(Failure::new(request, ErrorCode::StatementInvalid, message));
+        }
+        let of_row = |RewrapItem { seq, row, wrap }| {
+            let at = self.facts.rows.get(&seq).filter(|at| at.hash.short() == row)?;
+            Some(NewWrap { seq, key: at.key.clone(), version: at.version, wrap })
+        };
+        Ok(items.into_iter().filter_map(of_row).collect())
     }
 
     /// Everything is wrapped under the account key that the log has come to: what a revoked device knows opens nothing new.

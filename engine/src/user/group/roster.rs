@@ -1,11 +1,11 @@
 //! Changes of the roster in a group: all of a request's or none.
 //!
-//! Never: a session that does more than revoke, or a revoke that leaves the device's last push open.
+//! Never: a session that does more than revoke, a device that leaves with its last push open, or a keyring row without credentials.
 
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::frame::{OWN_LOG, RosterChanged};
 use cloudsync_protocol::statement::RosterChange;
-use cloudsync_protocol::{Entry, ErrorCode, Failure, Frame, Seq};
+use cloudsync_protocol::{DeviceId, DeviceSeq, Entry, ErrorCode, Failure, Frame, Seq};
 
 use super::{Author, Held, Tentative};
 use crate::roster::Judged;
@@ -42,38 +42,73 @@ impl Tentative<'_> {
     /// All the changes or none; the `seq` of the last.
     fn change_roster(&mut self, request: u32, item: &RosterItem) -> Result<Seq, Failure> {
         let mut roster = self.roster.clone();
-        let mut rows = Vec::new();
+        let mut accepted = Vec::new();
         let mut answer = roster.last();
         let mut seq = self.head.seq;
         for change in &item.changes {
             let judged = roster.judge(change).map_err(|error| Failure::new(request, error.code(), error.to_string()))?;
-            match &judged {
-                Judged::Already(already) => {
-                    answer = *already;
-                    continue;
-                }
-                Judged::Revoke(statement) => {
-                    let last = self.head.dedup.get(&statement.device).map_or(refusal::NO_PUSH, |settled| settled.push);
-                    if statement.last != last.device_seq {
-                        self.differing.push((statement.device, item.origin));
-                        return Err(refusal::with_last(request, ErrorCode::RevokeLastDiffers, last));
-                    }
-                }
-                Judged::Identity(..) | Judged::Enrol(..) => {}
-                Judged::Rotate(_) | Judged::Rekey(..) => {
-                    return Err(Failure::new(request, ErrorCode::Refused, "keys change by the password"));
-                }
+            if let Judged::Already(already) = judged {
+                answer = already;
+                continue;
             }
             seq = seq.next();
             answer = seq;
-            roster.append(seq, judged);
-            rows.push(RosterRow { seq, server_ts: self.server_ts, change: change.clone() });
+            roster.append(seq, judged.clone());
+            accepted.push((RosterRow { seq, server_ts: self.server_ts, change: change.clone() }, judged));
         }
-        for row in rows {
+        // Keys that are there already are answered again, whatever the ticket: whoever lost the answer has an old one.
+        let is_repeated = accepted.is_empty() && item.credentials.is_some();
+        if item.ticket_version.is_some_and(|version| version != self.head.keyring_version) && !is_repeated {
+            return Err(Failure::new(request, ErrorCode::TicketInvalid, "the keys were changed since this log-in; log in again"));
+        }
+        for (_, judged) in &accepted {
+            self.closes_its_leavers((request, item), judged)?;
+        }
+        for (row, _) in accepted {
             self.follow(request, Entry::Roster(row), Author::Roster, &[])?;
+        }
+        if let Some(credentials) = item.credentials.as_ref().filter(|_| !is_repeated) {
+            self.credentials = Some(credentials.clone());
         }
         self.roster = roster;
         self.revoked.extend(&item.revokes);
         Ok(answer)
+    }
+
+    /// Whoever leaves does so at its last push. Keys change with their credentials, and leave nobody out.
+    fn closes_its_leavers(&mut self, (request, item): (u32, &RosterItem), judged: &Judged) -> Result<(), Failure> {
+        match judged {
+            Judged::Already(_) | Judged::Identity(..) | Judged::Enrol(..) => Ok(()),
+            Judged::Revoke(statement) => self.closes((request, item.origin), statement.device, statement.last),
+            Judged::Rekey(..) => with_credentials(request, item),
+            Judged::Rotate(rotation) => {
+                with_credentials(request, item)?;
+                if let Some(dropped) = rotation.dropped.first() {
+                    let message = format!("device {dropped} is enrolled and in none of the lists: ask again who stays");
+                    return Err(Failure::new(request, ErrorCode::RosterMoved, message));
+                }
+                let leavers = rotation.statement.revoked.iter();
+                leavers
+                    .map(|leaver| (leaver.device, leaver.last))
+                    .try_for_each(|(device, last)| self.closes((request, item.origin), device, last))
+            }
+        }
+    }
+
+    fn closes(&mut self, (request, origin): (u32, Origin), device: DeviceId, stated: DeviceSeq) -> Result<(), Failure> {
+        let last = self.head.dedup.get(&device).map_or(refusal::NO_PUSH, |settled| settled.push);
+        if stated == last.device_seq {
+            return Ok(());
+        }
+        self.differing.push((device, origin));
+        Err(Failure { device: Some(device), ..refusal::with_last(request, ErrorCode::RevokeLastDiffers, last) })
+    }
+}
+
+/// A keyring row without what the account is opened by would lock its people out.
+fn with_credentials(request: u32, item: &RosterItem) -> Result<(), Failure> {
+    match item.credentials {
+        Some(_) => Ok(()),
+        None => Err(Failure::new(request, ErrorCode::Refused, "keys change with the keyring, by secret_finish")),
     }
 }

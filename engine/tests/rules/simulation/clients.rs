@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use cloudsync_engine::session::Peer;
 use cloudsync_engine::user::Event;
 use cloudsync_protocol::Hash;
+use cloudsync_protocol::entry::Operation;
 use cloudsync_protocol::frame::{Claim, OWN_LOG, Push};
 
 use super::{Checked, DEVICES, Simulation};
@@ -41,6 +42,7 @@ impl Simulation {
             .into_iter()
             .map(|(key, current)| (key.record.as_str().to_owned(), (current.version.0, current.hash)))
             .collect();
+        let key_epoch = self.store.head.as_ref().map_or(1, |head| head.key_epoch);
         let pen = self.pens.get_mut(&number).unwrap();
         // Most count on; some sign a number again, as a profile that was rolled back does.
         if argument & 0x70 != 0x70 || pen.device_seq == 0 {
@@ -56,7 +58,7 @@ impl Simulation {
             let write =
                 currents.get(&record).map_or_else(|| maker::create(&record), |(version, hash)| maker::write(&record, *version, *hash));
             let write = Write { fill, ..if argument & 0xc0 == 0 && number_in_push + 1 == count { write.dead() } else { write } };
-            let operation = write.operation(number, pen.device_seq);
+            let operation = Write { key_epoch, ..write.clone() }.operation(number, pen.device_seq);
             currents.insert(record, (write.base + 1, operation.hash()));
             operations.push(operation);
         }
@@ -65,13 +67,22 @@ impl Simulation {
         self.submit(peer, push, at)
     }
 
-    /// The same bytes again, from any session, to any owner.
+    /// The same bytes again, from any session, to any owner: where it has read of another account key, in other wraps.
     pub(super) fn client_again(&mut self, argument: u8, at: usize) -> Checked {
         let peer = self.peer(argument);
         let batches = &self.pens[&peer.device.0[0]].batches;
         let back = usize::from(argument >> 2 & 3) + 1;
         match batches.len().checked_sub(back).and_then(|index| batches.get(index)) {
-            Some(push) => self.submit(peer, push.clone(), at),
+            Some(push) => {
+                let mut push = push.clone();
+                let epoch = self.store.head.as_ref().map_or(1, |head| head.key_epoch);
+                for operation in &mut push.operations {
+                    if let (Operation::Put(put), true) = (operation, argument & 0x40 == 0) {
+                        put.envelope.wrap = maker::wrap(epoch);
+                    }
+                }
+                self.submit(peer, push, at)
+            }
             None => Ok(()),
         }
     }

@@ -4,6 +4,7 @@
 //! Never: knowledge of the rules' insides. It sees events and effects only.
 
 mod clients;
+mod keys;
 mod owners;
 mod roster;
 mod told;
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cloudsync_engine::invariants::{Invariant, Rising, Violation};
 use cloudsync_engine::session::SessionId;
-use cloudsync_engine::user::{CallId, Event};
+use cloudsync_engine::user::{AccountChange, CallId, Event};
 use cloudsync_protocol::error::LastPush;
 use cloudsync_protocol::frame::{Attach, OWN_LOG, Push};
 use cloudsync_protocol::{Cursor, DeviceId, Entry, Hash, Seq};
@@ -23,7 +24,7 @@ use crate::support::store::{Store, Variant};
 
 pub(crate) const DEVICES: u8 = 2;
 /// Kinds of steps.
-pub(crate) const KINDS: u8 = 17;
+pub(crate) const KINDS: u8 = 19;
 
 #[derive(Default)]
 struct Pen {
@@ -85,7 +86,8 @@ impl Simulation {
         };
         simulation.begin_owner(Vec::new());
         let changes = std::iter::once(maker::identity()).chain((1..=DEVICES).map(maker::enrol)).collect();
-        simulation.tell(0, Event::Enrol { call: CallId(1), changes }).unwrap();
+        let change = AccountChange { changes, ticket_version: 1, credentials: None };
+        simulation.tell(0, Event::ByAccount { call: CallId(1), change }).unwrap();
         simulation.settle().unwrap();
         simulation
     }
@@ -140,6 +142,8 @@ impl Simulation {
             14 => self.tell(at, Event::Wake),
             // Seldom: a new device has to claim before anything gets done again.
             16 if argument & 0x0c == 0 => self.change_roster(argument, at),
+            17 if argument & 0x0c == 0 => self.change_keys(argument, at),
+            18 => self.client_rewrap(argument, at),
             _ => {
                 if argument & 0x4c == 0 {
                     self.change_owners(argument, at);
@@ -202,6 +206,12 @@ impl Simulation {
     /// How many changes of the roster are in the log when a script is over, beyond those that it began with.
     pub(crate) fn roster_changes_of(script: &[(u8, u8)]) -> usize {
         Self::played(script).store.roster().len() - 1 - usize::from(DEVICES)
+    }
+
+    /// Account keys that a script came to, and rows that were given newer wraps.
+    pub(crate) fn keys_of(script: &[(u8, u8)]) -> (u64, usize) {
+        let simulation = Self::played(script);
+        (simulation.store.head.as_ref().map_or(1, |head| head.key_epoch), simulation.store.wraps.len())
     }
 
     fn played(script: &[(u8, u8)]) -> Self {

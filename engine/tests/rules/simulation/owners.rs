@@ -102,10 +102,7 @@ impl Simulation {
                 Event::HeadRead { read, outcome: Ok(head) }
             }
             Effect::ReadRow { read, seq } => Event::RowRead { read, outcome: Ok(self.store.row(seq)) },
-            Effect::LookUp { read, records } => {
-                let currents = self.store.currents();
-                Event::Found { read, outcome: Ok(records.iter().map(|key| currents.get(key).copied()).collect()) }
-            }
+            Effect::LookUp { read, records, rows } => Event::Found { read, outcome: Ok(self.store.found(&records, &rows)) },
             Effect::Persist(commit) => {
                 let id = commit.head.commit;
                 let planned = self.store.plan_commit(unbelieved(*commit, owner.believed));

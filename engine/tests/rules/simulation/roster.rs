@@ -3,12 +3,14 @@
 //! Never: a device's id used again by a client.
 
 use cloudsync_engine::invariants::{Invariant, told_is_durable};
-use cloudsync_engine::user::{CallId, Event};
+use cloudsync_engine::user::{AccountChange, CallId, Event};
 use cloudsync_protocol::frame::{ChangeRoster, OWN_LOG};
-use cloudsync_protocol::{Entry, Failure, Seq};
+use cloudsync_protocol::statement::RosterChange;
+use cloudsync_protocol::{DeviceSeq, Entry, Failure, Seq};
 
 use super::{Checked, DEVICES, Pen, Simulation, violated};
-use crate::maker::{device, enrol, revoke};
+use crate::maker::device;
+use crate::support::keys::Keys;
 
 /// A session's number has its device's in it.
 const NUMBERS_MAX: u8 = 200;
@@ -23,7 +25,7 @@ impl Simulation {
         let last = if argument & 0x30 == 0x30 { last + 1 } else { last };
         if argument & 0xc0 == 0 {
             let peer = self.peer(argument ^ 1);
-            let change = revoke(old, last, peer.device.0[0]);
+            let change = self.revoke(old, last, peer.device.0[0]);
             return self.tell(at, Event::ChangeRoster { peer, change: ChangeRoster { request: 3, log: OWN_LOG, change } });
         }
         if self.becoming[slot].is_none() && self.numbers < NUMBERS_MAX {
@@ -32,7 +34,13 @@ impl Simulation {
         }
         // Whoever got no answer asks the same again.
         let Some(new) = self.becoming[slot] else { return Ok(()) };
-        self.tell(at, Event::Enrol { call: CallId(new.into()), changes: vec![revoke(old, last, old), enrol(new)] })
+        let enrol = Keys::new(new).enrol_by(self.identity_epoch());
+        let change = AccountChange { changes: vec![self.revoke(old, last, old), enrol], ticket_version: self.ticket(), credentials: None };
+        self.tell(at, Event::ByAccount { call: CallId(new.into()), change })
+    }
+
+    fn revoke(&self, number: u8, last: u64, by: u8) -> RosterChange {
+        Keys::new(number).revoke_by(self.identity_epoch(), DeviceSeq(last), device(by))
     }
 
     pub(super) fn enrolled(&mut self, call: CallId, outcome: Result<Seq, Failure>) -> Checked {

@@ -9,7 +9,7 @@ use cloudsync_engine::cursor::{self, Extent, Verdict};
 use cloudsync_engine::invariants::Claims;
 use cloudsync_engine::log::Acquire;
 use cloudsync_engine::session::{Peer, SessionId};
-use cloudsync_engine::user::{AcquireOutcome, CallId, CommitOutcome, Effect, Event, Options, User};
+use cloudsync_engine::user::{AccountChange, AcquireOutcome, CallId, CommitOutcome, Effect, Event, Options, User};
 use cloudsync_protocol::frame::{Pull, Snapshot};
 use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{DeviceId, Entry, ErrorCode, Failure, Frame, Seq, View, codec};
@@ -84,7 +84,9 @@ impl Server {
     pub fn enrol(&mut self, now_ms: u64, changes: Vec<RosterChange>, network: &mut Network) -> CallId {
         self.calls += 1;
         let call = CallId(self.calls);
-        self.handle(now_ms, Event::Enrol { call, changes }, network);
+        let ticket_version = self.store.head.as_ref().map_or(1, |head| head.keyring_version);
+        let change = AccountChange { changes, ticket_version, credentials: None };
+        self.handle(now_ms, Event::ByAccount { call, change }, network);
         call
     }
 
@@ -236,10 +238,7 @@ impl Server {
             Effect::ReadRoster { read } => Event::RosterRead { read, outcome: Ok(self.store.roster()) },
             Effect::ReadHead { read } => Event::HeadRead { read, outcome: Ok(self.store.head.clone()) },
             Effect::ReadRow { read, seq } => Event::RowRead { read, outcome: Ok(self.store.row(seq)) },
-            Effect::LookUp { read, records } => {
-                let currents = self.store.currents();
-                Event::Found { read, outcome: Ok(records.iter().map(|key| currents.get(key).copied()).collect()) }
-            }
+            Effect::LookUp { read, records, rows } => Event::Found { read, outcome: Ok(self.store.found(&records, &rows)) },
             Effect::Persist(commit) => {
                 let id = commit.head.commit;
                 let planned = self.store.plan_commit(*commit);
