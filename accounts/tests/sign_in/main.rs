@@ -7,6 +7,7 @@ mod enrolling;
 mod logging_in;
 mod refreshing;
 mod registering;
+mod rekeying;
 mod secrets;
 mod support;
 mod tokens;

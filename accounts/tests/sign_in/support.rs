@@ -9,14 +9,18 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cloudsync_accounts::{Accounts, Conversation, Options, Registration, Rosters, Secrets};
+use cloudsync_engine::log::{Acquire, Commit, NewCredentials};
 use cloudsync_engine::user::AccountChange;
 use cloudsync_protocol::codec;
 use cloudsync_protocol::entry::RosterRow;
-use cloudsync_protocol::frame::{Authorized, Enrol, LoginFinish, LoginStart, Logout, Refresh, RegisterFinish, RegisterStart, Tokens};
+use cloudsync_protocol::frame::{
+    Authorized, Enrol, LoginFinish, LoginStart, Logout, Refresh, RegisterFinish, RegisterStart, SecretStart, Tokens,
+};
 use cloudsync_protocol::statement::{
     EnrolChange, EnrolStatement, FORMAT, PublicKey, RevokeChange, RevokeStatement, RosterChange, Signed, refresh_message,
 };
-use cloudsync_protocol::{DeviceId, DeviceSeq, Failure, Frame, Nonce, Seq, Signature, UserId};
+use cloudsync_protocol::{DeviceId, DeviceSeq, Entry, Failure, Frame, Nonce, OwnerId, Seq, Signature, TimelineId, UserId, View};
+use cloudsync_storage::Store as _;
 use cloudsync_storage::memory::{Faults, MemoryStore};
 use ed25519_dalek::{Signer as _, SigningKey};
 use opaque_ke::{
@@ -50,9 +54,10 @@ pub(crate) fn secrets() -> Arc<Secrets> {
     Arc::clone(SECRETS.get_or_init(|| Arc::new(Secrets::generate().unwrap())))
 }
 
-/// Rosters without an owner: they append what comes, or refuse it all.
-#[derive(Debug, Default)]
+/// Rosters without an owner: they append what comes, or refuse it all. Credentials are committed as an owner does it.
+#[derive(Debug)]
 pub(crate) struct Ledger {
+    store: Arc<MemoryStore>,
     rows: Mutex<BTreeMap<UserId, Vec<RosterRow>>>,
     refusal: Mutex<Option<Failure>>,
     /// What the calls asked for, in order.
@@ -60,6 +65,24 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    fn new(store: Arc<MemoryStore>) -> Self {
+        Self { store, rows: Mutex::default(), refusal: Mutex::default(), asked: Mutex::default() }
+    }
+
+    /// In a log of the store that nobody reads here: what counts is that they are there.
+    async fn commit(&self, user: UserId, credentials: NewCredentials) {
+        let (view, log) = (View(1), user.into());
+        let acquire =
+            Acquire { log, view, owner: OwnerId([u8::try_from(credentials.version).unwrap(); 16]), timeline: TimelineId([1; 16]) };
+        let mut head = self.store.acquire(acquire).await.unwrap();
+        let after = head.seq;
+        let change = RosterChange::Enrol(EnrolChange { signed: unsigned(vec![0]) });
+        let entry = Entry::Roster(RosterRow { seq: after.next(), server_ts: NOW_MS, change });
+        head.follow(&entry, |_, _| None).unwrap();
+        let commit = Commit { log, after, entries: vec![entry], head, credentials: Some(credentials), wraps: Vec::new() };
+        self.store.commit(commit).await.unwrap();
+    }
+
     pub(crate) fn append(&self, user: UserId, changes: Vec<RosterChange>) {
         let mut rows = self.rows.lock().unwrap();
         let rows = rows.entry(user).or_default();
@@ -72,6 +95,10 @@ impl Ledger {
     /// The roster as it was before the last change.
     pub(crate) fn take_back(&self, user: UserId) {
         self.rows.lock().unwrap().entry(user).or_default().pop();
+    }
+
+    fn has(&self, user: UserId, change: &RosterChange) -> bool {
+        change.is_of_keyring() && self.rows.lock().unwrap().get(&user).is_some_and(|rows| rows.iter().any(|row| row.change == *change))
     }
 
     pub(crate) fn refuse(&self, failure: Failure) {
@@ -90,6 +117,13 @@ impl Rosters for Ledger {
             return Err(failure);
         }
         self.asked.lock().unwrap().push(change.clone());
+        let is_there = change.changes.iter().all(|change| self.has(user, change));
+        if is_there {
+            return Ok(());
+        }
+        if let Some(credentials) = change.credentials {
+            self.commit(user, credentials).await;
+        }
         self.append(user, change.changes);
         Ok(())
     }
@@ -134,8 +168,9 @@ pub(crate) struct Connection {
 
 impl Server {
     fn start(secrets: Arc<Secrets>, options: &Options) -> Self {
-        let (faults, ledger) = (Faults::none(), Arc::new(Ledger::default()));
+        let faults = Faults::none();
         let store = Arc::new(MemoryStore::with_faults(faults.clone()));
+        let ledger = Arc::new(Ledger::new(Arc::clone(&store)));
         let accounts = Accounts::new(secrets, options, Arc::<MemoryStore>::clone(&store), Arc::<Ledger>::clone(&ledger));
         Self { accounts, faults, ledger, store, nonces: Mutex::new(0) }
     }
@@ -194,7 +229,7 @@ impl Connection {
             record: finished.message.serialize().to_vec().into(),
             user: USER,
             keyring: Bytes::from_static(KEYRING),
-            recovery: PublicKey([9; 32]),
+            recovery: code(1).1,
         };
         Ok(Registering { start, finish, export_key: finished.export_key.to_vec() })
     }
@@ -227,6 +262,19 @@ impl Connection {
         self.authorized(finish).await
     }
 
+    /// OPAQUE's first step to another password: the record and the export key.
+    pub(crate) async fn secret_start(&mut self, ticket: &Bytes, password: &str) -> Result<(Bytes, Vec<u8>), Failure> {
+        let client = ClientRegistration::<Suite>::start(&mut OsRng, password.as_bytes()).unwrap();
+        let message = client.message.serialize().to_vec().into();
+        let start = SecretStart { request: 8, ticket: ticket.clone(), message };
+        let Frame::RegisterStarted(started) = self.send(start).await? else { panic!("another answer") };
+        let response = RegistrationResponse::deserialize(&started.message).unwrap();
+        let stretch = stretch();
+        let parameters = ClientRegistrationFinishParameters::new(Identifiers::default(), Some(&stretch));
+        let finished = client.state.finish(&mut OsRng, password.as_bytes(), response, parameters).unwrap();
+        Ok((finished.message.serialize().to_vec().into(), finished.export_key.to_vec()))
+    }
+
     async fn tokens(&mut self, frame: impl Into<Frame>) -> Result<Tokens, Failure> {
         let Frame::Tokens(tokens) = self.send(frame).await? else { panic!("another answer") };
         Ok(tokens)
@@ -250,6 +298,13 @@ impl Connection {
         assert_eq!(done.request, 7);
         Ok(())
     }
+}
+
+/// A recovery code's key pair.
+pub(crate) fn code(number: u8) -> (SigningKey, PublicKey) {
+    let key = SigningKey::from_bytes(&[100 + number; 32]);
+    let public = PublicKey(key.verifying_key().to_bytes());
+    (key, public)
 }
 
 /// A device with its keys.
