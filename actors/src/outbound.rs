@@ -85,6 +85,15 @@ impl Outbound {
         }
     }
 
+    /// The next frame, if one is there already: what a carrier may write together with the one before.
+    pub fn next_ready(&mut self) -> Option<Outgoing> {
+        match self.answers.queue.next_any() {
+            Taken::Frame(outgoing) => Some(outgoing),
+            // `next` finds the same.
+            Taken::Ended | Taken::Nothing => None,
+        }
+    }
+
     /// Why the session ended, once `next` has returned `None`.
     #[must_use]
     pub fn ending(&self) -> Option<ErrorCode> {

@@ -10,11 +10,11 @@ use cloudsync_protocol::statement::Carrier;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::close::Ending;
-use crate::framing::{Sink as _, WriteError};
+use crate::framing::WriteError;
 use crate::handshake::refuse;
 use crate::session::{self, begin, read};
 use crate::shared::{Connected, Place, Shared};
-use crate::websocket::{self, WebSocketSink};
+use crate::websocket::{self, TOGETHER_BYTES, WebSocketSink};
 
 /// Serves it.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(shared: Arc<Shared>, io: S, place: Arc<Place>) {
@@ -37,13 +37,28 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(shared: Arc<
     }
 }
 
-/// Writes what the session has to say, until it has said all; then why it ended.
+/// Writes what the session has to say, until it has said all; then why it ended. What is ready together goes out together: a push's
+/// answer and what follows of it, or the events of one commit, are one system call.
 async fn write<S: AsyncRead + AsyncWrite + Unpin + Send>(
     mut outbound: Outbound,
     sink: &mut WebSocketSink<S>,
 ) -> Result<Option<ErrorCode>, WriteError> {
     while let Some(mut outgoing) = outbound.next().await {
-        sink.send(outgoing.begin()).await?;
+        let mut bytes = 0;
+        loop {
+            let frame = outgoing.begin();
+            bytes += frame.len();
+            sink.feed(frame).await?;
+            if bytes >= TOGETHER_BYTES {
+                break;
+            }
+            match outbound.next_ready() {
+                Some(next) => outgoing = next,
+                None => break,
+            }
+        }
+        // A page's place is held until here.
+        sink.flush().await?;
     }
     Ok(outbound.ending())
 }

@@ -23,6 +23,8 @@ use crate::paced::{Paced, Stalled};
 const READ_BUFFER_BYTES: usize = 4096;
 /// A message goes out in fragments of this size, so that no connection keeps a buffer of a whole frame.
 const FRAGMENT_BYTES: usize = 16 * 1024;
+/// What goes out in one write to the socket, if it is ready together. A connection keeps a buffer of the most that it ever needed.
+pub(crate) const TOGETHER_BYTES: usize = 4 * 1024;
 /// Fragments and pongs that wait for the socket.
 const WRITE_BUFFER_BYTES_MAX: usize = 4 * FRAGMENT_BYTES;
 
@@ -30,7 +32,7 @@ const WRITE_BUFFER_BYTES_MAX: usize = 4 * FRAGMENT_BYTES;
 pub(crate) fn config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
+        .write_buffer_size(TOGETHER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(Some(FRAME_BYTES_MAX))
         .max_frame_size(Some(FRAME_BYTES_MAX))
@@ -108,15 +110,16 @@ fn write_error(error: Error) -> WriteError {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Sink for WebSocketSink<S> {
-    async fn send(&mut self, frame: Bytes) -> Result<(), WriteError> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> WebSocketSink<S> {
+    /// Takes a frame; it may wait for [`flush`](Self::flush), but no more than [`TOGETHER_BYTES`] do.
+    pub(crate) async fn feed(&mut self, frame: Bytes) -> Result<(), WriteError> {
         let mut rest = frame;
         let bytes = rest.len() as u64;
         let mut data = Data::Binary;
         loop {
             let fragment = rest.split_to(rest.len().min(FRAGMENT_BYTES));
             let message = Message::Frame(Fragment::message(fragment, OpCode::Data(data), rest.is_empty()));
-            self.sink.send(message).await.map_err(write_error)?;
+            self.sink.feed(message).await.map_err(write_error)?;
             if rest.is_empty() {
                 break;
             }
@@ -124,6 +127,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Sink for WebSocketSink<S> {
         }
         self.meters.bytes_out.increment(bytes);
         Ok(())
+    }
+
+    /// Hands everything that was taken to the socket.
+    pub(crate) async fn flush(&mut self) -> Result<(), WriteError> {
+        self.sink.flush().await.map_err(write_error)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Sink for WebSocketSink<S> {
+    async fn send(&mut self, frame: Bytes) -> Result<(), WriteError> {
+        self.feed(frame).await?;
+        self.flush().await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Groups that fail, wholly or in part.
 
 use cloudsync_protocol::Seq;
+use rusqlite::StatementStatus;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -53,6 +54,27 @@ fn a_group_whose_commit_fails_is_unknown_to_all_and_the_database_is_opened_again
         assert_eq!(head.as_ref(), Some(&writer.head));
     }
     assert_eq!(committer.number, number + 2);
+}
+
+#[test]
+fn a_look_up_is_planned_once_whatever_it_looks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut committer = committer(folder.path());
+    let mut writers = [take(&mut committer, 1), take(&mut committer, 2)];
+    let (requests, _answers): (Vec<_>, Vec<_>) = writers.iter_mut().map(commit).unzip();
+    committer.group(requests);
+    let reader = schema::reader(&committer.folder.database()).unwrap();
+    for record in ["a", "b", "a"] {
+        for writer in &writers {
+            let found = reads::look_up(&reader, writer.log(), &[key("notes", record)]).unwrap();
+            assert_eq!(found[0].is_some(), record == "a");
+        }
+    }
+    for sql in [reads::LIVE_KEY, reads::COLLECTION_KEY, reads::NEWEST] {
+        let statement = reader.prepare_cached(sql).unwrap();
+        let counted = (statement.get_status(StatementStatus::Run), statement.get_status(StatementStatus::RePrepare));
+        assert_eq!(counted, (6, 0), "{sql}");
+    }
 }
 
 #[test]

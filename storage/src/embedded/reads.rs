@@ -17,6 +17,12 @@ use crate::paging::{Budget, Stage, take_entry};
 use crate::pieces::{Assembler, Content, Piece, damaged, record_at};
 use crate::store::{History, Page, Pull, PullError, ReadError, SnapshotPage};
 
+/// What a look-up asks: of a log, of a collection, of each record.
+pub(super) const LIVE_KEY: &str = "SELECT key FROM logs WHERE id = ?1 AND length(head) > ?2";
+pub(super) const COLLECTION_KEY: &str = "SELECT key FROM collection WHERE log = ?1 AND name = ?2";
+pub(super) const NEWEST: &str =
+    "SELECT version, seq FROM record WHERE log = ?1 AND collection = ?2 AND record = ?3 ORDER BY version DESC LIMIT 1";
+
 pub(super) fn head(connection: &Connection, log: LogId) -> Result<Option<Head>, ReadError> {
     Ok(match load(connection, log)? {
         Found::Live(loaded) => Some(loaded.head),
@@ -48,9 +54,7 @@ pub(super) fn look_up(connection: &Connection, log: LogId, records: &[RecordKey]
     let current = |record: &RecordKey| {
         let Some(place) = versions(connection, key, record)? else { return Ok(None) };
         let newest = connection
-            .prepare_cached(
-                "SELECT version, seq FROM record WHERE log = ?1 AND collection = ?2 AND record = ?3 ORDER BY version DESC LIMIT 1",
-            )?
+            .prepare_cached(NEWEST)?
             .query_row((key, place, record.record.as_str()), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
             .optional()?;
         let Some((version, seq)) = newest else { return Ok(None) };
@@ -181,18 +185,12 @@ pub(super) fn ping(connection: &Connection) -> Result<(), ReadError> {
 }
 
 fn live_key(connection: &Connection, log: LogId) -> Result<Option<i64>, ReadError> {
-    let key = connection
-        .prepare_cached("SELECT key FROM logs WHERE id = ?1 AND length(head) > ?2")?
-        .query_row((log.as_bytes(), ERASED_BYTES), |row| row.get(0))
-        .optional()?;
+    let key = connection.prepare_cached(LIVE_KEY)?.query_row((log.as_bytes(), ERASED_BYTES), |row| row.get(0)).optional()?;
     Ok(key)
 }
 
 fn collection_key(connection: &Connection, key: i64, name: &CollectionName) -> Result<Option<i64>, ReadError> {
-    let place = connection
-        .prepare_cached("SELECT key FROM collection WHERE log = ?1 AND name = ?2")?
-        .query_row((key, name.as_str()), |row| row.get(0))
-        .optional()?;
+    let place = connection.prepare_cached(COLLECTION_KEY)?.query_row((key, name.as_str()), |row| row.get(0)).optional()?;
     Ok(place)
 }
 
