@@ -70,17 +70,40 @@ impl FrozenAccount {
 
     /// An access token, signed by the key that the node with this data folder has. `number` makes it another one.
     pub fn mint(&self, data: &Path, now_ms: u64, number: u32) -> anyhow::Result<String> {
+        Mint::open(data)?.token((self.user, self.device), now_ms, number)
+    }
+}
+
+/// Makes access tokens as the node with that data folder does: by its key.
+pub struct Mint {
+    key: EncodingKey,
+    header: Header,
+}
+
+impl std::fmt::Debug for Mint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mint")
+    }
+}
+
+impl Mint {
+    /// Reads the key.
+    pub fn open(data: &Path) -> anyhow::Result<Self> {
         let secrets: Value = serde_json::from_slice(&std::fs::read(data.join(cloudsync_accounts::SECRETS_FILE))?)?;
-        let pem = text(&secrets, "/signing_keys/0/private_key_pem")?;
+        let key = EncodingKey::from_rsa_pem(text(&secrets, "/signing_keys/0/private_key_pem")?.as_bytes())?;
+        let header = Header { typ: Some("at+jwt".to_owned()), kid: Some(kid(&key)?), ..Header::new(Algorithm::RS256) };
+        Ok(Self { key, header })
+    }
+
+    /// A token of that user's device. `number` makes it another one.
+    pub fn token(&self, (user, device): (UserId, DeviceId), now_ms: u64, number: u32) -> anyhow::Result<String> {
         let (seconds, life) = (now_ms / 1000, cloudsync_accounts::ACCESS_TOKEN_LIFETIME.as_secs());
         let options = cloudsync_accounts::Options::default();
         let claims = json!({
-            "iss": options.issuer, "aud": options.audience, "sub": self.user.to_string(), "device": self.device.to_string(),
+            "iss": options.issuer, "aud": options.audience, "sub": user.to_string(), "device": device.to_string(),
             "iat": seconds, "exp": seconds + life, "jti": format!("minted {number}"),
         });
-        let key = EncodingKey::from_rsa_pem(pem.as_bytes())?;
-        let header = Header { typ: Some("at+jwt".to_owned()), kid: Some(kid(&key)?), ..Header::new(Algorithm::RS256) };
-        Ok(jsonwebtoken::encode(&header, &claims, &key)?)
+        Ok(jsonwebtoken::encode(&self.header, &claims, &self.key)?)
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::Effort;
-use super::report::{Row, Section};
+use super::report::{Section, Table};
 use super::stats::Percentiles;
 use crate::device::{Access, OpenSession, key, value};
 use crate::node::Wire;
@@ -104,7 +104,7 @@ pub async fn run(effort: &Effort) -> anyhow::Result<Section> {
         let (samples, said) = during_backup(&mut sender, &folder.join("data"), &into).await?;
         std::fs::remove_dir_all(&into)?;
         taken += samples.len();
-        progress(round, samples.len(), &said);
+        super::told(&format!("B1 round {round}: {} pushes during {said}", samples.len()));
         during.extend(Percentiles::of(samples));
         backups.push(said);
     }
@@ -112,14 +112,10 @@ pub async fn run(effort: &Effort) -> anyhow::Result<Section> {
     section((&alone, &during), &backups, taken)
 }
 
-#[allow(clippy::print_stderr, reason = "a run takes a while, and shows how it goes")]
-fn progress(round: u32, samples: usize, said: &Value) {
-    eprintln!("B1 round {round}: {samples} pushes during {said}");
-}
-
 fn section((alone, during): (&[Percentiles], &[Percentiles]), backups: &[Value], taken: usize) -> anyhow::Result<Section> {
     let rows = [("push → acknowledged, durable", alone), ("the same, while a backup is made", during)];
-    let rows = rows.into_iter().filter_map(|(what, rounds)| Row::of(what, "QUIC", rounds)).collect();
+    let mut table = Table::of_percentiles();
+    rows.into_iter().for_each(|(what, rounds)| table.add_percentiles(what, "QUIC", rounds));
     let bytes = backups.last().and_then(|said| said["bytes"].as_u64()).context("no size")? / (1024 * 1024);
     let seconds: Vec<String> = backups.iter().filter_map(|said| said["seconds"].as_f64()).map(|seconds| format!("{seconds:.1}")).collect();
     Ok(Section {
@@ -129,8 +125,8 @@ fn section((alone, during): (&[Percentiles], &[Percentiles]), backups: &[Value],
             "One user, one device over QUIC, a new record of {CONTENT_BYTES} B of content a push, one after the other; `cloudsync-node dev` (release) in \
              another process. `cloudsync-node backup create` copies its store to the same disk in a third one."
         ),
-        rows,
-        ratios: Vec::new(),
+        tables: vec![table],
+        aims: Vec::new(),
         sentences: vec![format!("The backups of {bytes} MiB took {} s; {taken} pushes were made meanwhile.", seconds.join(", "))],
     })
 }

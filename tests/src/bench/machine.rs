@@ -2,13 +2,12 @@
 //!
 //! Never: a host's name or a user's path.
 
+use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
-use serde::Serialize;
-
 /// The machine, as far as it can be told.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Machine {
     /// Cores that this process may use.
     pub cores: usize,
@@ -22,6 +21,13 @@ pub struct Machine {
     pub disk: String,
     /// Load of the last minute when the run began: others' work on the same cores shows in every figure.
     pub load: String,
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cores, cpu, kernel, memory_mib, disk, load } = self;
+        write!(f, "{cores} cores, {cpu}, {memory_mib} MiB, {kernel}, data on {disk}; load at the start {load}")
+    }
 }
 
 fn field(text: &str, name: &str) -> Option<String> {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::disk::Fdatasync;
 use super::hop::{Echo, Hops};
-use super::report::{Ratio, Row, Section};
+use super::report::{Aim, Bound, Figure, Section, Table, Unit};
 use super::stats::{Percentiles, Spread};
 use super::{Effort, WIRES};
 use crate::device::{Access, OpenSession, key, value};
@@ -156,13 +156,12 @@ pub async fn run(effort: &Effort) -> anyhow::Result<Section> {
     }
     drop(node.terminate().await?);
     let carriers: Vec<(Wire, Vec<Round>)> = carriers.into_iter().map(|(wire, _, _, rounds)| (wire, rounds)).collect();
-    section(&carriers)
+    section(&carriers, effort.samples)
 }
 
-#[allow(clippy::print_stderr, reason = "a run takes a while, and shows how it goes")]
 fn progress(number: u32, wire: Wire, round: &Round) {
     let Round { fsync, hop, acknowledged, received, shown, ratio } = round;
-    eprintln!(
+    super::told(&format!(
         "W1 round {number} {:>4}: fdatasync {:.0} µs, hop {:.0} µs, acknowledged {:.0} µs, received {:.0} µs (p99 {:.0} µs), shown {:.0} µs, ratio {ratio:.2}",
         wire.scheme(),
         fsync.p50_us,
@@ -171,13 +170,13 @@ fn progress(number: u32, wire: Wire, round: &Round) {
         received.p50_us,
         received.p99_us,
         shown.p50_us
-    );
+    ));
 }
 
-fn section(carriers: &[(Wire, Vec<Round>)]) -> anyhow::Result<Section> {
-    let (mut rows, mut ratios, mut sentences) = (Vec::new(), Vec::new(), Vec::new());
+fn section(carriers: &[(Wire, Vec<Round>)], samples: u32) -> anyhow::Result<Section> {
+    let (mut table, mut aims) = (Table::of_percentiles(), Vec::new());
     let fsync: Vec<Percentiles> = carriers.iter().flat_map(|(_, rounds)| rounds.iter().map(|round| round.fsync)).collect();
-    rows.extend(Row::of("floor: append 4 KiB, `fdatasync`", "", &fsync));
+    table.add_percentiles("floor: append 4 KiB, `fdatasync`", "", &fsync);
     for (wire, rounds) in carriers {
         let name = wire.scheme().to_uppercase();
         let figures: [(&str, Pick); 4] = [
@@ -187,33 +186,25 @@ fn section(carriers: &[(Wire, Vec<Round>)]) -> anyhow::Result<Section> {
             ("push → verified, opened and stored there", |round| round.shown),
         ];
         for (what, figure) in figures {
-            rows.extend(Row::of(what, &name, &rounds.iter().map(figure).collect::<Vec<_>>()));
+            table.add_percentiles(what, &name, &rounds.iter().map(figure).collect::<Vec<_>>());
         }
-        let ratio = Spread::of(rounds.iter().map(|round| round.ratio)).context("no rounds")?;
-        let met = if ratio.median <= AIM { "meets" } else { "misses" };
-        sentences.push(format!(
-            "Over {name} the median push is received after {:.2} times what the disk and two bare hops take by themselves: it {met} the aim of {AIM}.",
-            ratio.median
-        ));
-        ratios.push(Ratio { what: "received p50 ÷ (`fdatasync` p50 + 2 hops p50)".into(), carrier: name, ratio: ratio.into(), aim: AIM });
+        let measured = Figure::of(Unit::Ratio, rounds.iter().map(|round| round.ratio)).context("no rounds")?;
+        aims.push(Aim { what: format!("{name}: received p50 ÷ (`fdatasync` p50 + 2 hops p50)"), measured, bound: Bound::AtMost(AIM) });
     }
-    sentences.push(
-        "Sample by sample: one `fdatasync`, one hop, one push. A ratio is taken of every ten (p50 to p50) and their median is the round's, \
-         since a disk that others use as well changes its own floor from one moment to the next; p99 is shown as it was met."
-            .into(),
-    );
+    let sentence = "Sample by sample: one `fdatasync`, one hop, one push. A ratio is taken of every ten (p50 to p50) and their median is the \
+         round's, since a disk that others use as well changes its own floor from one moment to the next; p99 is shown as it was met.";
     Ok(Section {
         id: "W1".into(),
         title: "durable push → received by the user's other device, at light load".into(),
         method: format!(
-            "One user, two devices over the same carrier, in one process; `cloudsync-node dev` (release) in another, both on this machine. \
-             A new record of {CONTENT_BYTES} B of content a push, sealed and signed before the clock starts; the next push begins when the \
-             other device has stored the last. *Received*: its connection has decoded the event. Floors are measured by turns \
-             with the pushes: the file is in the folder of the node's data, the bare hop is half a round trip to an echo of the same crates in a \
-             process of its own."
+            "One user, two devices over the same carrier, in one process; `cloudsync-node dev` (release) in another, both on this machine, on \
+             any core. A new record of {CONTENT_BYTES} B of content a push, sealed and signed before the clock starts; the next push begins when \
+             the other device has stored the last; {samples} a round. *Received*: its connection has decoded the event. Floors are measured by \
+             turns with the pushes: the file is in the folder of the node's data, the bare hop is half a round trip to an echo of the same \
+             crates in a process of its own."
         ),
-        rows,
-        ratios,
-        sentences,
+        tables: vec![table],
+        aims,
+        sentences: vec![sentence.into()],
     })
 }
