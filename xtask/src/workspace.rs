@@ -15,6 +15,11 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
+/// A path as one would type it in the workspace's root: short, where it lies there.
+pub(crate) fn near(path: &Path) -> String {
+    path.strip_prefix(root()).map_or_else(|_| path.display().to_string(), |inner| format!("$PWD/{}", inner.display()))
+}
+
 /// Whether this is CI, where nothing may be skipped.
 pub(crate) fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|ci| ci == "true")

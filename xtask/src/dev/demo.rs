@@ -8,10 +8,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use serde_json::Value;
 
 use super::device::{Device, EMAIL, First, PASSWORD, SignedIn};
-use crate::process::{shown, terminate};
+use crate::process::terminate;
+use crate::workspace::near;
 
 const COLLECTION: &str = "timer_session";
 const LIVE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -69,37 +69,43 @@ pub(crate) fn show(laptop: &Device, phone: &Device) -> anyhow::Result<()> {
         printed.lines().for_each(|code| println!("    the demo account's recovery code: {code}"));
     }
 
-    let mut child = phone.start(&["watch", "--json"])?;
+    print_environment(laptop);
+    let mut child = phone.start(&["watch"])?;
     let (stdout, stderr) = (child.stdout.take().context("no standard output")?, child.stderr.take().context("no standard error")?);
     let _watch = Watch(child);
     let (records, remarks) = (lines(stdout), lines(stderr));
-    println!("\n{}$ {}", phone.name, shown(&phone.command(&["watch", "--json"])));
+    println!("$ {}", phone.typed(&["watch"]));
     let (_, live) = find(&remarks, LIVE_TIMEOUT, |line| line.contains("live at seq")).context("the phone's watch does not get live")?;
     println!("    {live}");
 
-    let id = format!("demo-{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis());
-    let put = ["put", COLLECTION, &id, r#"{"task":"write","minutes":25}"#, "--json"];
-    println!("{}$ {}", laptop.name, shown(&laptop.command(&put)));
+    let id = format!("demo-{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs());
+    let put = ["put", COLLECTION, &id, r#"{"task":"write","minutes":25}"#];
+    println!("$ {}", laptop.typed(&put));
     let started = Instant::now();
     let printed = laptop.run(&put)?;
     let acknowledged = started.elapsed();
     printed.lines().for_each(|line| println!("    {line}"));
 
-    let is_it = |line: &str| serde_json::from_str::<Value>(line).is_ok_and(|record| record["id"] == id.as_str());
+    let is_it = |line: &str| line.split('\t').any(|field| field == id);
     let (arrived, line) = find(&records, ARRIVAL_TIMEOUT, is_it).context("the laptop's write does not arrive on the phone")?;
-    println!("{} sees it:\n    {line}", phone.name);
+    println!("{} sees it:\n    {}", phone.name, line.split('\t').filter(|field| !field.is_empty()).collect::<Vec<_>>().join("  "));
     let (took, acknowledged) = (arrived.duration_since(started).as_millis(), acknowledged.as_millis());
     println!("it took {took} ms from starting `put` to the line on the other device (`put` itself: {acknowledged} ms)");
     Ok(())
 }
 
+/// What the commands that follow take from the environment, so that each of them is a short line.
+fn print_environment(device: &Device) {
+    println!("\nwhat follows, as one would type it:");
+    println!("$ export CLOUDSYNC_HOME={}", near(&device.home));
+    println!("$ export CLOUDSYNC_PIN={}", device.server.pin);
+}
+
 /// What to try next: the README's session, with this run's addresses.
 pub(crate) fn print_commands(laptop: &Device) {
-    let root = crate::workspace::root();
-    let binaries = laptop.binary.parent().unwrap_or(&root);
-    let near = binaries.strip_prefix(&root).map_or_else(|_| binaries.display().to_string(), |inner| format!("$PWD/{}", inner.display()));
+    let binaries = laptop.binary.parent().map(near).unwrap_or_default();
     println!("\ntry next, in two other terminals, from the project's folder:");
-    println!("  export PATH=\"{near}:$PATH\"");
+    println!("  export PATH=\"{binaries}:$PATH\"");
     println!("  export CLOUDSYNC_SERVER={}", laptop.server.url);
     println!("  export CLOUDSYNC_PIN={}", laptop.server.pin);
     for command in [

@@ -29,7 +29,8 @@ pub(crate) struct Server {
 pub(crate) struct Device {
     pub(crate) name: String,
     pub(crate) binary: PathBuf,
-    pub(crate) profile: PathBuf,
+    /// Where profiles are.
+    pub(crate) home: PathBuf,
     pub(crate) server: Server,
 }
 
@@ -45,35 +46,46 @@ pub(crate) enum SignedIn {
 }
 
 impl Device {
-    /// `cloudsync` as this device. One connection's worth of options, then what it shall do.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+    /// `cloudsync` as this device, in the environment that [`environment`] shows.
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        command.arg("--profile").arg(&self.profile).arg("--server").arg(&self.server.url).arg("--pin").arg(&self.server.pin);
-        command.args(arguments);
+        command.env("CLOUDSYNC_HOME", &self.home).env("CLOUDSYNC_SERVER", &self.server.url).env("CLOUDSYNC_PIN", &self.server.pin);
+        command.arg("--profile").arg(&self.name).args(arguments);
         command
+    }
+
+    /// A command as one would type it in that environment.
+    pub(crate) fn typed(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("cloudsync");
+        shown(command.arg("--profile").arg(&self.name).args(arguments))
+    }
+
+    /// Its profile's folder.
+    fn profile(&self) -> PathBuf {
+        self.home.join("profiles").join(&self.name)
     }
 
     fn output(&self, arguments: &[&str], input: &str) -> anyhow::Result<Output> {
         let mut command = self.command(arguments);
         let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| shown(&command))?;
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| self.typed(arguments))?;
         child.stdin.take().context("a child without standard input")?.write_all(input.as_bytes())?;
         Ok(child.wait_with_output()?)
     }
 
-    /// Runs it and gives what it printed; fails with its message.
+    /// Runs it and gives what it printed and said; fails with its message.
     pub(crate) fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = self.output(arguments, "")?;
         if !output.status.success() {
-            bail!("{}: {}: {}", shown(&self.command(arguments)), output.status, said(&output));
+            bail!("{}: {}: {}", self.typed(arguments), output.status, said(&output));
         }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
     }
 
     /// Starts it with its output to be read.
     pub(crate) fn start(&self, arguments: &[&str]) -> anyhow::Result<Child> {
         let mut command = self.command(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| shown(&command))
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| self.typed(arguments))
     }
 
     fn sign_in(&self, how: &str) -> anyhow::Result<Output> {
@@ -83,14 +95,14 @@ impl Device {
     /// Signs in unless it is; with `First::Registers`, by making the account if there is none yet.
     pub(crate) fn ensure_signed_in(&self, first: First) -> anyhow::Result<(SignedIn, String)> {
         let status = self.output(&["status", "--json"], "")?;
-        if status.status.code() != Some(NOT_SIGNED_IN) && self.profile.join("profile.json").exists() {
+        if status.status.code() != Some(NOT_SIGNED_IN) && self.profile().join("profile.json").exists() {
             if !status.status.success() {
                 bail!(
                     "{} can't use its profile ({}): {}; delete {} to start over",
                     self.name,
                     status.status,
                     said(&status),
-                    self.profile.display()
+                    self.profile().display()
                 );
             }
             return Ok((SignedIn::Already, String::new()));

@@ -69,7 +69,7 @@ fn show(node: &Node, binaries: &Path, folder: &Path) -> anyhow::Result<()> {
     let device = |name: &str, server: &str| Device {
         name: name.to_owned(),
         binary: binaries.join("cloudsync"),
-        profile: folder.join("profiles").join(name),
+        home: folder.to_path_buf(),
         server: Server { url: server.to_owned(), pin: node.pin() },
     };
     let (laptop, phone) = (device("laptop", node.url("quic")?), device("phone", node.url("wss")?));

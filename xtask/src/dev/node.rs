@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use crate::process::{shown, terminate};
+use crate::workspace::{near, root};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The node promises to end within 10 s of SIGTERM.
@@ -36,7 +37,9 @@ impl Node {
         }
         let output = File::create(&log).with_context(|| log.display().to_string())?;
         let mut command = Command::new(binary);
-        command.arg("dev").arg("--data").arg(folder.join("data")).arg("--ready-file").arg(&ready_file);
+        // Relative to the root: a line that fits on a screen.
+        let near = folder.strip_prefix(root()).unwrap_or(folder);
+        command.current_dir(root()).arg("dev").arg("--data").arg(near.join("data")).arg("--ready-file").arg(near.join("ready.json"));
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
         println!("$ {}", shown(&command));
         let child = command.spawn().with_context(|| format!("can't run {}", binary.display()))?;
@@ -78,7 +81,7 @@ impl Node {
 
     /// Its addresses.
     pub(crate) fn print(&self) {
-        println!("\nthe node serves (process {}, log {}):", self.child.id(), self.log.display());
+        println!("\nthe node serves (process {}, log {}):", self.child.id(), near(&self.log));
         for name in ["quic", "wss", "ws", "https", "admin"] {
             println!("  {name:<6} {}", self.ready[name].as_str().unwrap_or("-"));
         }
