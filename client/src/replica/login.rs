@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::StoreError;
 use super::codec::{failed, signed};
-use super::tables::SqliteTables;
+use super::transaction::SqliteTables;
 use crate::account::Tokens;
 
 const TABLE: &str = "login";

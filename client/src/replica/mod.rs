@@ -8,9 +8,11 @@ mod error;
 mod login;
 mod pause;
 mod process;
+mod rows;
 mod schema;
 mod store;
 mod tables;
+mod transaction;
 mod turn;
 mod turnstile;
 mod writer;
@@ -18,7 +20,7 @@ mod writer;
 pub use error::StoreError;
 pub use pause::stop_between_transactions;
 pub use store::{Access, Store};
-pub use tables::SqliteTables;
+pub use transaction::SqliteTables;
 pub use turn::Turn;
 
 #[cfg(test)]

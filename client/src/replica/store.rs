@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::process::{Process, State};
 use super::schema::{APPLICATION_ID, FORMAT, TABLES};
-use super::tables::SqliteTables;
+use super::transaction::SqliteTables;
 use super::turnstile::Turnstile;
 use super::writer::Note;
 use super::{StoreError, pause};

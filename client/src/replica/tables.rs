@@ -1,183 +1,20 @@
-//! One transaction on the replica's tables, as the engine asks for it.
+//! The replica's tables, as the engine asks for them.
 //!
 //! Never: a rule, or a statement outside the transaction that the store began.
 
 use cloudsync_engine::replica::{
-    BatchState, Edit, EditCounts, EditId, EditState, LastBatch, Made, Marks, OutboxBatch, Owner, Reason, Record, SnapshotProgress, Tables,
-    TablesError, Usage,
+    BatchState, Edit, EditCounts, EditId, EditState, LastBatch, Made, Marks, OutboxBatch, Reason, Record, Tables, TablesError,
 };
 use cloudsync_protocol::entry::RosterRow;
-use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::statement::{Signature, Signed};
-use cloudsync_protocol::{
-    CollectionName, Cursor, DeviceId, DeviceSeq, Envelope, ErrorCode, Generation, Hash, LogId, RecordKey, Seq, ShortHash, TimelineId,
-    Version, codec as wire,
+use cloudsync_protocol::{CollectionName, DeviceId, DeviceSeq, Envelope, Hash, RecordKey, codec as wire};
+use rusqlite::params;
+
+use super::codec::{content, damaged, encoded, limit, signed};
+use super::rows::{
+    PARKED, PAUSED, REASON_STALE, SIGNED, WAITING, batch_state, bounds, names, read_batch_state, read_edit, read_marks, read_record,
 };
-use rusqlite::{Connection, Params, params};
-
-use super::codec::{Columns, DELETED, content, damaged, encoded, failed, limit, signed};
-
-const WAITING: i64 = 0;
-const SIGNED: i64 = 1;
-const PARKED: i64 = 2;
-const PAUSED: i64 = 3;
-const OPEN: i64 = 0;
-const CLOSED: i64 = 1;
-const COMMITTED: i64 = 2;
-const REASON_STALE: &str = "stale";
-/// Before every key: nothing sorts before the empty text, which no name is.
-const FIRST: &str = "";
-
-/// One transaction.
-#[derive(Debug)]
-pub struct SqliteTables<'a> {
-    connection: &'a Connection,
-}
-
-impl<'a> SqliteTables<'a> {
-    pub(super) const fn new(connection: &'a Connection) -> Self {
-        Self { connection }
-    }
-
-    pub(super) const fn connection(&self) -> &'a Connection {
-        self.connection
-    }
-
-    fn execute(&self, table: &'static str, sql: &str, params: impl Params) -> Result<(), TablesError> {
-        let done = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params));
-        done.map(|_| ()).map_err(failed(table))
-    }
-
-    /// How many records there are that are not deleted.
-    pub fn records_count(&self) -> Result<u64, TablesError> {
-        let count =
-            self.one("records", ("SELECT count(*) AS number FROM records WHERE content <> ?1", [DELETED]), |row| row.number("number"))?;
-        Ok(count.unwrap_or_default())
-    }
-
-    /// How many edits from that one on are paused.
-    pub fn paused_from(&self, first: EditId) -> Result<u64, TablesError> {
-        let sql = "SELECT count(*) AS number FROM edits WHERE state = ?1 AND id >= ?2";
-        Ok(self.one("edits", (sql, params![PAUSED, signed(first.0)]), |row| row.number("number"))?.unwrap_or_default())
-    }
-
-    fn all<T>(
-        &self,
-        table: &'static str,
-        (sql, params): (&str, impl Params),
-        read: impl Fn(&Columns<'_, '_>) -> Result<T, TablesError>,
-    ) -> Result<Vec<T>, TablesError> {
-        let mut statement = self.connection.prepare_cached(sql).map_err(failed(table))?;
-        let mut rows = statement.query(params).map_err(failed(table))?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next().map_err(failed(table))? {
-            all.push(read(&Columns { table, row })?);
-        }
-        Ok(all)
-    }
-
-    fn one<T>(
-        &self,
-        table: &'static str,
-        query: (&str, impl Params),
-        read: impl Fn(&Columns<'_, '_>) -> Result<T, TablesError>,
-    ) -> Result<Option<T>, TablesError> {
-        Ok(self.all(table, query, read)?.pop())
-    }
-}
-
-fn read_marks(row: &Columns<'_, '_>) -> Result<Marks, TablesError> {
-    let log = row.optional_id("owner_log", LogId::from_slice)?;
-    let device = row.optional_id("owner_device", DeviceId::from_slice)?;
-    let start = row.optional_decoded::<Cursor>("snapshot_start")?;
-    let resume = row.optional_decoded("snapshot_resume")?;
-    Ok(Marks {
-        owner: log.zip(device).map(|(log, device)| Owner { log, device }),
-        cursor: Cursor {
-            timeline: row.id("timeline", TimelineId::from_slice)?,
-            seq: Seq(row.number("seq")?),
-            row: row.id("row", ShortHash::from_slice)?,
-        },
-        generation: Generation(row.number("generation")?),
-        clock: Hlc(row.number("clock")?),
-        snapshot: start.zip(resume).map(|(start, resume)| SnapshotProgress { start, resume }),
-        highest_signed: DeviceSeq(row.number("highest_signed")?),
-        last_committed: row.optional_decoded("last_committed")?,
-        last_edit: EditId(row.number("last_edit")?),
-        usage: read_usage(row)?,
-    })
-}
-
-fn read_usage(row: &Columns<'_, '_>) -> Result<Option<Usage>, TablesError> {
-    let [used, limit, at] = ["used_bytes", "quota_bytes", "used_at"].map(|name| row.optional_number(name));
-    Ok(match (used?, limit?, at?) {
-        (Some(used), Some(limit), Some(at)) => Some(Usage { used, limit, at: Seq(at) }),
-        (_, _, _) => None,
-    })
-}
-
-fn read_record(row: &Columns<'_, '_>) -> Result<Record, TablesError> {
-    let record = Record {
-        key: row.key()?,
-        version: Version(row.number("version")?),
-        seq: Seq(row.number("seq")?),
-        hash: row.id("hash", Hash::from_slice)?,
-        device: row.id("device", DeviceId::from_slice)?,
-        hlc: row.hlc()?,
-        content: row.content()?,
-        envelope: Envelope { header: row.bytes("header")?, body: row.bytes("body")?, wrap: row.bytes("wrap")? },
-    };
-    Ok(record)
-}
-
-fn read_edit(row: &Columns<'_, '_>) -> Result<Edit, TablesError> {
-    let facts = (row.optional_number("device_seq")?, row.get::<Option<String>>("reason")?, row.optional_number("grows")?);
-    let state = match (row.get::<i64>("state")?, facts) {
-        (WAITING, (None, None, None)) => EditState::Waiting,
-        (SIGNED, (Some(device_seq), None, None)) => EditState::Signed(DeviceSeq(device_seq)),
-        (PARKED, (None, Some(reason), None)) if reason == REASON_STALE => EditState::Parked(Reason::Stale),
-        (PARKED, (None, Some(code), None)) => EditState::Parked(Reason::Refused(ErrorCode::from_name(&code))),
-        (PAUSED, (None, None, Some(grows))) => EditState::Paused { grows },
-        (_, _) => return Err(row.wrong("state", "not a state of an edit")),
-    };
-    Ok(Edit {
-        id: EditId(row.number("id")?),
-        last: EditId(row.number("last")?),
-        key: row.key()?,
-        content: row.content()?,
-        base: Version(row.number("base")?),
-        parent: row.id("parent", Hash::from_slice)?,
-        hlc: row.hlc()?,
-        state,
-    })
-}
-
-fn read_batch_state(row: &Columns<'_, '_>) -> Result<BatchState, TablesError> {
-    match (row.get::<i64>("state")?, row.optional_number("from_seq")?, row.optional_number("to_seq")?) {
-        (OPEN, None, None) => Ok(BatchState::Open),
-        (CLOSED, None, None) => Ok(BatchState::Closed),
-        (COMMITTED, Some(from), Some(to)) => Ok(BatchState::Committed { from: Seq(from), to: Seq(to) }),
-        (_, _, _) => Err(row.wrong("state", "not a state of a batch")),
-    }
-}
-
-fn batch_state(state: BatchState) -> (i64, Option<i64>, Option<i64>) {
-    match state {
-        BatchState::Open => (OPEN, None, None),
-        BatchState::Closed => (CLOSED, None, None),
-        BatchState::Committed { from, to } => (COMMITTED, Some(signed(from.0)), Some(signed(to.0))),
-    }
-}
-
-fn names(key: &RecordKey) -> (&str, &str) {
-    (key.collection.as_str(), key.record.as_str())
-}
-
-/// The bounds of a listing: a collection or all (nothing), and the key to go on after.
-fn bounds<'a>(collection: Option<&'a CollectionName>, after: Option<&'a RecordKey>) -> (Option<&'a str>, &'a str, &'a str) {
-    let (after_collection, after_record) = after.map_or((FIRST, FIRST), names);
-    (collection.map(CollectionName::as_str), after_collection, after_record)
-}
+use super::transaction::SqliteTables;
 
 impl Tables for SqliteTables<'_> {
     fn marks(&self) -> Result<Marks, TablesError> {

@@ -8,7 +8,7 @@ use rusqlite::params;
 
 use super::codec::{failed, signed};
 use super::process::{Process, State};
-use super::tables::SqliteTables;
+use super::transaction::SqliteTables;
 
 const TABLE: &str = "turn";
 
