@@ -3,7 +3,7 @@
 //! Never: a table read that another release wrote in another shape; `user_version` is checked first.
 
 /// What `user_version` says.
-pub(super) const FORMAT: i64 = 4;
+pub(super) const FORMAT: i64 = 5;
 /// What `application_id` says: "CSrp".
 pub(super) const APPLICATION_ID: i64 = 0x4353_7270;
 
@@ -26,6 +26,7 @@ CREATE TABLE records (
     header BLOB NOT NULL, body BLOB NOT NULL, wrap BLOB NOT NULL,
     PRIMARY KEY (collection, record)
 ) STRICT;
+CREATE INDEX records_by_seq ON records (seq);
 CREATE INDEX records_damaged ON records (content) WHERE content = 2;
 CREATE TABLE roster (seq INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
 CREATE TABLE chains (device BLOB PRIMARY KEY, device_seq INTEGER NOT NULL, hash BLOB) STRICT, WITHOUT ROWID;

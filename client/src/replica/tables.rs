@@ -7,7 +7,7 @@ use cloudsync_engine::replica::{
 };
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::statement::{Signature, Signed};
-use cloudsync_protocol::{CollectionName, DeviceId, DeviceSeq, Envelope, Hash, RecordKey, codec as wire};
+use cloudsync_protocol::{CollectionName, DeviceId, DeviceSeq, Envelope, Hash, RecordKey, Seq, codec as wire};
 use rusqlite::params;
 
 use super::codec::{content, damaged, encoded, limit, signed};
@@ -48,6 +48,10 @@ impl Tables for SqliteTables<'_> {
 
     fn record(&self, key: &RecordKey) -> Result<Option<Record>, TablesError> {
         self.one("records", ("SELECT * FROM records WHERE collection = ?1 AND record = ?2", names(key)), read_record)
+    }
+
+    fn record_at(&self, seq: Seq) -> Result<Option<Record>, TablesError> {
+        self.one("records", ("SELECT * FROM records WHERE seq = ?1", [signed(seq.0)]), read_record)
     }
 
     fn put_record(&mut self, record: &Record) -> Result<(), TablesError> {

@@ -123,6 +123,9 @@ impl Online {
             let outcome = self.client.replica(Access::Write, move |replica, seal| replica.apply(Stretch::from(&page), &seal)).await?;
             match outcome {
                 Outcome::Applied(applied) => {
+                    if let Some(epoch) = applied.needs_keys {
+                        return Err(Error::keys_missing(epoch));
+                    }
                     if let Some(untrusted) = applied.stopped {
                         return Err(Box::new(untrusted).into());
                     }

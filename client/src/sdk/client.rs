@@ -40,7 +40,13 @@ pub(super) struct Shared {
 
 /// Whose replica a key file's device has.
 pub(super) fn me(keys: &KeyFile) -> Me {
-    Me { log: keys.log(), device: keys.device.id, signing: keys.device.signing.public(), identity: keys.secrets.identity.signing.public() }
+    Me {
+        log: keys.log(),
+        device: keys.device.id,
+        signing: keys.device.signing.public(),
+        identity: keys.secrets.identity.signing.public(),
+        identity_epoch: keys.secrets.identity.epoch,
+    }
 }
 
 impl Client {

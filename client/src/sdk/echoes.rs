@@ -42,6 +42,7 @@ impl Online {
             };
             match outcome {
                 Outcome::Applied(Applied { stopped: Some(untrusted), .. }) => return Err(Box::new(untrusted).into()),
+                Outcome::Applied(Applied { needs_keys: Some(epoch), .. }) => return Err(Error::keys_missing(epoch)),
                 Outcome::Applied(_) | Outcome::Old => {}
                 Outcome::Gap { .. } => self.attached = false,
             }

@@ -132,6 +132,11 @@ impl Error {
 }
 
 impl Error {
+    /// The log goes on under an account key that this device does not have.
+    pub(super) fn keys_missing(epoch: u64) -> Self {
+        Self::Unfit(format!("the log goes on under account key {epoch}, which this device does not have; this release can't fetch it yet"))
+    }
+
     /// Whether the connection ended before the answer came, without a word from the server.
     pub(super) const fn is_lost(&self) -> bool {
         matches!(

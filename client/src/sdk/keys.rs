@@ -41,6 +41,10 @@ impl Sealer for DeviceSeal<'_> {
 }
 
 impl Opener for DeviceSeal<'_> {
+    fn key_epoch(&self) -> u64 {
+        self.0.secrets.account.current().epoch.0
+    }
+
     fn open(&self, header: &Header, envelope: &Envelope) -> Result<Content, OpenError> {
         let key = header.key();
         let expected = Expected::of_log(self.log()).record(&key).version(header.version).pushed(header.device, header.device_seq);
@@ -79,6 +83,7 @@ mod tests {
             device: keys.device.id,
             signing: keys.device.signing.public(),
             identity: keys.secrets.identity.signing.public(),
+            identity_epoch: keys.secrets.identity.epoch,
         };
         let mut tables = MemoryTables::new();
         let mut replica = Replica::open(&mut tables, &me).unwrap();

@@ -71,6 +71,7 @@ impl Home {
             device: keys.device.id,
             signing: keys.device.signing.public(),
             identity: keys.secrets.identity.signing.public(),
+            identity_epoch: keys.secrets.identity.epoch,
         };
         let profile = Profile::at(home.profile());
         let _lock = profile.lock().unwrap();

@@ -5,9 +5,9 @@
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::frame::{Committed, Event, Page};
 use cloudsync_protocol::statement::BatchStatement;
-use cloudsync_protocol::{Batch, Cursor, DeviceSeq, Entry, Hash, Seq, TimelineId};
+use cloudsync_protocol::{Batch, Cursor, DeviceSeq, Entry, Generation, Hash, Operation, Seq, TimelineId};
 
-use super::verify::{self, Verified};
+use super::verify::{self, Halt, Verified};
 use super::{BatchState, Change, Content, LastBatch, Made, Opener, OutboxBatch, Record, Replica, Tables, TablesError, Untrusted, Why};
 use crate::roster::Roster;
 
@@ -45,6 +45,10 @@ pub struct Applied {
     pub changes: Vec<Change>,
     /// The entry that did not verify: what came before it was applied, nothing after it will be.
     pub stopped: Option<Untrusted>,
+    /// The account key's epoch that what comes next is sealed under, and that this device does not have: fetch the keyring, read on.
+    pub needs_keys: Option<u64>,
+    /// Newer wraps that do not open: the old ones stay.
+    pub rewraps_bad: u64,
 }
 
 /// What came of a stretch of the log.
@@ -78,6 +82,13 @@ pub enum ApplyError {
     Tables(#[from] TablesError),
 }
 
+/// What one entry came to.
+#[derive(Debug, Default)]
+struct Read {
+    changes: Vec<Change>,
+    rewraps_bad: u64,
+}
+
 impl<T: Tables> Replica<'_, T> {
     /// Applies a page or an event.
     pub fn apply(&mut self, stretch: Stretch<'_>, opener: &impl Opener) -> Result<Outcome, ApplyError> {
@@ -87,16 +98,23 @@ impl<T: Tables> Replica<'_, T> {
         check_even(stretch)?;
         let mut roster = self.roster()?;
         let mut cursor = Cursor { timeline: stretch.timeline, ..self.tables.marks()?.cursor };
-        let (mut changes, mut stopped) = (Vec::new(), None);
+        let (mut changes, mut stopped, mut needs_keys, mut rewraps_bad) = (Vec::new(), None, None, 0);
         for entry in stretch.entries {
             let read = match entry {
                 Entry::Batch(batch) => self.read_batch(&roster, batch, opener)?,
-                Entry::Roster(row) => self.read_roster_row(&mut roster, row)?,
+                Entry::Roster(row) => self.read_roster_row(&mut roster, row)?.map(|()| Read::default()).map_err(Halt::from),
             };
             match read {
-                Ok(mut read) => changes.append(&mut read),
-                Err(why) => {
+                Ok(mut read) => {
+                    changes.append(&mut read.changes);
+                    rewraps_bad += read.rewraps_bad;
+                }
+                Err(Halt::Untrusted(why)) => {
                     stopped = Some(Untrusted::of(entry, why));
+                    break;
+                }
+                Err(Halt::NeedsKeys { epoch }) => {
+                    needs_keys = Some(epoch);
                     break;
                 }
             }
@@ -105,7 +123,7 @@ impl<T: Tables> Replica<'_, T> {
         }
         self.move_to(cursor)?;
         self.wake()?;
-        Ok(Outcome::Applied(Applied { cursor, changes, stopped }))
+        Ok(Outcome::Applied(Applied { cursor, changes, stopped, needs_keys, rewraps_bad }))
     }
 
     /// Applies the echo of this session's own push: its rows are in the outbox, or were written with the answer.
@@ -130,7 +148,7 @@ impl<T: Tables> Replica<'_, T> {
         self.tables.set_last_batch(batch.device, LastBatch { device_seq: batch.device_seq, hash: Some(batch.hash) })?;
         let cursor = Cursor { timeline: committed.timeline, seq: committed.to, row: committed.row };
         self.move_to(cursor)?;
-        Ok(Outcome::Applied(Applied { cursor, changes, stopped: None }))
+        Ok(Outcome::Applied(Applied { cursor, changes, stopped: None, needs_keys: None, rewraps_bad: 0 }))
     }
 
     /// Whether a stretch begins at the cursor: nothing when it does.
@@ -158,14 +176,17 @@ impl<T: Tables> Replica<'_, T> {
         self.prune()
     }
 
-    fn read_roster_row(&mut self, roster: &mut Roster, row: &RosterRow) -> Result<Result<Vec<Change>, Why>, TablesError> {
+    fn read_roster_row(&mut self, roster: &mut Roster, row: &RosterRow) -> Result<Result<(), Why>, TablesError> {
         // A snapshot that was given up brought it already.
         if !self.tables.roster()?.contains(row) {
             let mut next = roster.clone();
             if let Err(error) = next.apply(row) {
                 return Ok(Err(error.into()));
             }
-            if let Err(why) = verify::of_account(&next, self.me.identity) {
+            if let Err(why) = verify::of_account(&next, self.me) {
+                return Ok(Err(why));
+            }
+            if let Some(why) = self.cuts_off(&next, row.seq)? {
                 return Ok(Err(why));
             }
             *roster = next;
@@ -180,14 +201,29 @@ impl<T: Tables> Replica<'_, T> {
                 self.settle_revoked(device, revocation.last)?;
             }
         }
-        Ok(Ok(Vec::new()))
+        Ok(Ok(()))
+    }
+
+    /// Whether a row lets a device leave before what was read of it. In a log that was rewound a revoke may name less.
+    fn cuts_off(&self, roster: &Roster, seq: Seq) -> Result<Option<Why>, TablesError> {
+        if self.tables.marks()?.generation > Generation(0) {
+            return Ok(None);
+        }
+        for (device, standing) in roster.devices() {
+            let named = standing.revoked.filter(|revocation| revocation.seq == seq).and_then(|revocation| revocation.last);
+            let read = self.tables.last_batch(device)?.map(|read| read.device_seq).unwrap_or_default();
+            if named.is_some_and(|named| named < read) {
+                return Ok(Some(Why::Chain { last: read }));
+            }
+        }
+        Ok(None)
     }
 
     /// Verifies one batch as a whole, then writes its rows.
-    fn read_batch(&mut self, roster: &Roster, batch: &Batch, opener: &impl Opener) -> Result<Result<Vec<Change>, Why>, TablesError> {
+    fn read_batch(&mut self, roster: &Roster, batch: &Batch, opener: &impl Opener) -> Result<Result<Read, Halt>, TablesError> {
         let Verified { checked, records } = match self.verify(roster, batch, opener)? {
             Ok(verified) => verified,
-            Err(why) => return Ok(Err(why)),
+            Err(halt) => return Ok(Err(halt)),
         };
         let BatchStatement { device, device_seq, .. } = checked.statement;
         if let Some(own) = self.tables.batch(device, device_seq)?
@@ -195,13 +231,17 @@ impl<T: Tables> Replica<'_, T> {
         {
             self.commit(&own, Seq(batch.first.0.saturating_sub(1)))?;
         }
+        let mut rewraps_bad = 0;
+        for rewrap in batch.operations.iter().filter_map(Operation::as_rewrap) {
+            rewraps_bad += self.take_wraps(rewrap, opener)?;
+        }
         let mut changes = Vec::with_capacity(records.len());
         for (record, header) in records.into_iter().zip(&checked.headers) {
             self.write(&record)?;
             changes.push(Change::new(header, record.seq, record.content));
         }
         self.tables.set_last_batch(device, LastBatch { device_seq, hash: Some(checked.hash) })?;
-        Ok(Ok(changes))
+        Ok(Ok(Read { changes, rewraps_bad }))
     }
 
     /// Writes a committed row unless a later one is held, and settles what this device has pending of it.

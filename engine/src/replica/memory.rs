@@ -44,6 +44,9 @@ impl Tables for MemoryTables {
     fn record(&self, key: &RecordKey) -> Result<Option<Record>, TablesError> {
         Ok(self.records.get(key).cloned())
     }
+    fn record_at(&self, seq: Seq) -> Result<Option<Record>, TablesError> {
+        Ok(self.records.values().find(|record| record.seq == seq).cloned())
+    }
     fn put_record(&mut self, record: &Record) -> Result<(), TablesError> {
         self.records.insert(record.key.clone(), record.clone());
         Ok(())

@@ -19,6 +19,7 @@ mod outbox;
 mod quota;
 mod record;
 mod revoked;
+mod rewrap;
 mod seal;
 mod settle;
 mod snapshot;
@@ -53,8 +54,10 @@ pub struct Me {
     pub device: DeviceId,
     /// Ed25519: this device's own public key; a batch is checked by it before it is sent.
     pub signing: PublicKey,
-    /// Ed25519: the account's identity, known from the keyring; the roster must begin with it.
+    /// Ed25519: an identity of the account, known from a keyring that was verified.
     pub identity: PublicKey,
+    /// Its number: a roster that has come to it must have that key there.
+    pub identity_epoch: u64,
 }
 
 /// Why tables can't be used by this device.

@@ -60,6 +60,8 @@ pub enum OpenError {
 
 /// Opens what other devices sealed.
 pub trait Opener {
+    /// The newest account key's epoch: what is sealed under a later one is not damaged, its key is to be fetched.
+    fn key_epoch(&self) -> u64;
     /// Opens one version; its header was decoded and fits its place. A tombstone is opened (authenticated) too.
     fn open(&self, header: &Header, envelope: &Envelope) -> Result<Content, OpenError>;
 }

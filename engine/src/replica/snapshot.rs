@@ -130,7 +130,7 @@ impl<T: Tables> Replica<'_, T> {
             .map_err(|error| TablesError::Damaged { place: "the roster".into(), why: error.to_string() })?;
         for row in &page.roster {
             roster.apply(row).map_err(|error| stop(row, error.into()))?;
-            of_account(&roster, self.me.identity).map_err(|why| stop(row, why))?;
+            of_account(&roster, self.me).map_err(|why| stop(row, why))?;
             self.tables.put_roster_row(row)?;
         }
         Ok(())

@@ -119,6 +119,8 @@ pub trait Tables {
 
     /// A committed record's current version, tombstones included.
     fn record(&self, key: &RecordKey) -> Result<Option<Record>, TablesError>;
+    /// The record whose current version was committed there.
+    fn record_at(&self, seq: Seq) -> Result<Option<Record>, TablesError>;
     /// Inserts or replaces it.
     fn put_record(&mut self, record: &Record) -> Result<(), TablesError>;
     /// In key order: at most `count` with a key after `after`, of one collection or all.

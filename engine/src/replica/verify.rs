@@ -8,7 +8,7 @@ use std::fmt;
 use cloudsync_protocol::statement::{BatchStatement, PublicKey};
 use cloudsync_protocol::{Batch, DeviceId, DeviceSeq, Entry, Hash, LogId, Operation, RecordKey, Seq, Version, codec};
 
-use super::{Content, LastBatch, Opener, Record, Replica, Tables, TablesError};
+use super::{Content, LastBatch, Me, Opener, Record, Replica, Tables, TablesError};
 use crate::batch::{self, Checked, VerifyError};
 use crate::roster::{Roster, RowError};
 
@@ -24,9 +24,12 @@ pub enum Why {
     /// A change of the roster that can't be.
     #[error(transparent)]
     Roster(#[from] RowError),
-    /// The roster begins with another identity than the account's.
+    /// The roster has another identity than the account's.
     #[error("the identity is {found}, the account's is {expected}")]
     Identity { found: PublicKey, expected: PublicKey },
+    /// Something wrapped under another account key than the log had come to there.
+    #[error("wrapped under account key {found}, the log had come to {expected} there")]
+    KeyEpoch { found: u64, expected: u64 },
     /// A version that does not follow the one held.
     #[error("version {version} of {key} does not follow version {held}")]
     Version { key: RecordKey, version: Version, held: Version },
@@ -91,8 +94,23 @@ impl std::error::Error for Untrusted {}
 #[derive(Debug)]
 pub(super) struct Verified {
     pub(super) checked: Checked,
-    /// One for each operation.
+    /// One for each put.
     pub(super) records: Vec<Record>,
+}
+
+/// Why a batch is not read.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// It does not verify.
+    Untrusted(Why),
+    /// It is sealed under an account key that this device does not have yet.
+    NeedsKeys { epoch: u64 },
+}
+
+impl<T: Into<Why>> From<T> for Halt {
+    fn from(why: T) -> Self {
+        Self::Untrusted(why.into())
+    }
 }
 
 impl<T: Tables> Replica<'_, T> {
@@ -104,13 +122,21 @@ impl<T: Tables> Replica<'_, T> {
 
     /// Everything that there is to check of a batch; nothing is written. What is the device's own and does not open is damaged,
     /// and stops nobody.
-    pub(super) fn verify(&self, roster: &Roster, batch: &Batch, opener: &impl Opener) -> Result<Result<Verified, Why>, TablesError> {
+    pub(super) fn verify(&self, roster: &Roster, batch: &Batch, opener: &impl Opener) -> Result<Result<Verified, Halt>, TablesError> {
         let checked = match batch::verify(self.me.log, roster, batch) {
             Ok(checked) => checked,
             Err(error) => return Ok(Err(error.into())),
         };
         if let Err(why) = follows(&checked.statement, self.tables.last_batch(checked.statement.device)?) {
-            return Ok(Err(why));
+            return Ok(Err(why.into()));
+        }
+        // Whoever was revoked has every key up to here, and none from here on.
+        let epoch = roster.key_epoch_at(batch.first);
+        if let Err(why) = are_under(epoch, &batch.operations) {
+            return Ok(Err(why.into()));
+        }
+        if epoch > opener.key_epoch() {
+            return Ok(Err(Halt::NeedsKeys { epoch }));
         }
         let mut records = Vec::with_capacity(checked.headers.len());
         for ((put, header), number) in batch.operations.iter().filter_map(Operation::as_put).zip(&checked.headers).zip(0..) {
@@ -118,7 +144,7 @@ impl<T: Tables> Replica<'_, T> {
             records.push(Record::new(header, &put.envelope, batch.first.plus(number), content));
         }
         let parents = checked.headers.iter().map(|header| header.parent);
-        Ok(self.versions_follow(&records, parents)?.map(|()| Verified { checked, records }))
+        Ok(self.versions_follow(&records, parents)?.map(|()| Verified { checked, records }).map_err(Halt::from))
     }
 
     /// Each version must be the next of its record, made from the one held, unless a later one is held already.
@@ -152,12 +178,22 @@ impl<T: Tables> Replica<'_, T> {
     }
 }
 
-/// Whether a roster, once it has an identity, has the account's.
-pub(super) fn of_account(roster: &Roster, expected: PublicKey) -> Result<(), Why> {
-    match roster.identity() {
-        Some(identity) if identity.signing != expected => Err(Why::Identity { found: identity.signing, expected }),
+/// Whether a roster, once it has come to the identity that this device knows, has that very one.
+pub(super) fn of_account(roster: &Roster, me: &Me) -> Result<(), Why> {
+    match roster.identity_of(me.identity_epoch) {
+        Some(identity) if identity.signing != me.identity => Err(Why::Identity { found: identity.signing, expected: me.identity }),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Everything of a batch is wrapped under the account key that the log had come to.
+fn are_under(expected: u64, operations: &[Operation]) -> Result<(), Why> {
+    let epochs = operations.iter().map(|operation| match operation {
+        Operation::Put(put) => put.envelope.key_epoch(),
+        Operation::Rewrap(rewrap) => rewrap.epoch,
+    });
+    let other = epochs.into_iter().find(|found| *found != expected);
+    other.map_or(Ok(()), |found| Err(Why::KeyEpoch { found, expected }))
 }
 
 /// Whether a statement follows its device's last batch, as far as that is known.

@@ -21,6 +21,8 @@ mod reading;
 #[cfg(test)]
 mod revoked;
 #[cfg(test)]
+mod rotations;
+#[cfg(test)]
 mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;

@@ -54,15 +54,17 @@ pub fn identity() -> SigningKey {
 pub struct Keys {
     pub device: DeviceId,
     pub signing: SigningKey,
+    /// The newest account key's epoch; those before are there too.
+    pub key_epoch: u64,
 }
 
 impl Keys {
     pub fn new(device: u8) -> Self {
-        Self { device: DeviceId([device; 16]), signing: signing_key(device, 2) }
+        Self { device: DeviceId([device; 16]), signing: signing_key(device, 2), key_epoch: 1 }
     }
 
     pub fn me(&self) -> Me {
-        Me { log: LOG, device: self.device, signing: public(&self.signing), identity: public(&identity()) }
+        Me { log: LOG, device: self.device, signing: public(&self.signing), identity: public(&identity()), identity_epoch: 1 }
     }
 
     /// What enrols this device, unsigned.
@@ -223,7 +225,7 @@ impl Sealer for Keys {
         let length = (content.len() as u32).to_be_bytes();
         let mut body = [&seal.0[..], &length, &content].concat();
         body.resize(body.len().max(BODY_BYTES_MIN), 0);
-        Ok(Envelope { header, body: body.into(), wrap: [&1_u64.to_be_bytes()[..], &[1; WRAP_BYTES - 8]].concat().into() })
+        Ok(Envelope { header, body: body.into(), wrap: wrap(self.key_epoch) })
     }
 
     fn sign(&self, message: &[u8]) -> Signature {
@@ -231,9 +233,23 @@ impl Sealer for Keys {
     }
 }
 
+/// A wrap under that account key that opens.
+pub fn wrap(key_epoch: u64) -> Bytes {
+    [&key_epoch.to_be_bytes()[..], &[1; WRAP_BYTES - 8]].concat().into()
+}
+
 impl Opener for Keys {
+    fn key_epoch(&self) -> u64 {
+        self.key_epoch
+    }
     fn open(&self, header: &Header, envelope: &Envelope) -> Result<Content, OpenError> {
         let forged = || OpenError::Forged("the seal is broken".into());
+        if envelope.key_epoch() > self.key_epoch {
+            return Err(OpenError::KeyMissing { epoch: envelope.key_epoch() });
+        }
+        if envelope.wrap != wrap(envelope.key_epoch()) {
+            return Err(forged());
+        }
         let (seal, rest) = envelope.body.split_first_chunk::<{ Hash::LENGTH }>().ok_or_else(forged)?;
         let (length, padded) = rest.split_first_chunk::<4>().ok_or_else(forged)?;
         let content = padded.get(..u32::from_be_bytes(*length) as usize).ok_or_else(forged)?;

@@ -245,7 +245,7 @@ impl Device {
         let (from, to) = (self.replica().cursor().unwrap().seq, log.head());
         if from == to {
             let cursor = self.replica().cursor().unwrap();
-            return Applied { cursor, changes: Vec::new(), stopped: None };
+            return Applied { cursor, changes: Vec::new(), stopped: None, needs_keys: None, rewraps_bad: 0 };
         }
         match self.apply(from, to, &log.entries_of(from, to)).unwrap() {
             Outcome::Applied(applied) => applied,

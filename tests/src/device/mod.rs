@@ -65,6 +65,7 @@ impl SyncDevice {
             device: keys.device.id,
             signing: keys.device.signing.public(),
             identity: keys.secrets.identity.signing.public(),
+            identity_epoch: keys.secrets.identity.epoch,
         };
         Self { me, person, ledger: Ledger::default(), tables: MemoryTables::new(), unanswered: None }
     }

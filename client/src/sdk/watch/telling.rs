@@ -76,6 +76,7 @@ impl Watch {
             .await?;
         match outcome {
             Outcome::Applied(Applied { stopped: Some(untrusted), .. }) => return Err(Box::new(untrusted).into()),
+            Outcome::Applied(Applied { needs_keys: Some(epoch), .. }) => return Err(Error::keys_missing(epoch)),
             Outcome::Applied(applied) => {
                 if entries.iter().any(|entry| matches!(entry, Entry::Roster(_))) {
                     self.roster = None;
