@@ -76,7 +76,7 @@ pub(crate) fn seal_padded(mut header: Header, padded: &[u8]) -> Envelope {
     let account_key = account_keys();
     let collection_key = account_key.current().collection_key(&header.collection);
     let epoch = collection_key.epoch.0.to_be_bytes();
-    let aad = [b"cs1/dek".as_slice(), Hash::of(&[&header_bytes]).as_bytes(), &epoch].concat();
+    let aad = [b"cs1/dek".as_slice(), Hash::of(&[&header_bytes, &body]).as_bytes(), &epoch].concat();
     let wrap = [epoch.as_slice(), &gcm(&collection_key.key, content_key.expose(), &aad)].concat();
     Envelope { header: header_bytes.into(), body: body.into(), wrap: wrap.into() }
 }

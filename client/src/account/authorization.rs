@@ -8,11 +8,11 @@ use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::frame::{Authorized, Enrol, GetRoster};
 use cloudsync_protocol::id::hex;
 use cloudsync_protocol::statement::RosterChange;
-use cloudsync_protocol::{DeviceId, DeviceSeq, ErrorCode, LogId, Seq, UserId};
+use cloudsync_protocol::{DeviceId, DeviceSeq, ErrorCode, Hash, LogId, Seq, UserId};
 
 use super::{Error, Tokens, client_ts};
 use crate::connection::{self, Connection, answer};
-use crate::keys::{AccountSecrets, DeviceKeys, KeyFile, Opener, open_keyring, open_name, seal_name};
+use crate::keys::{AccountSecrets, DeviceKeys, KeyFile, KeyringPin, Opener, open_keyring, open_name, seal_name};
 use crate::statement::{RevokeFacts, enrol, identity, refresh_proof, revoke};
 
 /// How often a revoke is signed again because the device pushed meanwhile.
@@ -23,6 +23,7 @@ pub struct Authorization {
     secrets: AccountSecrets,
     roster: Roster,
     ticket: Bytes,
+    keyring: Bytes,
     keyring_version: u64,
 }
 
@@ -43,15 +44,39 @@ pub struct Enrolment<'a> {
 
 impl Authorization {
     pub(super) async fn open(connection: &Connection, authorized: Authorized, opener: Opener<'_>) -> Result<Self, Error> {
+        let secrets = open_keyring(&authorized.keyring, authorized.user, opener)?;
+        Self::of(connection, authorized, secrets).await
+    }
+
+    async fn of(connection: &Connection, authorized: Authorized, secrets: AccountSecrets) -> Result<Self, Error> {
         let Authorized { request: _, user, ticket, keyring_version, keyring, roster, more } = authorized;
-        let secrets = open_keyring(&keyring, user, opener)?;
         let rows = all_rows(connection, &ticket, (roster, more)).await?;
         let roster = Roster::from_rows(LogId::from(user), &rows)?;
-        let own = &secrets.identity;
-        let same = roster.identity().is_none_or(|identity| {
+        let authorization = Self { secrets, roster, ticket, keyring, keyring_version };
+        authorization.check_roster()?;
+        Ok(authorization)
+    }
+
+    /// Whether the roster names this very keyring as the one in force, and its identity.
+    fn check_roster(&self) -> Result<(), Error> {
+        let (own, pin, row) = (&self.secrets.identity, self.keyring_pin(), self.roster.keyring());
+        if row.version > pin.version {
+            return Err(Error::KeyringMoved { version: pin.version, newest: row.version });
+        }
+        let same = self.roster.identity().is_none_or(|identity| {
             identity.identity_epoch == own.epoch && identity.signing == own.signing.public() && identity.sharing == own.sharing.public()
         });
-        if same { Ok(Self { secrets, roster, ticket, keyring_version }) } else { Err(Error::OtherIdentity { place: "roster" }) }
+        if !same {
+            return Err(Error::OtherIdentity { place: "roster" });
+        }
+        let named = (row.version, row.epoch) == (pin.version, self.secrets.account.current().epoch.0)
+            && row.hash.map_or(own.epoch == 1, |hash| hash == pin.hash);
+        if named { Ok(()) } else { Err(Error::KeyringUntrusted("the roster names another one")) }
+    }
+
+    /// Which keyring this is.
+    pub(super) fn keyring_pin(&self) -> KeyringPin {
+        KeyringPin { version: self.keyring_version, hash: Hash::of(&[&self.keyring]) }
     }
 
     /// The user.
@@ -90,13 +115,17 @@ impl Authorization {
             Standing::Enrolled(enrolled) => enrolled.signing == device.signing.public() && enrolled.agreement == device.agreement.public(),
             Standing::Revoked(_) => false,
         };
-        if usable { Ok(KeyFile { secrets: self.secrets.clone(), device: device.clone() }) } else { Ok(self.new_device()) }
+        Ok(self.key_file(if usable { device.clone() } else { DeviceKeys::random() }))
     }
 
     /// Keys of a new device, also where the profile has one: it was rolled back to an older state.
     #[must_use]
     pub fn new_device(&self) -> KeyFile {
-        KeyFile { secrets: self.secrets.clone(), device: DeviceKeys::random() }
+        self.key_file(DeviceKeys::random())
+    }
+
+    pub(super) fn key_file(&self, device: DeviceKeys) -> KeyFile {
+        KeyFile { secrets: self.secrets.clone(), device, keyring: self.keyring_pin() }
     }
 
     /// Enrols the device, and with it the account's identity when the log has none yet. The keys are durable by now.
@@ -144,11 +173,27 @@ impl Authorization {
         if profile.secrets.user != self.secrets.user {
             return Err(Error::OtherAccount);
         }
-        if profile.secrets.identity.signing.public() != self.secrets.identity.signing.public() {
+        let (shown, seen) = (self.keyring_pin(), profile.keyring);
+        if shown.version < seen.version {
+            return Err(Error::KeyringRewound { version: shown.version, seen: seen.version });
+        }
+        let pinned = &profile.secrets.identity;
+        let known = self.roster.identity_of(pinned.epoch).map(|identity| identity.signing);
+        // A log without an identity is to get the keyring's.
+        let known = known.or_else(|| self.roster.identity().is_none().then(|| self.secrets.identity.signing.public()));
+        if known != Some(pinned.signing.public()) {
             return Err(Error::OtherIdentity { place: "profile" });
         }
-        let (epoch, seen) = (self.secrets.account.current().epoch.0, profile.secrets.account.current().epoch.0);
-        if epoch < seen { Err(Error::KeyringRewound { epoch, seen }) } else { Ok(()) }
+        if shown.version == seen.version && shown.hash != seen.hash {
+            return Err(Error::KeyringUntrusted("this profile has seen another one of that number"));
+        }
+        let held = profile.secrets.account.earlier().chain([profile.secrets.account.current()]);
+        for key in held {
+            if self.secrets.account.get(key.epoch) != Some(key) {
+                return Err(Error::KeyringUntrusted("it holds other account keys than this profile has"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -186,6 +231,7 @@ mod tests {
             secrets: AccountSecrets::first(user),
             roster: Roster::from_rows(LogId::from(user), &[]).unwrap(),
             ticket: Bytes::from_static(b"a secret ticket"),
+            keyring: Bytes::from_static(b"a keyring"),
             keyring_version: 1,
         };
         let text = format!("{authorization:?}");

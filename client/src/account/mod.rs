@@ -17,13 +17,13 @@ mod tokens;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cloudsync_engine::roster::RowError;
-use cloudsync_protocol::frame::{LoginFinish, LoginStart, Logout, Refresh};
+use cloudsync_protocol::frame::{self, LoginFinish, LoginStart, Logout, Refresh};
 use cloudsync_protocol::{DeviceId, ErrorCode, Seq};
 use zeroize::Zeroizing;
 
 use crate::connection::{self, Connection, answer};
 use crate::keys::keyring::{OpenError, SealError};
-use crate::keys::{DeviceKeys, Opener, SignError, device_name};
+use crate::keys::{DeviceKeys, ExportKey, Opener, SignError, device_name};
 use crate::statement::refresh_proof;
 
 pub use authorization::{Authorization, Enrolment};
@@ -31,6 +31,9 @@ pub use opaque::{ARGON2_LANES, ARGON2_MEMORY_KIB, ARGON2_PASSES, OpaqueError};
 pub use register::Registration;
 pub use revoke::revoke;
 pub use tokens::Tokens;
+
+/// How often somebody logs in because keys were changed meanwhile.
+const MOVED_ATTEMPTS_MAX: u32 = 3;
 
 /// A password as typed; wiped when dropped. Its UTF-8 bytes count as they are, unnormalised.
 #[derive(Clone)]
@@ -76,8 +79,14 @@ pub enum Error {
     #[error("the {place} has another identity than the keyring: do not trust this server")]
     OtherIdentity { place: &'static str },
     /// An older keyring than this profile has seen.
-    #[error("the keyring is of key epoch {epoch}, this profile has seen {seen}: the server lost data or hides it")]
-    KeyringRewound { epoch: u64, seen: u64 },
+    #[error("the keyring is number {version}, this profile has seen {seen}: the server lost data or hides it")]
+    KeyringRewound { version: u64, seen: u64 },
+    /// Not the keyring that signed rows or this profile know.
+    #[error("the server's keyring can't be trusted: {0}")]
+    KeyringUntrusted(&'static str),
+    /// Another one came while this one was read, again and again.
+    #[error("the keyring is number {version} and at the same time {newest}")]
+    KeyringMoved { version: u64, newest: u64 },
     /// Keys of another account where this one's were expected.
     #[error("these keys belong to another account")]
     OtherAccount,
@@ -108,6 +117,8 @@ impl Error {
             | Self::Roster(_)
             | Self::OtherIdentity { .. }
             | Self::KeyringRewound { .. }
+            | Self::KeyringUntrusted(_)
+            | Self::KeyringMoved { .. }
             | Self::OtherAccount
             | Self::OtherUser
             | Self::RosterPages { .. }
@@ -126,13 +137,26 @@ impl From<SignError> for Error {
 /// Signs in by password: who knows it gets the account's secrets, verified. The device comes next:
 /// [`Authorization::device`].
 pub async fn login(connection: &Connection, email: &str, password: &Password) -> Result<Authorization, Error> {
+    let mut attempt = 1;
+    loop {
+        let (authorized, export_key) = authorize(connection, email, password).await?;
+        match Authorization::open(connection, authorized, Opener::Password(&export_key)).await {
+            // Keys were changed between the keyring and the last row.
+            Err(Error::KeyringMoved { .. }) if attempt < MOVED_ATTEMPTS_MAX => attempt += 1,
+            opened => return opened,
+        }
+    }
+}
+
+/// OPAQUE: who knows the password is let in, and has what only the password gives.
+async fn authorize(connection: &Connection, email: &str, password: &Password) -> Result<(frame::Authorized, ExportKey), Error> {
     let started = opaque::StartedLogin::start(password)?;
     let (email, message) = (address(email), started.message.clone().into());
     let answered = answer!(connection.request(|request| LoginStart { request, email, message }.into()).await?, LoginStarted)?;
     let finished = started.finish(password, &answered.message).await?;
     let message = finished.message.into();
     let authorized = answer!(connection.request(|request| LoginFinish { request, message }.into()).await?, Authorized)?;
-    Authorization::open(connection, authorized, Opener::Password(&finished.export_key)).await
+    Ok((authorized, finished.export_key))
 }
 
 /// Fresh tokens for the newest refresh token. Store them before they are used.

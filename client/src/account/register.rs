@@ -3,6 +3,7 @@
 //! Never: the account created before its keys are the caller's to store.
 
 use bytes::Bytes;
+use cloudsync_protocol::Hash;
 use cloudsync_protocol::frame::{RegisterFinish, RegisterStart};
 
 use zeroize::Zeroizing;
@@ -10,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{Authorization, Error, Password, address, opaque};
 use crate::connection::{Connection, answer};
 use crate::keys::device::random_user;
-use crate::keys::{AccountSecrets, DeviceKeys, ExportKey, KeyFile, Opener, RecoveryCode, seal_keyring};
+use crate::keys::{AccountSecrets, DeviceKeys, ExportKey, KeyFile, KeyringPin, Opener, RecoveryCode, seal_keyring};
 
 /// An account that is ready to be created.
 #[derive(Debug)]
@@ -34,8 +35,9 @@ impl Registration {
         let finished = started.finish(password, &answered.message).await?;
         let secrets = AccountSecrets::first(random_user());
         let recovery = RecoveryCode::random();
-        let keyring = seal_keyring(&secrets, &[Opener::Password(&finished.export_key), Opener::Recovery(&recovery)])?;
-        let keys = KeyFile { secrets, device: DeviceKeys::random() };
+        let keyring = seal_keyring(&secrets, &finished.export_key, &recovery)?;
+        let pin = KeyringPin { version: 1, hash: Hash::of(&[&keyring]) };
+        let keys = KeyFile { secrets, device: DeviceKeys::random(), keyring: pin };
         Ok(Self { email, record: finished.message.into(), keyring, export_key: finished.export_key, keys, recovery })
     }
 

@@ -69,13 +69,13 @@ pub enum OpenError {
     /// Wrapped under an account key that this device does not have.
     #[error("sealed under key epoch {epoch}, which this device does not have")]
     KeyMissing { epoch: u64 },
-    /// Wrap or header were changed, or sealed by somebody without the key.
+    /// Wrap, header or body were changed, or sealed by somebody without the key.
     #[error("content key does not open")]
     Wrap,
     /// The wrap holds another key than the one that the header commits to.
     #[error("content key is not the one that the header commits to")]
     Commitment,
-    /// The body was changed.
+    /// The body is another than its key was made for.
     #[error("body does not open")]
     Body,
     /// Sealed by somebody with the key, but not as this format says.
@@ -102,7 +102,7 @@ pub fn open(keys: &AccountKeys, envelope: &Envelope, expected: &Expected<'_>) ->
     let epoch = wrap::epoch_of(&envelope.wrap).ok_or(OpenError::Wrap)?;
     let account_key = keys.get(epoch).ok_or(OpenError::KeyMissing { epoch: epoch.0 })?;
     let key = account_key.collection_key(&header.collection);
-    let content_key = wrap::unwrap(&key, &envelope.wrap, &envelope.header).ok_or(OpenError::Wrap)?;
+    let content_key = wrap::unwrap(&key, &envelope.wrap, envelope.hash()).ok_or(OpenError::Wrap)?;
     if !bool::from(wrap::commitment(&content_key).as_bytes().ct_eq(header.commitment.as_bytes())) {
         return Err(OpenError::Commitment);
     }

@@ -89,6 +89,6 @@ pub(crate) fn seal_with(keys: &AccountKeys, draft: &Draft<'_>, draws: &Draws) ->
     let aad = [CONTEXT_BODY, &header].concat();
     let body = sealing::seal(&draws.content_key, draws.body_nonce, &pad(packing, content), &aad);
     let key = keys.current().collection_key(&draft.key.collection);
-    let wrap = wrap::wrap(&key, &draws.content_key, &header, draws.wrap_nonce);
+    let wrap = wrap::wrap(&key, &draws.content_key, Hash::of(&[&header, &body]), draws.wrap_nonce);
     Ok(Envelope { header: header.into(), body: body.into(), wrap: wrap.into() })
 }

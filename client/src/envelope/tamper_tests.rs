@@ -116,14 +116,26 @@ fn a_first_version_has_no_parent_and_every_other_has_one() {
 fn a_wrap_of_another_content_key_is_caught_by_the_commitment() {
     let mut envelope = sealed(b"{}");
     let collection_key = keys().current().collection_key(&key("s1").collection);
-    envelope.wrap = wrap(&collection_key, &Secret::random(), &envelope.header, random()).into();
+    envelope.wrap = wrap(&collection_key, &Secret::random(), envelope.hash(), random()).into();
     assert_eq!(open_any(&envelope), Err(OpenError::Commitment));
+}
+
+#[test]
+fn a_wrap_opens_for_the_body_that_it_was_made_for_only() {
+    // Who knows a content key can make another body that opens under it: the wrap, by whoever wrapped, is for one of them.
+    let (collection_key, content_key) = (keys().current().collection_key(&key("s1").collection), Secret::new([9; 32]));
+    let draws = || Draws { content_key: content_key.clone(), body_nonce: random(), wrap_nonce: random() };
+    let [one, two] = [b"one", b"two"].map(|value| seal_with(&keys(), &draft(&key("s1"), Payload::Value(value)), &draws()).unwrap());
+    assert_eq!(one.header, two.header);
+    assert_eq!(open_any(&Envelope { body: two.body.clone(), ..one }), Err(OpenError::Wrap));
+    let wrapped = wrap(&collection_key, &content_key, two.hash(), random());
+    assert_eq!(open_any(&Envelope { wrap: wrapped.into(), ..two }), Ok(value(b"two")));
 }
 
 #[test]
 fn parts_of_two_versions_do_not_mix() {
     let (one, two) = (sealed(b"one"), sealed(b"two"));
-    assert_eq!(open_any(&Envelope { body: two.body.clone(), ..one.clone() }), Err(OpenError::Body));
+    assert_eq!(open_any(&Envelope { body: two.body.clone(), ..one.clone() }), Err(OpenError::Wrap));
     assert_eq!(open_any(&Envelope { wrap: two.wrap.clone(), ..one.clone() }), Err(OpenError::Wrap));
     assert_eq!(open_any(&Envelope { header: two.header, ..one }), Err(OpenError::Wrap));
 }

@@ -20,9 +20,10 @@ pub(crate) fn commitment(content_key: &Secret<32>) -> Hash {
     Hash(*derive(content_key.expose(), &[b"cs1/commit"]).expose())
 }
 
-/// epoch (u64, big endian) ‖ nonce ‖ AES-256-GCM(collection key, content key, "cs1/dek" ‖ SHA-256(header) ‖ epoch).
-pub(crate) fn wrap(key: &CollectionKey, content_key: &Secret<32>, header: &[u8], nonce: [u8; NONCE_BYTES]) -> Vec<u8> {
-    let sealed = seal(&key.key, nonce, content_key.expose(), &aad(header, key.epoch));
+/// epoch (u64, big endian) ‖ nonce ‖ AES-256-GCM(collection key, content key, "cs1/dek" ‖ the envelope's hash ‖ epoch): who wraps
+/// anew vouches for header and body.
+pub(crate) fn wrap(key: &CollectionKey, content_key: &Secret<32>, envelope: Hash, nonce: [u8; NONCE_BYTES]) -> Vec<u8> {
+    let sealed = seal(&key.key, nonce, content_key.expose(), &aad(envelope, key.epoch));
     [key.epoch.0.to_be_bytes().as_slice(), &sealed].concat()
 }
 
@@ -32,12 +33,12 @@ pub(crate) fn epoch_of(wrap: &[u8]) -> Option<KeyEpoch> {
     (wrap.len() == WRAP_BYTES).then(|| KeyEpoch(u64::from_be_bytes(*epoch)))
 }
 
-/// The content key; nothing when a byte of wrap or header differs, or it is under another key.
-pub(crate) fn unwrap(key: &CollectionKey, wrap: &[u8], header: &[u8]) -> Option<Secret<32>> {
+/// The content key; nothing when a byte of wrap, header or body differs, or it is under another key.
+pub(crate) fn unwrap(key: &CollectionKey, wrap: &[u8], envelope: Hash) -> Option<Secret<32>> {
     let (_, sealed) = wrap.split_first_chunk::<EPOCH_BYTES>()?;
-    Secret::from_slice(&open(&key.key, sealed, &aad(header, key.epoch))?)
+    Secret::from_slice(&open(&key.key, sealed, &aad(envelope, key.epoch))?)
 }
 
-fn aad(header: &[u8], epoch: KeyEpoch) -> Vec<u8> {
-    [b"cs1/dek".as_slice(), Hash::of(&[header]).as_bytes(), &epoch.0.to_be_bytes()].concat()
+fn aad(envelope: Hash, epoch: KeyEpoch) -> Vec<u8> {
+    [b"cs1/dek".as_slice(), envelope.as_bytes(), &epoch.0.to_be_bytes()].concat()
 }

@@ -42,6 +42,11 @@ impl AccountKey {
         derive(self.key.expose(), &[b"cs1/identity"])
     }
 
+    /// What a keyring's anchor says of this key.
+    pub(crate) fn anchored(&self) -> Secret<32> {
+        derive(self.key.expose(), &[b"cs1/anchored"])
+    }
+
     /// What seals device names.
     pub(crate) fn device_name_key(&self) -> Secret<32> {
         derive(self.key.expose(), &[b"cs1/device-name"])

@@ -3,7 +3,7 @@
 //! Never: reading or writing the file; its owner does, with mode 0600 and by rename.
 
 use cloudsync_protocol::id::{decode_hex_into, hex};
-use cloudsync_protocol::{DeviceId, LogId, UserId};
+use cloudsync_protocol::{DeviceId, Hash, LogId, UserId};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -13,7 +13,7 @@ use super::keyring::AccountSecrets;
 use super::secret::Secret;
 
 /// The file's format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Everything secret that an enrolled (or about to be enrolled) device keeps.
 #[derive(Debug, Clone)]
@@ -22,6 +22,17 @@ pub struct KeyFile {
     pub secrets: AccountSecrets,
     /// This device's.
     pub device: DeviceKeys,
+    /// The newest keyring that was seen.
+    pub keyring: KeyringPin,
+}
+
+/// The newest keyring that a profile has seen. It only rises: who shows an older one hides something, or has lost it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeyringPin {
+    /// Its number; 0 when none was seen.
+    pub version: u64,
+    /// SHA-256 of the blob.
+    pub hash: Hash,
 }
 
 /// Why bytes are not a key file.
@@ -55,6 +66,8 @@ struct File {
     identity_sharing: Pair,
     record_id_key: Hex,
     account_keys: Vec<EpochKey>,
+    keyring_version: u64,
+    keyring_hash: String,
 }
 
 /// Both halves, so that a damaged secret is noticed before it is used.
@@ -112,6 +125,8 @@ impl KeyFile {
                 .chain([account.current()])
                 .map(|key| EpochKey { epoch: key.epoch.0, key: Hex::of(&key.key) })
                 .collect(),
+            keyring_version: self.keyring.version,
+            keyring_hash: hex(self.keyring.hash.as_bytes()),
         };
         let mut bytes = Zeroizing::new(serde_json::to_vec_pretty(&file).expect("strings and numbers are JSON"));
         bytes.push(b'\n');
@@ -150,7 +165,11 @@ impl KeyFile {
             signing: signing(&file.device_signing, "device_signing")?,
             agreement: agreement(&file.device_agreement, "device_agreement")?,
         };
-        Ok(Self { secrets, device })
+        let mut hash = [0; 32];
+        if !decode_hex_into(&file.keyring_hash, &mut hash) {
+            return Err(FileError::Damaged { field: "keyring_hash" });
+        }
+        Ok(Self { secrets, device, keyring: KeyringPin { version: file.keyring_version, hash: Hash(hash) } })
     }
 }
 
@@ -169,7 +188,11 @@ mod tests {
     use super::*;
 
     fn file() -> KeyFile {
-        KeyFile { secrets: AccountSecrets::first(UserId([5; 16])), device: DeviceKeys::random() }
+        KeyFile {
+            secrets: AccountSecrets::first(UserId([5; 16])),
+            device: DeviceKeys::random(),
+            keyring: KeyringPin { version: 3, hash: Hash([7; 32]) },
+        }
     }
 
     #[test]
@@ -181,7 +204,7 @@ mod tests {
         let read = KeyFile::from_bytes(&bytes).unwrap();
         assert_eq!(read.to_bytes(), bytes);
         assert_eq!(read.secrets.account, file.secrets.account);
-        assert_eq!(read.device.id, file.device.id);
+        assert_eq!((read.device.id, read.keyring), (file.device.id, file.keyring));
     }
 
     #[test]
@@ -194,8 +217,8 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_named() {
-        let text = String::from_utf8(file().to_bytes().to_vec()).unwrap().replacen("\"format\": 1", "\"format\": 2", 1);
-        assert_eq!(KeyFile::from_bytes(text.as_bytes()).unwrap_err(), FileError::FormatUnknown { format: 2 });
+        let text = String::from_utf8(file().to_bytes().to_vec()).unwrap().replacen("\"format\": 2", "\"format\": 3", 1);
+        assert_eq!(KeyFile::from_bytes(text.as_bytes()).unwrap_err(), FileError::FormatUnknown { format: 3 });
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use cloudsync_protocol::UserId;
 
 use super::*;
-use crate::keys::{AccountSecrets, DeviceKeys};
+use crate::keys::{AccountSecrets, DeviceKeys, KeyringPin};
 
 const USER: UserId = UserId([5; 16]);
 
 fn keys() -> KeyFile {
-    KeyFile { secrets: AccountSecrets::first(USER), device: DeviceKeys::random() }
+    KeyFile { secrets: AccountSecrets::first(USER), device: DeviceKeys::random(), keyring: KeyringPin::default() }
 }
 
 fn card() -> Card {
@@ -95,7 +95,7 @@ fn half_written_and_missing_files_are_damage_with_their_name_and_newer_ones_are_
     std::fs::write(profile.folder().join(CARD), &whole).unwrap();
     std::fs::write(profile.folder().join(KEYS), b"{\"format\": 1, \"user\"").unwrap();
     damaged(KEYS);
-    let other = KeyFile { secrets: AccountSecrets::first(UserId([6; 16])), device: DeviceKeys::random() };
+    let other = KeyFile { secrets: AccountSecrets::first(UserId([6; 16])), device: DeviceKeys::random(), keyring: KeyringPin::default() };
     profile.write_keys(&other).unwrap();
     assert!(damaged(KEYS).contains("account"));
 }

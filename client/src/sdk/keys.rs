@@ -73,11 +73,12 @@ mod tests {
     use cloudsync_protocol::{CollectionName, RecordId, RecordKey, UserId};
 
     use super::*;
-    use crate::keys::{AccountSecrets, DeviceKeys};
+    use crate::keys::{AccountSecrets, DeviceKeys, KeyringPin};
 
     #[test]
     fn what_the_rules_ask_to_be_sealed_opens_again_and_is_signed_well() {
-        let keys = KeyFile { secrets: AccountSecrets::first(UserId([3; 16])), device: DeviceKeys::random() };
+        let keys =
+            KeyFile { secrets: AccountSecrets::first(UserId([3; 16])), device: DeviceKeys::random(), keyring: KeyringPin::default() };
         let me = Me {
             log: keys.log(),
             device: keys.device.id,

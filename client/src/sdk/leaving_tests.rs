@@ -13,7 +13,7 @@ use super::{Client, Error, Target, WatchEvent};
 use crate::account::Tokens;
 use crate::carrier::Scheme;
 use crate::connection::tests::server::{FakeServer, Peer};
-use crate::keys::{AccountSecrets, DeviceKeys, KeyFile};
+use crate::keys::{AccountSecrets, DeviceKeys, KeyFile, KeyringPin};
 use crate::profile::{Card, Profile};
 use crate::replica::{Access, Store};
 use crate::sdk::Watch;
@@ -23,7 +23,7 @@ const USER: UserId = UserId([1; 16]);
 const TOLD: Duration = Duration::from_millis(400);
 
 fn signed_in(folder: &tempfile::TempDir, server: &FakeServer) -> Client {
-    let keys = KeyFile { secrets: AccountSecrets::first(USER), device: DeviceKeys::random() };
+    let keys = KeyFile { secrets: AccountSecrets::first(USER), device: DeviceKeys::random(), keyring: KeyringPin::default() };
     let profile = Profile::at(folder.path().join("profile"));
     let _lock = profile.lock().unwrap();
     profile.write_keys(&keys).unwrap();

@@ -24,7 +24,7 @@ pub(super) fn sealed() -> Value {
         let secrets = AccountSecrets { user, account, identity: identity.clone(), record_ids: first.record_id_key() };
         let (export_key, code) = (ExportKey(Secret::new(pattern(0x80))), pattern(0x11));
         let recovery = RecoveryCode::from_bytes(code);
-        let blob = seal_keyring(&secrets, &[Opener::Password(&export_key), Opener::Recovery(&recovery)]).unwrap();
+        let blob = seal_keyring(&secrets, &export_key, &recovery).unwrap();
         let keys = |key: &AccountKey| json!({ "epoch": key.epoch.0, "key": hex(key.key.expose()) });
         json!({
             "name": name,

@@ -34,6 +34,7 @@ pub(super) fn kdf() -> Value {
         ],
         "collection_keys": [collection(1, "timer_session"), collection(2, "timer_session"), collection(1, "ünïcode")],
         "identity_wrapping_key": hex(key.identity_wrapping_key().expose()),
+        "anchored": hex(key.anchored().expose()),
         "device_name_key": hex(key.device_name_key().expose()),
         "record_id_key": hex(key.record_id_key().0.expose()),
         "record_ids": [record("timer_session", "a,b,c", 0), record("timer_session", "a,b,c", 1), record("goal", "a,b,c", 0)],
@@ -44,7 +45,9 @@ pub(super) fn kdf() -> Value {
             "log": hex(log.as_bytes()),
             "identity_epoch": 1,
             "identity": hex(identity.as_bytes()),
-            "anchor": hex(password.anchor(log, 1, &identity).as_bytes()),
+            "epoch": key.epoch.0,
+            "account_key": hex(key.key.expose()),
+            "anchor": hex(password.anchor(log, (1, &identity), &key).as_bytes()),
         },
     })
 }

@@ -13,6 +13,7 @@ use opaque_ke::{
 use rand08::{CryptoRng, RngCore};
 use serde_json::{Value, json};
 
+use super::keys::account_key;
 use super::{hex, pattern};
 use crate::account::opaque::{StartedLogin, StartedRegistration, Suite, argon2};
 use crate::account::{ARGON2_LANES, ARGON2_MEMORY_KIB, ARGON2_PASSES, Password};
@@ -64,14 +65,16 @@ fn stretched() -> Value {
 /// What the export key opens and vouches for.
 fn schedule(export_key: &ExportKey) -> Value {
     let opener = Opener::Password(export_key);
-    let (log, identity) = (LogId(pattern(1)), PublicKey(pattern(0x20)));
+    let (log, identity, account) = (LogId(pattern(1)), PublicKey(pattern(0x20)), account_key(1));
     json!({
         "secret": hex(opener.pair().secret().expose()),
         "public": hex(opener.pair().public().as_bytes()),
         "log": hex(log.as_bytes()),
         "identity_epoch": 1,
         "identity": hex(identity.as_bytes()),
-        "anchor": hex(opener.anchor(log, 1, &identity).as_bytes()),
+        "epoch": 1,
+        "account_key": hex(account.key.expose()),
+        "anchor": hex(opener.anchor(log, (1, &identity), &account).as_bytes()),
     })
 }
 

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
-use cloudsync_client::keys::{AccountSecrets, DeviceKeys, KeyFile};
+use cloudsync_client::keys::{AccountSecrets, DeviceKeys, KeyFile, KeyringPin};
 use cloudsync_client::profile::{Card, Pending, Profile};
 use cloudsync_protocol::UserId;
 use serde_json::json;
@@ -64,7 +64,9 @@ fn a_replica_of_another_account_is_damage() {
     let home = Home::signed_in();
     let profile = Profile::at(home.profile());
     let user = UserId([8; 16]);
-    profile.write_keys(&KeyFile { secrets: AccountSecrets::first(user), device: DeviceKeys::random() }).unwrap();
+    profile
+        .write_keys(&KeyFile { secrets: AccountSecrets::first(user), device: DeviceKeys::random(), keyring: KeyringPin::default() })
+        .unwrap();
     let (server, email) = ("ws://127.0.0.1:1".to_owned(), "bob@example.com".to_owned());
     profile.write_card(&Card { server, pin: None, email, user, device: "laptop".into() }).unwrap();
     is_damage(&home, "replica");
@@ -180,7 +182,7 @@ fn a_profile_that_another_process_signs_in_on_is_refused() {
 fn registering_beside_a_registration_of_another_address_that_did_not_end_names_that_one() {
     let home = Home::empty();
     let profile = Profile::at(home.profile());
-    let keys = KeyFile { secrets: AccountSecrets::first(UserId([7; 16])), device: DeviceKeys::random() };
+    let keys = KeyFile { secrets: AccountSecrets::first(UserId([7; 16])), device: DeviceKeys::random(), keyring: KeyringPin::default() };
     {
         let _lock = profile.lock().unwrap();
         let (email, user) = ("ada@example.com".into(), keys.secrets.user);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use cloudsync_client::account::Tokens;
-use cloudsync_client::keys::{AccountSecrets, DeviceKeys, KeyFile};
+use cloudsync_client::keys::{AccountSecrets, DeviceKeys, KeyFile, KeyringPin};
 use cloudsync_client::profile::{Card, Profile};
 use cloudsync_client::replica::{Access, Store, StoreError};
 use cloudsync_engine::replica::{Me, Replica};
@@ -65,7 +65,7 @@ impl Home {
     pub(crate) fn signed_in() -> Self {
         let home = Self::empty();
         let user = UserId([7; 16]);
-        let keys = KeyFile { secrets: AccountSecrets::first(user), device: DeviceKeys::random() };
+        let keys = KeyFile { secrets: AccountSecrets::first(user), device: DeviceKeys::random(), keyring: KeyringPin::default() };
         let me = Me {
             log: keys.log(),
             device: keys.device.id,

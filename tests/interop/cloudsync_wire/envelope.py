@@ -98,7 +98,7 @@ def seal(header: Header, content: bytes, key: AccountKey, draws: Draws) -> Envel
     plain = plain.ljust(padded_length(len(plain)), b"\0")
     body = draws.body_nonce + AESGCM(draws.content_key).encrypt(draws.body_nonce, plain, b"cs1/rec" + head)
     wrapping = AESGCM(key.collection_key(header.collection))
-    wrapped = wrapping.encrypt(draws.wrap_nonce, draws.content_key, b"cs1/dek" + sha256(head).digest() + _u64(key.epoch))
+    wrapped = wrapping.encrypt(draws.wrap_nonce, draws.content_key, b"cs1/dek" + sha256(head + body).digest() + _u64(key.epoch))
     return Envelope(head, body, _u64(key.epoch) + draws.wrap_nonce + wrapped)
 
 
@@ -111,7 +111,7 @@ def open_envelope(envelope: Envelope, key: AccountKey) -> tuple[Header, bytes]:
     if epoch != _u64(key.epoch):
         raise Unreadable("another epoch's key")
     wrapping = AESGCM(key.collection_key(header.collection))
-    content_key = wrapping.decrypt(nonce, wrapped, b"cs1/dek" + sha256(envelope.header).digest() + epoch)
+    content_key = wrapping.decrypt(nonce, wrapped, b"cs1/dek" + envelope.hash() + epoch)
     if not hmac.compare_digest(_hkdf(content_key, b"cs1/commit"), header.commitment):
         raise Unreadable("the commitment is to another key")
     body_nonce, body = envelope.body[:NONCE_BYTES], envelope.body[NONCE_BYTES:]

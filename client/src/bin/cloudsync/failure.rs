@@ -207,10 +207,14 @@ impl From<account::Error> for Failure {
             account::Error::Opaque(_) | account::Error::NewKeyring(_) => {
                 Self::new(Exit::Unexpected, "account", &error, "try again; if it stays, report it")
             }
+            account::Error::KeyringUntrusted(_) => {
+                Self::new(Exit::Refused, "keyring_untrusted", &error, "do not go on with this server before you know why")
+            }
             account::Error::Keyring(_)
             | account::Error::Roster(_)
             | account::Error::OtherIdentity { .. }
             | account::Error::KeyringRewound { .. }
+            | account::Error::KeyringMoved { .. }
             | account::Error::OtherUser
             | account::Error::RosterPages { .. } => {
                 Self::new(Exit::Refused, "server_untrusted", &error, "do not go on with this server before you know why")
