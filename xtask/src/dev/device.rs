@@ -46,7 +46,7 @@ pub(crate) enum SignedIn {
 }
 
 impl Device {
-    /// `cloudsync` as this device, in the environment that [`environment`] shows.
+    /// `cloudsync` as this device, in the environment that the demo shows.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.env("CLOUDSYNC_HOME", &self.home).env("CLOUDSYNC_SERVER", &self.server.url).env("CLOUDSYNC_PIN", &self.server.pin);
