@@ -86,7 +86,7 @@ impl State {
         let Some(reply) = self.pending.opens.remove(&session) else { return };
         let outcome = match (outcome, self.sessions.get(&session)) {
             (Ok(admission), Some(opened)) => {
-                opened.admit(admission.signing);
+                opened.admit(admission);
                 Ok(())
             }
             // It is gone already.

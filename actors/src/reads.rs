@@ -59,7 +59,8 @@ async fn page(store: &dyn Store, log: LogId, pull: Pull, options: &Options) -> R
     let timeline = if from.seq == Seq::ZERO { current_timeline(store, log, options).await? } else { from.timeline };
     let wanted = store::Pull { timeline, from: from.seq, to, bytes_max: PAGE_BYTES };
     match read_page(store, log, from, wanted).await {
-        Ok(store::Page { entries, to, head }) => {
+        Ok(store::Page { entries, to, head, lineage }) => {
+            let timeline = lineage.last().map_or(timeline, |(timeline, _)| *timeline);
             if to < pull.to.min(head) {
                 limit_reached("page_bytes");
             }
@@ -93,16 +94,19 @@ enum PageError {
 async fn read_page(store: &dyn Store, log: LogId, from: Cursor, wanted: store::Pull) -> Result<store::Page, PageError> {
     let page = match store.pull(log, wanted).await {
         Ok(page) => page,
-        Err(PullError::Timeline(timeline)) => return Err(confirm(store, log, from, Refusal::Timeline { timeline }).await),
+        Err(PullError::Timeline(_)) => return Err(confirm(store, log, from, Refusal::Timeline { lineage: Vec::new() }).await),
         Err(PullError::BelowFloor { .. }) => return Err(Refusal::BelowFloor { cursor: from.seq }.into()),
         Err(PullError::InsideBatch { .. }) => return Err(PageError::InsideBatch),
         Err(PullError::Read(error)) => return Err(error.into()),
     };
-    // The store let the cursor pass: it is of this timeline, and not below the floor, which may be where it stands.
-    let seen = Extent { timeline: wanted.timeline, floor: from.seq, head: page.head, head_row: None };
+    // The store let the cursor pass: it is of a timeline of the log, and not below the floor, which may be where it stands.
+    let seen = Extent { lineage: page.lineage.clone(), floor: from.seq, head: page.head, head_row: None };
     match cursor::judge(from, &seen) {
         Verdict::Fine => {}
-        Verdict::Depends(check) => check.with(store.row_hash(log, check.seq()).await?)?,
+        Verdict::Depends(check) => {
+            let row = store.row_hash(log, check.seq()).await?;
+            check.with(row)?;
+        }
         Verdict::Refused(refusal) => return Err(confirm(store, log, from, refusal).await),
     }
     Ok(page)

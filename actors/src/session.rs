@@ -8,9 +8,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use cloudsync_engine::session::{Attachment, Peer, SessionId};
+use cloudsync_engine::user::Admission;
 use cloudsync_protocol::frame::GoingAway;
 use cloudsync_protocol::statement::{Carrier, PublicKey};
-use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, Nonce, UserId};
+use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, Nonce, TimelineId, UserId};
 use tokio::time::Instant;
 
 use crate::metrics::Meters;
@@ -41,7 +42,7 @@ pub(crate) struct Session {
     pub(crate) meters: Arc<Meters>,
     outstanding: Arc<Outstanding>,
     admitted: AtomicBool,
-    signing: OnceLock<PublicKey>,
+    admission: OnceLock<Admission>,
 }
 
 /// What a session is made of besides its identity.
@@ -66,7 +67,7 @@ impl Session {
             meters: Arc::clone(&shared.meters),
             outstanding: Arc::clone(&shared.outstanding),
             admitted: AtomicBool::new(false),
-            signing: OnceLock::new(),
+            admission: OnceLock::new(),
         }
     }
 
@@ -75,9 +76,9 @@ impl Session {
     }
 
     /// The roster admitted it: its user actor, and any that follows, serves it.
-    pub(crate) fn admit(&self, signing: PublicKey) {
+    pub(crate) fn admit(&self, admission: Admission) {
         // A session is admitted once, by one actor.
-        let _ = self.signing.set(signing);
+        let _ = self.admission.set(admission);
         self.admitted.store(true, Ordering::Release);
     }
     pub(crate) fn is_admitted(&self) -> bool {
@@ -85,7 +86,12 @@ impl Session {
     }
     /// The device's key, known once admitted.
     pub(crate) fn signing(&self) -> Option<PublicKey> {
-        self.signing.get().copied()
+        self.admission.get().map(|admission| admission.signing)
+    }
+
+    /// The log's timeline when it was admitted; the session sees no other.
+    pub(crate) fn timeline(&self) -> TimelineId {
+        self.admission.get().map(|admission| admission.timeline).unwrap_or_default()
     }
 
     /// Ends the session with a word.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cloudsync_engine::session::{CreditError, TokenState};
 use cloudsync_engine::verify::HelloProof;
 use cloudsync_protocol::frame::{Authenticate, Authenticated, OWN_LOG, Pong};
-use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, UserId};
+use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, TimelineId, UserId};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::outbound::Lane;
@@ -64,6 +64,11 @@ impl SessionHandle {
     #[must_use]
     pub fn keyring_version(&self) -> u64 {
         self.0.keyring_version
+    }
+    /// The timeline of its log, for *welcome*.
+    #[must_use]
+    pub fn timeline(&self) -> TimelineId {
+        self.0.session.timeline()
     }
     /// Until when the token holds, in milliseconds since the epoch.
     #[must_use]

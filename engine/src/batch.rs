@@ -4,7 +4,7 @@
 //! Never: a look-up, or a body opened.
 
 use cloudsync_protocol::codec::{self, DecodeError};
-use cloudsync_protocol::entry::{Batch, Put, Rewrap};
+use cloudsync_protocol::entry::{Batch, Rewrap};
 use cloudsync_protocol::envelope::EnvelopeError;
 use cloudsync_protocol::limits::{CLOCK_AHEAD_MAX, PUSH_OPERATIONS_MAX, REWRAP_ITEM_BYTES, REWRAP_ITEMS_MAX};
 use cloudsync_protocol::statement::{BatchStatement, CONTEXT_BATCH, FORMAT, Signed};
@@ -105,15 +105,17 @@ pub struct Checked {
     pub statement: BatchStatement,
     /// The statement's hash: the batch's name.
     pub hash: Hash,
-    /// Each put's header, in order; none of new wraps.
+    /// The header of each put and each adopt, in order; none of new wraps.
     pub headers: Vec<Header>,
+    /// Their envelopes' hashes.
+    hashes: Vec<Hash>,
 }
 
 impl Checked {
     /// The envelope hash of operation `index`: what its header's successor names as parent.
     #[must_use]
     pub fn envelope_hash(&self, index: usize) -> Hash {
-        self.statement.envelopes.get(index).copied().unwrap_or_default()
+        self.hashes.get(index).copied().unwrap_or_default()
     }
 }
 
@@ -142,31 +144,36 @@ pub fn check_operations(statement: BatchStatement, signed: &Signed, operations: 
     if statement.envelopes.len() != operations.len() {
         return Err(BatchError::Hashes { index: statement.envelopes.len().min(operations.len()) });
     }
-    if let Some(index) = operations.iter().zip(&statement.envelopes).position(|(operation, stated)| operation.hash() != *stated) {
+    if let Some(index) = operations.iter().zip(&statement.envelopes).position(|(operation, stated)| operation.stated_hash() != *stated) {
         return Err(BatchError::Hashes { index });
     }
     if let [Operation::Rewrap(rewrap)] = operations {
         check_rewrap(rewrap)?;
-        return Ok(Checked { hash: signed.hash(), statement, headers: Vec::new() });
+        return Ok(Checked { hash: signed.hash(), statement, headers: Vec::new(), hashes: Vec::new() });
     }
     let mut headers = Vec::with_capacity(operations.len());
     let mut errors = Vec::new();
     for (index, operation) in operations.iter().enumerate() {
-        let Operation::Put(put) = operation else { return Err(BatchError::Mixed) };
-        match put.envelope.check() {
+        let Some(envelope) = operation.envelope() else { return Err(BatchError::Mixed) };
+        match envelope.check() {
             Ok(header) => {
-                if let Err(issue) = check_header(&statement, put, &header) {
+                if let Err(issue) = check_header(&statement, operation, &header) {
                     errors.push(OperationError { index, key: Some(header.key()), issue });
                 }
                 headers.push(header);
             }
             Err(error) => {
-                let key = codec::decode::<Header>(&put.envelope.header).ok().map(|header| header.key());
+                let key = codec::decode::<Header>(&envelope.header).ok().map(|header| header.key());
                 errors.push(OperationError { index, key, issue: error.into() });
             }
         }
     }
-    if errors.is_empty() { Ok(Checked { hash: signed.hash(), statement, headers }) } else { Err(BatchError::Invalid(errors)) }
+    errors.extend(adopted_twice(operations, &headers));
+    if !errors.is_empty() {
+        return Err(BatchError::Invalid(errors));
+    }
+    let hashes = operations.iter().map(Operation::hash).collect();
+    Ok(Checked { hash: signed.hash(), statement, headers, hashes })
 }
 
 fn check_rewrap(rewrap: &Rewrap) -> Result<(), BatchError> {
@@ -176,22 +183,35 @@ fn check_rewrap(rewrap: &Rewrap) -> Result<(), BatchError> {
     if is_whole && rises { Ok(()) } else { Err(BatchError::Rewrap(bytes)) }
 }
 
-fn check_header(statement: &BatchStatement, put: &Put, header: &Header) -> Result<(), OperationIssue> {
+/// A record that is adopted has no other operation in its batch.
+fn adopted_twice(operations: &[Operation], headers: &[Header]) -> Vec<OperationError> {
+    let of_record = |header: &Header| headers.iter().filter(|other| other.key() == header.key()).count();
+    let adopts = operations.iter().zip(headers).enumerate().filter(|(_, (operation, _))| operation.origin().is_some());
+    let twice = adopts.filter(|(_, (_, header))| of_record(header) > 1);
+    twice.map(|(index, (_, header))| OperationError { index, key: Some(header.key()), issue: OperationIssue::Field("record") }).collect()
+}
+
+fn check_header(statement: &BatchStatement, operation: &Operation, header: &Header) -> Result<(), OperationIssue> {
     let field = |name, fits| if fits { Ok(()) } else { Err(OperationIssue::Field(name)) };
     field("log", header.log == statement.log)?;
+    let Some(put) = operation.as_put() else {
+        // It was signed by its device, in another push, and stands for itself.
+        return field("version", header.version.0 > 0);
+    };
     field("device", header.device == statement.device)?;
     field("device_seq", header.device_seq == statement.device_seq)?;
     field("version", put.base.0.checked_add(1) == Some(header.version.0))?;
     field("parent", header.version.0 != 1 || header.parent == Hash::default())
 }
 
-/// The operations whose hybrid clock is more than `CLOCK_AHEAD_MAX` ahead of `now_ms`. Only the server asks this.
+/// The puts whose hybrid clock is more than `CLOCK_AHEAD_MAX` ahead of `now_ms`. Only the server asks this.
 #[must_use]
-pub fn clocks_ahead(headers: &[Header], now_ms: u64) -> Vec<OperationError> {
+pub fn clocks_ahead((headers, operations): (&[Header], &[Operation]), now_ms: u64) -> Vec<OperationError> {
     let latest_ms = now_ms.saturating_add(u64::try_from(CLOCK_AHEAD_MAX.as_millis()).unwrap_or(u64::MAX));
-    let ahead = headers.iter().enumerate().filter(|(_, header)| header.hlc.ms() > latest_ms);
+    let ahead = headers.iter().zip(operations).enumerate();
+    let ahead = ahead.filter(|(_, (header, operation))| operation.origin().is_none() && header.hlc.ms() > latest_ms);
     ahead
-        .map(|(index, header)| {
+        .map(|(index, (header, _))| {
             let issue = OperationIssue::ClockAhead { ahead_ms: header.hlc.ms().saturating_sub(now_ms) };
             OperationError { index, key: Some(header.key()), issue }
         })

@@ -7,10 +7,10 @@ use cloudsync_protocol::{Cursor, ErrorCode, Failure, Seq, ShortHash, TimelineId}
 use crate::log::Head;
 
 /// A log as who judges knows it; it may have gone on since. The default is a log that was never written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Extent {
-    /// Its timeline.
-    pub timeline: TimelineId,
+    /// Its timelines with the first `seq` of each, oldest first: the last one is the log's.
+    pub lineage: Vec<(TimelineId, Seq)>,
     /// Rows up to here may have been cut.
     pub floor: Seq,
     /// The last row.
@@ -21,12 +21,12 @@ pub struct Extent {
 
 impl From<&Head> for Extent {
     fn from(head: &Head) -> Self {
-        Self { timeline: head.timeline, floor: head.floor, head: head.seq, head_row: Some(head.row) }
+        Self { lineage: head.lineage.clone(), floor: head.floor, head: head.seq, head_row: Some(head.row) }
     }
 }
 
 /// What a cursor is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It stands in this log.
     Fine,
@@ -37,10 +37,12 @@ pub enum Verdict {
 }
 
 /// A cursor whose row is still to be compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowCheck {
     cursor: Cursor,
     floor: Seq,
+    /// Of a cursor of an earlier timeline: the log's. Another row there means another history, and no store that went back.
+    earlier_of: Option<Vec<(TimelineId, Seq)>>,
 }
 
 impl RowCheck {
@@ -55,7 +57,7 @@ impl RowCheck {
         let Cursor { seq, row: expected, .. } = self.cursor;
         match row {
             Some(found) if found == expected => Ok(()),
-            Some(_) => Err(Refusal::OtherRow { cursor: seq }),
+            Some(_) => Err(self.earlier_of.map_or(Refusal::OtherRow { cursor: seq }, |lineage| Refusal::Timeline { lineage })),
             // History goes on right after the floor: the row there may be gone, and there is nothing to compare.
             None if seq == self.floor => Ok(()),
             None => Err(Refusal::BelowFloor { cursor: seq }),
@@ -64,11 +66,11 @@ impl RowCheck {
 }
 
 /// Why a cursor is not of this log, or no longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// History was rewound since, and took another way.
-    #[error("the log's timeline is {timeline}")]
-    Timeline { timeline: TimelineId },
+    #[error("the log's timeline is {}", current(.lineage))]
+    Timeline { lineage: Vec<(TimelineId, Seq)> },
     /// The rows after it were cut.
     #[error("history was cut after {cursor}, where the cursor stands: take a snapshot")]
     BelowFloor { cursor: Seq },
@@ -104,19 +106,36 @@ impl Refusal {
     /// What the client is told.
     #[must_use]
     pub fn failure(&self, request: u32) -> Failure {
-        Failure::new(request, self.code(), self.to_string())
+        let lineage = match self {
+            Self::Timeline { lineage } => lineage.clone().into(),
+            Self::BelowFloor { .. } | Self::Ahead { .. } | Self::OtherRow { .. } => Box::default(),
+        };
+        Failure { lineage, ..Failure::new(request, self.code(), self.to_string()) }
     }
 }
 
-/// What `cursor` is worth in a log of that extent. The beginning is fine everywhere.
+fn current(lineage: &[(TimelineId, Seq)]) -> TimelineId {
+    lineage.last().map(|(timeline, _)| *timeline).unwrap_or_default()
+}
+
+/// What `cursor` is worth in a log of that extent. The beginning is fine everywhere, and what was read of an earlier timeline is as
+/// good as ever, up to where the next one began.
 #[must_use]
 pub fn judge(cursor: Cursor, log: &Extent) -> Verdict {
-    let check = RowCheck { cursor, floor: log.floor };
     if cursor.seq == Seq::ZERO {
-        Verdict::Fine
-    } else if cursor.timeline != log.timeline {
-        Verdict::Refused(Refusal::Timeline { timeline: log.timeline })
-    } else if cursor.seq > log.head {
+        return Verdict::Fine;
+    }
+    let place = log.lineage.iter().rposition(|(timeline, _)| *timeline == cursor.timeline);
+    let next = place.map(|place| log.lineage.get(place + 1));
+    let elsewhere = Refusal::Timeline { lineage: log.lineage.clone() };
+    let earlier_of = match next {
+        None => return Verdict::Refused(elsewhere),
+        Some(Some((_, first))) if cursor.seq >= *first => return Verdict::Refused(elsewhere),
+        Some(Some(_)) => Some(log.lineage.clone()),
+        Some(None) => None,
+    };
+    let check = RowCheck { cursor, floor: log.floor, earlier_of };
+    if cursor.seq > log.head {
         Verdict::Refused(Refusal::Ahead { cursor: cursor.seq, head: log.head })
     } else if cursor.seq < log.floor {
         Verdict::Refused(Refusal::BelowFloor { cursor: cursor.seq })
@@ -133,14 +152,19 @@ mod tests {
 
     const TIMELINE: TimelineId = TimelineId([1; 16]);
     const ROW: ShortHash = ShortHash([7; 8]);
-    const LOG: Extent = Extent { timeline: TIMELINE, floor: Seq(3), head: Seq(9), head_row: Some(ROW) };
+    /// Before `TIMELINE`, which began with 7.
+    const EARLIER: TimelineId = TimelineId([2; 16]);
+
+    fn log() -> Extent {
+        Extent { lineage: vec![(EARLIER, Seq(1)), (TIMELINE, Seq(7))], floor: Seq(3), head: Seq(9), head_row: Some(ROW) }
+    }
 
     fn at(seq: u64) -> Cursor {
         Cursor { timeline: TIMELINE, seq: Seq(seq), row: ROW }
     }
 
     fn refusal(cursor: Cursor) -> Refusal {
-        match judge(cursor, &LOG) {
+        match judge(cursor, &log()) {
             Verdict::Refused(refusal) => refusal,
             other @ (Verdict::Fine | Verdict::Depends(_)) => panic!("not refused: {other:?}"),
         }
@@ -155,14 +179,28 @@ mod tests {
 
     #[test]
     fn the_beginning_is_fine_in_every_log_and_timeline() {
-        assert_eq!(judge(Cursor::default(), &LOG), Verdict::Fine);
+        assert_eq!(judge(Cursor::default(), &log()), Verdict::Fine);
     }
 
     #[test]
     fn another_timeline_comes_before_everything_else() {
-        let cursor = Cursor { timeline: TimelineId([2; 16]), ..at(99) };
-        assert_eq!(refusal(cursor), Refusal::Timeline { timeline: TIMELINE });
+        let cursor = Cursor { timeline: TimelineId([3; 16]), ..at(99) };
+        assert_eq!(refusal(cursor), Refusal::Timeline { lineage: log().lineage });
         assert_eq!(refusal(cursor).code(), ErrorCode::TimelineUnknown);
+        assert_eq!(*refusal(cursor).failure(1).lineage, log().lineage);
+    }
+
+    #[test]
+    fn an_earlier_timeline_is_as_good_up_to_where_the_next_began_if_the_row_is_the_same() {
+        let earlier = |seq| Cursor { timeline: EARLIER, ..at(seq) };
+        assert_eq!(check(earlier(6), &log()).with(Some(ROW)), Ok(()));
+        let elsewhere = Refusal::Timeline { lineage: log().lineage };
+        assert_eq!(check(earlier(6), &log()).with(Some(ShortHash([8; 8]))), Err(elsewhere.clone()));
+        assert_eq!(refusal(earlier(7)), elsewhere);
+        assert_eq!(refusal(earlier(2)), Refusal::BelowFloor { cursor: Seq(2) });
+        assert_eq!(check(earlier(3), &log()).with(None), Ok(()));
+        let empty = Extent { head: Seq(6), ..log() };
+        assert_eq!(judge(earlier(6), &empty), Verdict::Fine, "a timeline in which nothing was written yet");
     }
 
     #[test]
@@ -175,24 +213,24 @@ mod tests {
 
     #[test]
     fn at_the_head_the_row_is_known_unless_it_is_not() {
-        assert_eq!(judge(at(9), &LOG), Verdict::Fine);
+        assert_eq!(judge(at(9), &log()), Verdict::Fine);
         let other = Cursor { row: ShortHash([8; 8]), ..at(9) };
         assert_eq!(refusal(other), Refusal::OtherRow { cursor: Seq(9) });
-        assert_eq!(check(at(9), &Extent { head_row: None, ..LOG }).seq(), Seq(9));
+        assert_eq!(check(at(9), &Extent { head_row: None, ..log() }).seq(), Seq(9));
     }
 
     #[test]
     fn in_between_the_row_decides_and_only_at_the_floor_it_may_be_gone() {
-        assert_eq!(check(at(5), &LOG).seq(), Seq(5));
-        assert_eq!(check(at(5), &LOG).with(Some(ROW)), Ok(()));
-        assert_eq!(check(at(5), &LOG).with(Some(ShortHash([8; 8]))), Err(Refusal::OtherRow { cursor: Seq(5) }));
-        assert_eq!(check(at(5), &LOG).with(None), Err(Refusal::BelowFloor { cursor: Seq(5) }));
-        assert_eq!(check(at(3), &LOG).with(None), Ok(()));
+        assert_eq!(check(at(5), &log()).seq(), Seq(5));
+        assert_eq!(check(at(5), &log()).with(Some(ROW)), Ok(()));
+        assert_eq!(check(at(5), &log()).with(Some(ShortHash([8; 8]))), Err(Refusal::OtherRow { cursor: Seq(5) }));
+        assert_eq!(check(at(5), &log()).with(None), Err(Refusal::BelowFloor { cursor: Seq(5) }));
+        assert_eq!(check(at(3), &log()).with(None), Ok(()));
     }
 
     #[test]
     fn only_what_a_later_head_could_contradict_needs_it() {
-        let finals = [Refusal::Timeline { timeline: TIMELINE }, Refusal::Ahead { cursor: Seq(2), head: Seq(1) }];
+        let finals = [Refusal::Timeline { lineage: Vec::new() }, Refusal::Ahead { cursor: Seq(2), head: Seq(1) }];
         assert!(finals.iter().all(Refusal::needs_newest_head));
         let stable = [Refusal::OtherRow { cursor: Seq(2) }, Refusal::BelowFloor { cursor: Seq(2) }];
         assert!(!stable.iter().any(Refusal::needs_newest_head));

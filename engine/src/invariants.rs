@@ -142,9 +142,11 @@ pub fn puts_are_under_the_rosters_key(roster: &Roster, entries: &[Entry]) -> Hol
     for entry in entries {
         let Entry::Batch(batch) = entry else { continue };
         let expected = roster.key_epoch_at(batch.first);
-        for put in batch.operations.iter().filter_map(Operation::as_put) {
-            let epoch = put.envelope.key_epoch();
-            hold(Invariant::K3, epoch >= expected, || format!("a put at {} under account key {epoch}, expected {expected}", batch.first))?;
+        for envelope in batch.operations.iter().filter_map(Operation::envelope) {
+            let epoch = envelope.key_epoch();
+            hold(Invariant::K3, epoch >= expected, || {
+                format!("a version at {} under account key {epoch}, expected {expected}", batch.first)
+            })?;
         }
     }
     Ok(())

@@ -9,8 +9,8 @@ use cloudsync_protocol::codec::{self, DecodeError};
 use cloudsync_protocol::error::LastPush;
 use cloudsync_protocol::statement::{BatchStatement, PublicKey, RekeyStatement, RevokeStatement, RosterChange, RotateStatement};
 use cloudsync_protocol::{
-    CollectionName, CommitId, DeviceId, Entry, Envelope, Epoch, Generation, Hash, Header, LogId, OwnerId, RecordKey, Seq, ShortHash,
-    TimelineId, Version, View,
+    CollectionName, CommitId, DeviceId, Entry, Envelope, Epoch, Generation, Hash, Header, LogId, Operation, OwnerId, RecordKey, Seq,
+    ShortHash, TimelineId, Version, View,
 };
 
 use crate::roster::KeyringAt;
@@ -153,10 +153,12 @@ impl Head {
             Entry::Batch(batch) => {
                 let statement: BatchStatement = codec::decode(&batch.signed.statement)?;
                 let operations = batch.operations.iter().enumerate();
-                let puts: Vec<_> = operations.filter_map(|(index, operation)| operation.as_put().map(|put| (index, put))).collect();
-                let headers = puts.iter().map(|(_, put)| codec::decode::<Header>(&put.envelope.header)).collect::<Result<Vec<_>, _>>()?;
-                for (header, (index, put)) in headers.into_iter().zip(puts) {
-                    let current = Current::of(batch.first.plus(index as u64), &put.envelope, &header);
+                let written: Vec<_> = operations.filter_map(|(index, operation)| Some((index, operation, operation.envelope()?))).collect();
+                let header = |(_, _, envelope): &(usize, &Operation, &Envelope)| codec::decode::<Header>(&envelope.header);
+                let headers = written.iter().map(header).collect::<Result<Vec<_>, _>>()?;
+                for (header, (index, operation, envelope)) in headers.into_iter().zip(written) {
+                    let adopted = operation.origin().is_some();
+                    let current = Current { adopted, ..Current::of(batch.first.plus(index as u64), envelope, &header) };
                     let before = replaced(index, &header);
                     self.figures = before.map_or(self.figures, |before| self.figures.without(&before)).with(&current);
                     self.collections.insert(header.collection);
@@ -199,13 +201,15 @@ pub struct Current {
     pub bytes: u64,
     /// Whether it is a tombstone.
     pub dead: bool,
+    /// Whether it was brought back after a rewind.
+    pub adopted: bool,
 }
 
 impl Current {
-    /// What an envelope that was committed as `seq` is as a current version.
+    /// What an envelope that was put as `seq` is as a current version.
     #[must_use]
     pub fn of(seq: Seq, envelope: &Envelope, header: &Header) -> Self {
-        Self { version: header.version, seq, hash: envelope.hash(), bytes: envelope.bytes(), dead: header.is_tombstone() }
+        Self { version: header.version, seq, hash: envelope.hash(), bytes: envelope.bytes(), dead: header.is_tombstone(), adopted: false }
     }
 
     /// What it weighs against the quota: a tombstone nothing.

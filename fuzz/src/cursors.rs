@@ -43,7 +43,8 @@ fn admitted(cursor: Cursor, extent: &Extent, log: &Log) -> Result<(), Refusal> {
         Verdict::Fine => Ok(()),
         Verdict::Depends(check) => {
             assert_eq!(check.seq(), cursor.seq, "the row that is asked for is the cursor's");
-            check.with(log.row(check.seq().0))
+            let row = log.row(check.seq().0);
+            check.with(row)
         }
         Verdict::Refused(refusal) => Err(refusal),
     }
@@ -60,7 +61,7 @@ pub fn check(input: &[u8]) {
     assert_eq!(decode::<Cursor>(&encode(&cursor)), Ok(cursor), "a cursor comes back");
 
     let head_row = (flags & HEAD_ROW_UNKNOWN == 0).then(|| log.row(log.head)).flatten();
-    let extent = Extent { timeline: TIMELINE, floor: Seq(log.floor), head: Seq(log.head), head_row };
+    let extent = Extent { lineage: vec![(TIMELINE, Seq(1))], floor: Seq(log.floor), head: Seq(log.head), head_row };
     let verdict = admitted(cursor, &extent, &log);
 
     let is_row_there = log.row(seq) == Some(row);

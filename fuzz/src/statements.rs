@@ -165,7 +165,7 @@ fn account() -> &'static Roster {
 /// A push as it came, and again with the hashes that its statement should have: so that more than the hash is looked at.
 fn push(bytes: &[u8]) {
     let Ok(push) = decode::<Push>(bytes) else { return };
-    let hashes: Vec<Hash> = push.operations.iter().map(Operation::hash).collect();
+    let hashes: Vec<Hash> = push.operations.iter().map(Operation::stated_hash).collect();
     accepted(&push.signed, &push.operations, &hashes);
     let Ok(mut statement) = decode::<BatchStatement>(&push.signed.statement) else { return };
     statement.envelopes.clone_from(&hashes);
@@ -179,15 +179,17 @@ fn accepted(signed: &Signed, operations: &[Operation], hashes: &[Hash]) {
             assert!((1..=PUSH_OPERATIONS_MAX).contains(&operations.len()), "{} operations", operations.len());
             assert_eq!(checked.statement.envelopes, hashes, "what was signed is what was sent");
             assert_eq!(checked.hash, Hash::of(&[&signed.statement]), "a batch is named by its bytes");
-            let puts = operations.iter().filter_map(|operation| if let Operation::Put(put) = operation { Some(put) } else { None });
-            assert_eq!(puts.clone().count(), checked.headers.len(), "each put has its header");
-            for (header, put) in checked.headers.iter().zip(puts) {
+            let written = operations.iter().filter(|operation| operation.envelope().is_some());
+            assert_eq!(written.clone().count(), checked.headers.len(), "each put and each adopt has its header");
+            for (header, operation) in checked.headers.iter().zip(written) {
+                // What is brought back is of its own device and push.
+                let Some(put) = operation.as_put() else { continue };
                 assert_eq!((header.log, header.device), (checked.statement.log, checked.statement.device), "of this log and device");
                 assert_eq!(header.device_seq, checked.statement.device_seq, "of this push");
                 assert_eq!(put.base.0.checked_add(1), Some(header.version.0), "made from the version named");
             }
             assert!(!checked.headers.is_empty() || matches!(operations, [Operation::Rewrap(_)]), "new wraps stand alone");
-            let ahead = batch::clocks_ahead(&checked.headers, 0);
+            let ahead = batch::clocks_ahead((&checked.headers, operations), 0);
             assert!(ahead.iter().all(|error| error.index < operations.len()), "an operation that is there");
         }
         Err(BatchError::Invalid(errors)) => {

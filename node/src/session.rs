@@ -83,6 +83,7 @@ async fn open<W: Sink>(
         token_expires_ts: session.token_expires_ts(),
         keyring_version: session.keyring_version(),
         nodes: shared.nodes.clone(),
+        timeline: session.timeline(),
     };
     debug!(session = welcome.session, device = %session.device(), carrier = carrier.name(), client = %hello.client.escape_debug(), "session open");
     sink.send(codec::encode(&Frame::from(welcome)).into()).await?;

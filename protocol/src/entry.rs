@@ -6,10 +6,12 @@ use bytes::Bytes;
 
 use crate::envelope::Envelope;
 use crate::hash::{Hash, ShortHash};
+use crate::id::TimelineId;
 use crate::limits::REWRAP_ITEM_BYTES;
 use crate::position::{Seq, Version};
 use crate::statement::{RosterChange, Signed};
 
+const CONTEXT_ADOPT: &[u8] = b"cs1/adopt";
 const CONTEXT_REWRAP: &[u8] = b"cs1/rewrap";
 
 crate::wire_struct! {
@@ -19,6 +21,39 @@ crate::wire_struct! {
         pub base: Version,
         /// The new version.
         pub envelope: Envelope,
+    }
+}
+
+crate::wire_struct! {
+    /// Where a version was first committed by a put, before a rewind lost it.
+    #[derive(Copy)]
+    pub struct Origin {
+        /// The timeline of then.
+        pub timeline: TimelineId,
+        /// Its number there.
+        pub seq: Seq,
+    }
+}
+
+crate::wire_struct! {
+    /// Brings back a version that a rewind lost, byte for byte.
+    pub struct Adopt {
+        /// The hash of the version that it replaces; zero for none.
+        pub over: Hash,
+        /// Where it was first committed.
+        pub origin: Origin,
+        /// The version, as its device made it.
+        pub envelope: Envelope,
+    }
+}
+
+impl Adopt {
+    /// What its statement lists: a server must not be able to change what else it says.
+    #[must_use]
+    pub fn stated_hash(&self) -> Hash {
+        let Self { over, origin, envelope } = self;
+        let seq = origin.seq.0.to_be_bytes();
+        Hash::of(&[CONTEXT_ADOPT, envelope.hash().as_bytes(), over.as_bytes(), origin.timeline.as_bytes(), &seq])
     }
 }
 
@@ -67,6 +102,8 @@ crate::wire_enum! {
     pub enum Operation {
         /// Writes a record, or its tombstone.
         Put(Put) = 1,
+        /// Brings back a version that a rewind lost.
+        Adopt(Adopt) = 2,
         /// Wraps content keys anew; alone in its push.
         Rewrap(Rewrap) = 3,
     }
@@ -78,7 +115,36 @@ impl Operation {
     pub fn hash(&self) -> Hash {
         match self {
             Self::Put(put) => put.envelope.hash(),
+            Self::Adopt(adopt) => adopt.envelope.hash(),
             Self::Rewrap(rewrap) => rewrap.hash(),
+        }
+    }
+
+    /// What a batch's statement lists of it.
+    #[must_use]
+    pub fn stated_hash(&self) -> Hash {
+        match self {
+            Self::Adopt(adopt) => adopt.stated_hash(),
+            Self::Put(_) | Self::Rewrap(_) => self.hash(),
+        }
+    }
+
+    /// The version of a record that it writes, if it writes one.
+    #[must_use]
+    pub const fn envelope(&self) -> Option<&Envelope> {
+        match self {
+            Self::Put(put) => Some(&put.envelope),
+            Self::Adopt(adopt) => Some(&adopt.envelope),
+            Self::Rewrap(_) => None,
+        }
+    }
+
+    /// Where that version was first committed, if this brings it back.
+    #[must_use]
+    pub const fn origin(&self) -> Option<Origin> {
+        match self {
+            Self::Adopt(adopt) => Some(adopt.origin),
+            Self::Put(_) | Self::Rewrap(_) => None,
         }
     }
 
@@ -87,7 +153,7 @@ impl Operation {
     pub const fn as_put(&self) -> Option<&Put> {
         match self {
             Self::Put(put) => Some(put),
-            Self::Rewrap(_) => None,
+            Self::Adopt(_) | Self::Rewrap(_) => None,
         }
     }
 
@@ -96,14 +162,14 @@ impl Operation {
     pub const fn as_rewrap(&self) -> Option<&Rewrap> {
         match self {
             Self::Rewrap(rewrap) => Some(rewrap),
-            Self::Put(_) => None,
+            Self::Put(_) | Self::Adopt(_) => None,
         }
     }
 
     /// What counts against `EVENT_BODY_BYTES_MAX`: its body, or its new wraps.
     fn body_bytes(&self) -> usize {
         match self {
-            Self::Put(put) => put.envelope.body.len(),
+            Self::Put(Put { envelope, .. }) | Self::Adopt(Adopt { envelope, .. }) => envelope.body.len(),
             Self::Rewrap(rewrap) => rewrap.items.len(),
         }
     }
@@ -111,7 +177,9 @@ impl Operation {
     /// Its parts, without what is round them.
     fn bytes(&self) -> usize {
         match self {
-            Self::Put(Put { envelope, .. }) => envelope.header.len() + envelope.body.len() + envelope.wrap.len(),
+            Self::Put(Put { envelope, .. }) | Self::Adopt(Adopt { envelope, .. }) => {
+                envelope.header.len() + envelope.body.len() + envelope.wrap.len()
+            }
             Self::Rewrap(rewrap) => rewrap.items.len(),
         }
     }
@@ -216,5 +284,7 @@ crate::wire_struct! {
         pub server_ts: u64,
         /// The version.
         pub envelope: Envelope,
+        /// Where it was first committed, if it was brought back after a rewind.
+        pub origin: Option<Origin>,
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::hash::Hash;
-use crate::id::DeviceId;
+use crate::id::{DeviceId, TimelineId};
 use crate::name::RecordKey;
 use crate::position::{DeviceSeq, Seq, Version};
 
@@ -254,6 +254,10 @@ crate::wire_struct! {
         pub quota: Option<Box<Usage>>,
         /// With `revoke_last_differs`: whose push `last` is.
         pub device: Option<DeviceId>,
+        /// With `timeline_unknown`: the log's timelines with the first `seq` of each, oldest first.
+        pub lineage: Box<[(TimelineId, Seq)]>,
+        /// With `clock_ahead`: the server's clock at the decision, in milliseconds since the epoch.
+        pub server_ts: Option<Box<u64>>,
     }
 }
 
@@ -261,7 +265,18 @@ impl Failure {
     /// A failure with a message only.
     #[must_use]
     pub fn new(request: u32, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { request, code, message: message.into(), retry_after_ms: None, records: Vec::new(), last: None, quota: None, device: None }
+        Self {
+            request,
+            code,
+            message: message.into(),
+            retry_after_ms: None,
+            records: Vec::new(),
+            last: None,
+            quota: None,
+            device: None,
+            lineage: Box::default(),
+            server_ts: None,
+        }
     }
 
     /// The same, with when to try again.

@@ -53,8 +53,11 @@ impl Piece {
     /// The row as snapshots and history give it; `None` for what writes no record.
     pub(crate) fn into_row(self, seq: Seq) -> Option<Row> {
         match self.content {
-            Content::Operation(Operation::Put(put)) => Some(Row { seq, server_ts: self.server_ts, envelope: put.envelope }),
-            Content::Operation(Operation::Rewrap(_)) | Content::Change(_) => None,
+            Content::Operation(operation) => {
+                let origin = operation.origin();
+                operation.envelope().cloned().map(|envelope| Row { seq, server_ts: self.server_ts, envelope, origin })
+            }
+            Content::Change(_) => None,
         }
     }
 }

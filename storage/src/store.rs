@@ -97,7 +97,7 @@ pub enum PullError {
 /// Which entries are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pull {
-    /// The timeline that the caller reads by.
+    /// The timeline that the caller reads by: the log's, or an earlier one of its own.
     pub timeline: TimelineId,
     /// The end of an entry: 0, or a cursor's `seq`.
     pub from: Seq,
@@ -129,6 +129,8 @@ pub struct Page {
     pub to: Seq,
     /// The head when it was read.
     pub head: Seq,
+    /// The log's timelines then, with the first `seq` of each.
+    pub lineage: Vec<(TimelineId, Seq)>,
 }
 
 /// A page of the current state.

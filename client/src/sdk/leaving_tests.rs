@@ -59,7 +59,7 @@ async fn leave_once(server: &FakeServer) -> (Peer, Duration) {
     let took = left.elapsed();
     let (id, timeline) = (LogId::from(USER), TimelineId::default());
     let (head, floor, generation) = (Seq::ZERO, Seq::ZERO, Generation(1));
-    let attached = Attached { request, log: 0, id, head, timeline, generation, floor, used_bytes: 0, quota_bytes: 0 };
+    let attached = Attached { request, log: 0, id, head, timeline, generation, floor, used_bytes: 0, quota_bytes: 0, lineage: Vec::new() };
     peer.send(&attached.into()).await;
     (peer, took)
 }

@@ -291,9 +291,9 @@ pub fn changes(entries: &[Entry], opener: &impl Opener) -> Vec<Change> {
     for entry in entries.iter().filter(|entry| has_next(entry)) {
         let Entry::Batch(batch) = entry else { continue };
         for (operation, number) in batch.operations.iter().zip(0..) {
-            let Some(put) = operation.as_put() else { continue };
-            let Ok(header) = put.envelope.check() else { continue };
-            let content = opener.open(&header, &put.envelope).unwrap_or(Content::Damaged);
+            let Some(envelope) = operation.envelope() else { continue };
+            let Ok(header) = envelope.check() else { continue };
+            let content = opener.open(&header, envelope).unwrap_or(Content::Damaged);
             changes.push(Change::new(&header, batch.first.plus(number), content));
         }
     }

@@ -139,9 +139,9 @@ impl<T: Tables> Replica<'_, T> {
             return Ok(Err(Halt::NeedsKeys { epoch }));
         }
         let mut records = Vec::with_capacity(checked.headers.len());
-        for ((put, header), number) in batch.operations.iter().filter_map(Operation::as_put).zip(&checked.headers).zip(0..) {
-            let content = opener.open(header, &put.envelope).unwrap_or(Content::Damaged);
-            records.push(Record::new(header, &put.envelope, batch.first.plus(number), content));
+        for ((envelope, header), number) in batch.operations.iter().filter_map(Operation::envelope).zip(&checked.headers).zip(0..) {
+            let content = opener.open(header, envelope).unwrap_or(Content::Damaged);
+            records.push(Record::new(header, envelope, batch.first.plus(number), content));
         }
         let parents = checked.headers.iter().map(|header| header.parent);
         Ok(self.versions_follow(&records, parents)?.map(|()| Verified { checked, records }).map_err(Halt::from))

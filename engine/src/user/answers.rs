@@ -115,6 +115,7 @@ mod tests {
                 floor: Seq::ZERO,
                 used_bytes: 0,
                 quota_bytes: 0,
+                lineage: Vec::new(),
             }
             .into(),
             Claimed { request, log, last }.into(),

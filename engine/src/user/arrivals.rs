@@ -42,7 +42,7 @@ pub(super) struct Attaching {
 }
 
 /// What the read is to confirm.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Confirm {
     /// The row at the cursor.
     Row(RowCheck),
@@ -85,9 +85,9 @@ impl User {
         match cursor::judge(attach.cursor, &Extent::from(&owned.head)) {
             Verdict::Fine => self.attach(peer, request, effects),
             Verdict::Depends(check) => {
-                let read = self.next_read();
+                let (read, seq) = (self.next_read(), check.seq());
                 self.attaching.insert(read, Attaching { peer, attach, confirm: Confirm::Row(check) });
-                effects.push(Effect::ReadRow { read, seq: check.seq() });
+                effects.push(Effect::ReadRow { read, seq });
             }
             Verdict::Refused(refusal) if refusal.needs_newest_head() => {
                 let read = self.next_read();
@@ -170,6 +170,7 @@ impl User {
             floor: head.floor,
             used_bytes: head.figures.live_bytes,
             quota_bytes: self.options.quota_bytes,
+            lineage: head.lineage.clone(),
         };
         self.attached.insert(peer.session, peer.device);
         self.answer(peer.session, request, Frame::Attached(attached), effects);
@@ -258,7 +259,7 @@ fn admit(owned: &Owned, device: DeviceId, proof: &HelloProof) -> Result<Admissio
     refusal::standing(0, standing)?;
     match standing {
         Standing::Enrolled(enrolled) => match proof.verify(&enrolled.signing) {
-            Ok(()) => Ok(Admission { device, signing: enrolled.signing }),
+            Ok(()) => Ok(Admission { device, signing: enrolled.signing, timeline: owned.head.timeline }),
             Err(error) => Err(Failure::new(0, ErrorCode::SignatureInvalid, error.to_string())),
         },
         Standing::Unknown | Standing::Revoked(_) => Err(Failure::new(0, ErrorCode::DeviceUnknown, "this device is not enrolled")),

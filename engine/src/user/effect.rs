@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use cloudsync_protocol::statement::PublicKey;
-use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, RecordKey, Seq, View, frame};
+use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, RecordKey, Seq, TimelineId, View, frame};
 
 use super::event::{CallId, ReadId};
 use crate::invariants::Violation;
@@ -57,6 +57,8 @@ pub struct Admission {
     pub device: DeviceId,
     /// Ed25519: *authenticate* within the session is verified by it.
     pub signing: PublicKey,
+    /// The log's timeline: sessions of this owner see no other.
+    pub timeline: TimelineId,
 }
 
 /// One frame for many sessions: encode it once.

@@ -5,6 +5,8 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it expects and fails on the rest")]
 
 #[cfg(test)]
+mod adopts;
+#[cfg(test)]
 mod batches;
 #[cfg(test)]
 mod desk;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cloudsync_engine::session::{Peer, SessionId};
 use cloudsync_engine::verify::HelloProof;
 use cloudsync_protocol::codec::encode;
-use cloudsync_protocol::entry::Put;
+use cloudsync_protocol::entry::{Adopt, Origin, Put};
 use cloudsync_protocol::envelope::{FLAG_TOMBSTONE, FORMAT, Hlc, SUITE_AES_256_GCM};
 use cloudsync_protocol::frame::{OWN_LOG, Push};
 use cloudsync_protocol::limits::WRAP_BYTES;
@@ -81,6 +81,11 @@ impl Write {
     pub(crate) fn under(self, key_epoch: u64) -> Self {
         Self { key_epoch, ..self }
     }
+    /// The version that device `number` once pushed so, brought back over `over`.
+    pub(crate) fn adopted(&self, number: u8, over: Hash, origin: Origin) -> Operation {
+        let envelope = self.operation(number, 1).envelope().unwrap().clone();
+        Operation::Adopt(Adopt { over, origin, envelope })
+    }
     pub(crate) fn operation(&self, number: u8, device_seq: u64) -> Operation {
         let header = Header {
             format: FORMAT,
@@ -108,7 +113,7 @@ pub(crate) fn push(number: u8, device_seq: u64, prev_hash: Hash, writes: &[Write
 }
 
 pub(crate) fn push_of(number: u8, device_seq: u64, prev_hash: Hash, operations: Vec<Operation>) -> Push {
-    let envelopes = operations.iter().map(Operation::hash).collect();
+    let envelopes = operations.iter().map(Operation::stated_hash).collect();
     let (device, device_seq) = (device(number), DeviceSeq(device_seq));
     let statement = BatchStatement { format: 1, log: LOG, device, device_seq, prev_hash, envelopes, seen: Vec::new() };
     let signed = signed(&device_key(number), CONTEXT_BATCH, &statement);

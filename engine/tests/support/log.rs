@@ -142,7 +142,7 @@ impl Log {
     pub fn append(&mut self, batch: Batch) {
         for (operation, number) in batch.operations.iter().zip(0..) {
             let Some(put) = operation.as_put() else { continue };
-            let row = Row { seq: batch.first.plus(number), server_ts: 0, envelope: put.envelope.clone() };
+            let row = Row { seq: batch.first.plus(number), server_ts: 0, envelope: put.envelope.clone(), origin: None };
             self.current.insert(put.envelope.check().unwrap().key(), row);
         }
         self.entries.push(batch.into());
@@ -168,6 +168,7 @@ impl Log {
             floor,
             used_bytes: self.live_bytes(),
             quota_bytes: self.quota_bytes(),
+            lineage: vec![(TIMELINE, Seq(1))],
         }
     }
 

@@ -11,10 +11,10 @@ use cloudsync_engine::log::{Acquire, Commit, Current, Head, NewCredentials, NewW
 use cloudsync_engine::roster::Roster;
 use cloudsync_engine::user::{AcquireOutcome, Found};
 use cloudsync_protocol::codec::decode;
-use cloudsync_protocol::entry::{Put, RosterRow};
+use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::envelope::key_epoch;
 use cloudsync_protocol::statement::{BatchStatement, PublicKey};
-use cloudsync_protocol::{Entry, Epoch, Header, Operation, OwnerId, RecordKey, Seq, ShortHash};
+use cloudsync_protocol::{Entry, Envelope, Epoch, Header, OwnerId, RecordKey, Seq, ShortHash};
 
 use super::keys::LOG;
 
@@ -185,9 +185,10 @@ impl Store {
         for entry in self.log().unwrap_or_default() {
             if let Entry::Batch(batch) = entry {
                 for (index, operation) in batch.operations.iter().enumerate() {
-                    let Operation::Put(put) = operation else { continue };
-                    let header: Header = decode(&put.envelope.header).unwrap();
-                    versions.push((header.key(), Current::of(batch.first.plus(index as u64), &put.envelope, &header)));
+                    let Some(envelope) = operation.envelope() else { continue };
+                    let header: Header = decode(&envelope.header).unwrap();
+                    let current = Current::of(batch.first.plus(index as u64), envelope, &header);
+                    versions.push((header.key(), Current { adopted: operation.origin().is_some(), ..current }));
                 }
             }
         }
@@ -207,13 +208,13 @@ impl Store {
 
     /// Under which account key a record's row is wrapped now; 0 where there is none.
     pub fn epoch_of(&self, seq: Seq) -> u64 {
-        let committed = || self.put(seq).map_or(0, |put| put.envelope.key_epoch());
+        let committed = || self.envelope(seq).map_or(0, Envelope::key_epoch);
         self.wraps.get(&seq).map_or_else(committed, |wrap| key_epoch(wrap))
     }
 
-    fn put(&self, seq: Seq) -> Option<&Put> {
+    fn envelope(&self, seq: Seq) -> Option<&Envelope> {
         self.log.iter().flatten().find_map(|entry| match entry {
-            Entry::Batch(batch) => batch.operations.get(usize::try_from(seq.0.checked_sub(batch.first.0)?).ok()?)?.as_put(),
+            Entry::Batch(batch) => batch.operations.get(usize::try_from(seq.0.checked_sub(batch.first.0)?).ok()?)?.envelope(),
             Entry::Roster(_) => None,
         })
     }
@@ -222,9 +223,9 @@ impl Store {
     pub fn found(&self, records: &[RecordKey], rows: &[Seq]) -> Found {
         let currents = self.currents();
         let row = |seq: &Seq| {
-            let put = self.put(*seq)?;
-            let header: Header = decode(&put.envelope.header).unwrap();
-            Some(RecordAt { key: header.key(), version: header.version, hash: put.envelope.hash() })
+            let envelope = self.envelope(*seq)?;
+            let header: Header = decode(&envelope.header).unwrap();
+            Some(RecordAt { key: header.key(), version: header.version, hash: envelope.hash() })
         };
         Found { records: records.iter().map(|key| currents.get(key).copied()).collect(), rows: rows.iter().map(row).collect() }
     }
@@ -251,14 +252,15 @@ impl Store {
         invariants::credentials_are_of_the_head(self.credentials.0, head)?;
         invariants::puts_are_under_the_rosters_key(&roster, log)?;
         invariants::recovery_is_the_rosters(&self.credentials.1, &roster)?;
-        let mut rebuilt = Head { commit: head.commit, ..Head::new(head.epoch, head.owner, head.timeline) };
+        let (commit, generation, lineage) = (head.commit, head.generation, head.lineage.clone());
+        let mut rebuilt = Head { commit, generation, lineage, ..Head::new(head.epoch, head.owner, head.timeline) };
         let mut known: BTreeMap<RecordKey, Current> = BTreeMap::new();
         for entry in log {
             rebuilt
                 .follow(entry, |index, header| {
                     let Entry::Batch(batch) = entry else { return None };
-                    let Operation::Put(put) = &batch.operations[index] else { panic!("a put") };
-                    known.insert(header.key(), Current::of(batch.first.plus(index as u64), &put.envelope, header))
+                    let envelope = batch.operations[index].envelope().unwrap();
+                    known.insert(header.key(), Current::of(batch.first.plus(index as u64), envelope, header))
                 })
                 .unwrap();
         }

@@ -3,7 +3,7 @@
 //! Never: a token shown by `Debug`.
 
 use crate::error::ErrorCode;
-use crate::id::{DeviceId, Nonce, UserId};
+use crate::id::{DeviceId, Nonce, TimelineId, UserId};
 use crate::statement::Signature;
 
 crate::wire_struct! {
@@ -55,6 +55,8 @@ crate::wire_struct! {
         pub keyring_version: u64,
         /// Public addresses of the cluster's nodes.
         pub nodes: Vec<String>,
+        /// The timeline of the user's log: this session sees no other.
+        pub timeline: TimelineId,
     }
 }
 

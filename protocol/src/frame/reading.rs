@@ -40,6 +40,8 @@ crate::wire_struct! {
         pub used_bytes: u64,
         /// How many are allowed.
         pub quota_bytes: u64,
+        /// Every timeline of the log with the first `seq` of it, oldest first.
+        pub lineage: Vec<(TimelineId, Seq)>,
     }
 }
 

@@ -55,7 +55,7 @@ fn fields_that_a_newer_peer_appended_are_drained() {
 fn nested_fields_are_drained_as_well() {
     // [lagging…] has no nested arrays; a failure's `last` is one: [device_seq, hash, seq, and one more].
     let last = [&[0x94, 0x01, 0xc4, 0x20][..], &[0; 32], &[0x02, 0xc3]].concat();
-    let bytes = [&[0x99, 0x07, 0x01, 0xa4][..], b"busy", &[0xa0, 0xc0, 0x90], &last, &[0xc0, 0xc0]].concat();
+    let bytes = [&[0x9b, 0x07, 0x01, 0xa4][..], b"busy", &[0xa0, 0xc0, 0x90], &last, &[0xc0, 0xc0, 0x90, 0xc0]].concat();
     let Frame::Failure(failure) = decode(&bytes).unwrap() else { panic!() };
     assert_eq!(failure.last.unwrap().hash, Hash::default());
 }
@@ -135,7 +135,7 @@ fn ids_of_another_length_are_malformed() {
 
 #[test]
 fn codes_of_a_newer_release_are_unrecognised_and_known_ones_keep_their_names() {
-    let bytes = [&[0x99, 0x07, 0x01, 0xab][..], b"from_future", &[0xa0, 0xc0, 0x90, 0xc0, 0xc0, 0xc0]].concat();
+    let bytes = [&[0x9b, 0x07, 0x01, 0xab][..], b"from_future", &[0xa0, 0xc0, 0x90, 0xc0, 0xc0, 0xc0, 0x90, 0xc0]].concat();
     assert!(matches!(decode(&bytes), Ok(Frame::Failure(Failure { code: ErrorCode::Unrecognised, .. }))));
     for code in ErrorCode::ALL {
         assert_eq!(ErrorCode::from_name(code.name()), *code);

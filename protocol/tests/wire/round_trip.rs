@@ -1,7 +1,7 @@
 //! Whatever a frame holds, it comes back; whatever bytes come, decoding them ends.
 
 use cloudsync_protocol::codec::{decode, encode};
-use cloudsync_protocol::entry::{Put, Rewrap};
+use cloudsync_protocol::entry::{Adopt, Origin, Put, Rewrap};
 use cloudsync_protocol::error::{LastPush, RecordIssue, Usage};
 use cloudsync_protocol::frame::{Event, Push};
 use cloudsync_protocol::statement::{Signature, Signed};
@@ -24,7 +24,11 @@ fn signed() -> impl Strategy<Value = Signed> {
 
 fn operation() -> impl Strategy<Value = Operation> {
     let rewrap = (any::<u64>(), vec(any::<u8>(), 0..400)).prop_map(|(epoch, items)| Rewrap { epoch, items: items.into() }.into());
-    prop_oneof![4 => put(), 1 => rewrap]
+    let adopt = (put(), any::<[u8; 32]>(), any::<[u8; 16]>(), any::<u64>()).prop_map(|(put, over, timeline, seq)| {
+        let envelope = put.envelope().unwrap().clone();
+        Adopt { over: Hash(over), origin: Origin { timeline: TimelineId(timeline), seq: Seq(seq) }, envelope }.into()
+    });
+    prop_oneof![4 => put(), 1 => adopt, 1 => rewrap]
 }
 
 fn put() -> impl Strategy<Value = Operation> {
@@ -49,9 +53,14 @@ fn failure() -> impl Strategy<Value = Failure> {
     let last = (any::<u64>(), any::<[u8; 32]>(), any::<u64>())
         .prop_map(|(device_seq, hash, seq)| Box::new(LastPush { device_seq: DeviceSeq(device_seq), hash: Hash(hash), seq: Seq(seq) }));
     let quota = any::<[u64; 4]>().prop_map(|[used, limit, need, at]| Box::new(Usage { used, limit, need, at: Seq(at) }));
-    let facts = (vec(issue, 0..4), proptest::option::of(last), proptest::option::of(quota), any::<Option<[u8; 16]>>());
+    let facts = (
+        vec(issue, 0..4),
+        proptest::option::of(last),
+        proptest::option::of(quota),
+        (any::<Option<[u8; 16]>>(), vec(any::<([u8; 16], u64)>(), 0..3), any::<Option<u64>>()),
+    );
     (any::<u32>(), code, ".{0,40}", any::<Option<u32>>(), facts).prop_map(
-        |(request, code, message, retry_after_ms, (records, last, quota, device))| Failure {
+        |(request, code, message, retry_after_ms, (records, last, quota, (device, lineage, server_ts)))| Failure {
             request,
             code,
             message,
@@ -60,6 +69,8 @@ fn failure() -> impl Strategy<Value = Failure> {
             last,
             quota,
             device: device.map(DeviceId),
+            lineage: lineage.into_iter().map(|(timeline, seq)| (TimelineId(timeline), Seq(seq))).collect(),
+            server_ts: server_ts.map(Box::new),
         },
     )
 }

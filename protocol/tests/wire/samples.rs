@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use cloudsync_protocol::codec::encode;
-use cloudsync_protocol::entry::{Put, Rewrap, RosterRow};
+use cloudsync_protocol::entry::{Adopt, Origin, Put, Rewrap, RosterRow};
 use cloudsync_protocol::envelope::{FORMAT, Hlc, SUITE_AES_256_GCM};
 use cloudsync_protocol::error::{LastPush, RecordIssue, Usage};
 use cloudsync_protocol::frame::*;
@@ -63,6 +63,18 @@ fn envelope() -> Envelope {
     Envelope { header: encode(&header()).into(), body: vec![0xb0; 92].into(), wrap: vec![0x3a; 68].into() }
 }
 
+fn origin() -> Origin {
+    Origin { timeline: TimelineId([0x70; 16]), seq: Seq(70_002) }
+}
+
+fn adopt() -> Adopt {
+    Adopt { over: Hash([0xad; 32]), origin: origin(), envelope: envelope() }
+}
+
+fn lineage() -> Vec<(TimelineId, Seq)> {
+    vec![(TimelineId([0x70; 16]), Seq(1)), (TIMELINE, Seq(60_000))]
+}
+
 fn operations() -> Vec<Operation> {
     vec![Operation::Put(Put { base: Version(2), envelope: envelope() })]
 }
@@ -82,6 +94,10 @@ pub(crate) fn batch_statement() -> BatchStatement {
 pub(crate) fn rewrap() -> Rewrap {
     let item = |seq: u64| [&seq.to_be_bytes()[..], &[0x88; 8], &[0x3b; 60]].concat();
     Rewrap { epoch: 2, items: [item(69_000), item(70_000)].concat().into() }
+}
+
+fn adopt_statement() -> BatchStatement {
+    BatchStatement { envelopes: vec![adopt().stated_hash()], ..batch_statement() }
 }
 
 fn rewrap_statement() -> BatchStatement {
@@ -152,7 +168,7 @@ fn entries() -> Vec<Entry> {
 }
 
 fn row() -> Row {
-    Row { seq: Seq(70_000), server_ts: TS, envelope: envelope() }
+    Row { seq: Seq(70_000), server_ts: TS, envelope: envelope(), origin: None }
 }
 
 fn cursor() -> Cursor {
@@ -184,6 +200,8 @@ fn connection_frames() -> Vec<(&'static str, Frame)> {
         last: Some(Box::new(last())),
         quota: None,
         device: Some(DEVICE),
+        lineage: lineage().into(),
+        server_ts: Some(Box::new(TS)),
     };
     let over = Failure {
         records: vec![RecordIssue {
@@ -222,6 +240,7 @@ fn connection_frames() -> Vec<(&'static str, Frame)> {
                 token_expires_ts,
                 keyring_version: 2,
                 nodes: vec!["quic://127.0.0.1:4433".to_owned()],
+                timeline: TIMELINE,
             }
             .into(),
         ),
@@ -304,6 +323,7 @@ fn log_frames() -> Vec<(&'static str, Frame)> {
                 floor: Seq(1),
                 used_bytes: 9_999_744,
                 quota_bytes: 10_000_000,
+                lineage: lineage(),
             }
             .into(),
         ),
@@ -317,7 +337,7 @@ fn log_frames() -> Vec<(&'static str, Frame)> {
         ("history", history(None).into()),
         ("history_before", history(Some(Version(3))).into()),
         ("roster_after", RosterAfter { request, log, after: Seq(3) }.into()),
-        ("versions", Versions { request, log, rows: vec![row()], more: true }.into()),
+        ("versions", Versions { request, log, rows: vec![row(), Row { origin: Some(origin()), ..row() }], more: true }.into()),
     ]
 }
 
@@ -331,6 +351,7 @@ fn push_frames() -> Vec<(&'static str, Frame)> {
         ("claimed", Claimed { request, log, last: last() }.into()),
         ("push", Push { request, log, signed: signed(encode(&batch_statement())), operations: operations() }.into()),
         ("push_of_wraps", Push { request, log, signed: signed(encode(&rewrap_statement())), operations: vec![rewrap().into()] }.into()),
+        ("push_of_adopts", Push { request, log, signed: signed(encode(&adopt_statement())), operations: vec![adopt().into()] }.into()),
         ("pushed", Pushed { request, log, device_seq: DeviceSeq(300), hash, timeline: TIMELINE, from, to }.into()),
         ("change_roster", ChangeRoster { request, log, change }.into()),
         ("roster_changed", RosterChanged { request, log, seq: to }.into()),

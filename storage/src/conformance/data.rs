@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use cloudsync_engine::log::{Acquire, Commit, Current, Figures, Head, NewCredentials, NewWrap, Settled};
-use cloudsync_protocol::entry::{Put, Rewrap, RosterRow};
+use cloudsync_protocol::entry::{Adopt, Origin, Put, Rewrap, RosterRow};
 use cloudsync_protocol::envelope::{FLAG_TOMBSTONE, FORMAT, Hlc, SUITE_AES_256_GCM};
 use cloudsync_protocol::error::LastPush;
 use cloudsync_protocol::statement::{
@@ -126,6 +126,25 @@ impl Writer {
         self.device_seqs.insert(by, (device_seq, signed.hash()));
         let entry = Entry::Batch(Batch { first, server_ts: 1_000 + first.0, signed, operations });
         self.follow(&entry);
+        entry
+    }
+
+    /// A batch of one version that was first committed at `origin` and was lost. Not yet in a commit.
+    pub fn adopting(&mut self, by: DeviceId, (key, write): (RecordKey, Write), origin: Origin) -> Entry {
+        let (before, figures) = (self.current.get(&key).copied(), self.head.figures);
+        let Entry::Batch(mut batch) = self.batch(by, &[(key.clone(), write)]) else { unreachable!("a batch") };
+        let over = before.map_or(Hash::default(), |before| before.hash);
+        let adopt = |operation: Operation| {
+            let envelope = operation.envelope().expect("a put").clone();
+            Operation::Adopt(Adopt { over, origin, envelope })
+        };
+        batch.operations = batch.operations.into_iter().map(adopt).collect();
+        self.current.get_mut(&key).expect("just written").adopted = true;
+        // The entry is another one than was followed, its row and what it weighs are the same.
+        debug_assert!(figures != self.head.figures, "it was counted");
+        let entry = Entry::Batch(batch);
+        self.entries.pop();
+        self.entries.push(entry.clone());
         entry
     }
 
@@ -254,7 +273,7 @@ impl Writer {
         let wrap = [&self.head.key_epoch.to_be_bytes()[..], &[fill; 60]].concat().into();
         let envelope = Envelope { header: codec::encode(&header).into(), body: Bytes::from(vec![fill; bytes]), wrap };
         let dead = write == Write::Dead;
-        let current = Current { version: header.version, seq, hash: envelope.hash(), bytes: envelope.bytes(), dead };
+        let current = Current { version: header.version, seq, hash: envelope.hash(), bytes: envelope.bytes(), dead, adopted: false };
         self.weigh(before, current);
         self.current.insert(key.clone(), current);
         self.head.collections.insert(key.collection.clone());

@@ -63,7 +63,8 @@ macro_rules! conformance {
                 several_rewinds_open_one_timeline_and_count_all,
                 a_log_that_is_new_after_a_rewind_has_one_timeline,
                 a_rewind_leaves_accounts_and_erased_logs_as_they_are,
-                the_view_after_a_rewind_fences_every_owner_before_it;
+                the_view_after_a_rewind_fences_every_owner_before_it,
+                what_is_brought_back_says_where_it_was_first_committed_in_every_read;
             keys: credentials_are_seen_exactly_with_the_head_of_their_commit,
                 a_commit_that_is_fenced_leaves_credentials_and_wraps_as_they_are,
                 credentials_of_a_log_without_an_account_are_refused_with_their_commit,

@@ -184,7 +184,10 @@ pub async fn a_snapshot_and_the_log_after_it_are_the_state_while_writes_go_on(fa
         if let Entry::Batch(batch) = entry {
             for (index, operation) in batch.operations.into_iter().enumerate() {
                 let Operation::Put(put) = operation else { continue };
-                keep_newest(&mut state, Row { seq: batch.first.plus(index as u64), server_ts: batch.server_ts, envelope: put.envelope });
+                keep_newest(
+                    &mut state,
+                    Row { seq: batch.first.plus(index as u64), server_ts: batch.server_ts, envelope: put.envelope, origin: None },
+                );
             }
         }
     }

@@ -2,13 +2,14 @@
 //!
 //! Never: what is lost; a rewound store of the suite still holds everything.
 
+use cloudsync_protocol::entry::Origin;
 use cloudsync_protocol::{Epoch, Generation, Seq, UserId, View};
 
 use super::Factory;
 use super::accounts::{account, family, first};
 use super::commits::pull_all;
 use super::data::{Write, Writer, acquire, device, key, log, owner, timeline};
-use crate::store::{AcquireError, CommitError, Pull, PullError, view_after};
+use crate::store::{AcquireError, CommitError, History, Pull, PullError, view_after};
 
 pub async fn the_first_acquire_after_a_rewind_opens_a_new_timeline_and_a_second_one_does_not(factory: &mut dyn Factory) {
     let store = factory.fresh().await;
@@ -23,7 +24,10 @@ pub async fn the_first_acquire_after_a_rewind_opens_a_new_timeline_and_a_second_
     assert_eq!(first.lineage, vec![(timeline(1), Seq(1)), (timeline(2), Seq(2))]);
     assert_eq!((first.owner, first.epoch, first.figures), (owner(2), writer.head.epoch.next(), writer.head.figures));
     let pull = Pull { timeline: timeline(1), from: Seq::ZERO, to: Seq(1), bytes_max: 1000 };
-    assert_eq!(store.pull(log(1), pull).await, Err(PullError::Timeline(timeline(2))), "whoever reads by the old one is told");
+    let page = store.pull(log(1), pull).await.expect("what was read by the old one goes on");
+    assert_eq!((page.entries, page.lineage), (writer.entries.clone(), first.lineage.clone()));
+    let elsewhere = Pull { timeline: timeline(7), ..pull };
+    assert_eq!(store.pull(log(1), elsewhere).await, Err(PullError::Timeline(timeline(2))), "whoever reads by a lost one is told");
     let second = store.acquire(acquire(log(1), 1, 3)).await.expect("there");
     assert_eq!((second.timeline, second.generation, &second.lineage), (timeline(2), Generation(1), &first.lineage));
     writer.head = second;
@@ -79,4 +83,28 @@ pub async fn the_view_after_a_rewind_fences_every_owner_before_it(factory: &mut 
     assert_eq!(store.acquire(acquire(log(1), 1, 3)).await, Err(AcquireError::LaterView(view)), "a node that did not notice");
     let late = old.push(&*store, device(1), &[(key("notes", "a"), Write::Live(100))]).await;
     assert_eq!(late, Err(CommitError::Fenced));
+}
+
+pub async fn what_is_brought_back_says_where_it_was_first_committed_in_every_read(factory: &mut dyn Factory) {
+    let store = factory.fresh().await;
+    let mut writer = Writer::acquire(&*store, log(1)).await;
+    let record = key("notes", "a");
+    writer.push(&*store, device(1), &[(record.clone(), Write::Live(100))]).await.expect("the owner");
+    let store = factory.rewound(store).await;
+    writer.head = store.acquire(acquire(log(1), 1, 2)).await.expect("there");
+    let origin = Origin { timeline: timeline(9), seq: Seq(5) };
+    let entry = writer.adopting(device(1), (record.clone(), Write::Live(200)), origin);
+    let commit = writer.commit(vec![entry]);
+    store.commit(commit).await.expect("the owner");
+    let store = factory.reopen(store).await;
+    let found = store.look_up(log(1), vec![record.clone()]).await.expect("readable");
+    assert_eq!(found, vec![Some(writer.current[&record])]);
+    assert!(found[0].is_some_and(|current| current.adopted));
+    let snapshot = store.snapshot(log(1), None, usize::MAX).await.expect("readable");
+    assert_eq!(snapshot.rows.iter().map(|row| row.origin).collect::<Vec<_>>(), vec![Some(origin)]);
+    let history = History { record, before: None, count: 10, bytes_max: usize::MAX };
+    let (rows, _) = store.history(log(1), history).await.expect("readable");
+    assert_eq!(rows.iter().map(|row| row.origin).collect::<Vec<_>>(), vec![Some(origin), None]);
+    assert_eq!(pull_all(&*store, &writer, 1).await, writer.entries);
+    assert_eq!(store.read_head(log(1)).await, Ok(Some(writer.head)));
 }

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use cloudsync_engine::log::{Acquire, Commit, Head, NewCredentials, NewWrap, epoch_to_win, view_of};
+use cloudsync_protocol::entry::{Adopt, Put};
 use cloudsync_protocol::{CollectionName, Entry, Header, LogId, Operation, RecordKey, Seq, UserId, Version, codec};
 use rusqlite::Connection;
 
@@ -103,8 +104,8 @@ impl Prepared {
         let encode = |(seq, piece): (Seq, crate::pieces::Piece)| {
             let row = encode_piece(commit.log, seq, &piece, (seq == commit.head.seq).then_some(&trailer));
             let index = match &piece.content {
-                Content::Operation(Operation::Put(put)) => {
-                    let header: Header = codec::decode(&put.envelope.header).expect("an accepted envelope has a header");
+                Content::Operation(Operation::Put(Put { envelope, .. }) | Operation::Adopt(Adopt { envelope, .. })) => {
+                    let header: Header = codec::decode(&envelope.header).expect("an accepted envelope has a header");
                     let names = (header.collection.as_str(), header.record.as_str());
                     let sum = record_sum(commit.log, names, (header.version.0, seq.0));
                     Index::Record(header.key(), header.version, sum)

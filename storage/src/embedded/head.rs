@@ -56,6 +56,7 @@ fn stored(connection: &Connection, log: LogId) -> Result<Option<(i64, Vec<u8>)>,
 pub(super) struct Tip {
     pub(super) key: i64,
     pub(super) timeline: TimelineId,
+    pub(super) lineage: Vec<(TimelineId, Seq)>,
     pub(super) seq: Seq,
     pub(super) row: ShortHash,
     pub(super) floor: Seq,
@@ -67,8 +68,8 @@ pub(super) struct Tip {
 pub(super) fn tip(connection: &Connection, log: LogId) -> Result<Option<Tip>, ReadError> {
     let Some((key, bytes)) = stored(connection, log)? else { return Ok(None) };
     let Some((head, _)) = decode_head(Place { key, log }, &bytes)? else { return Ok(None) };
-    let Head { timeline, seq, row, floor, collections, .. } = head;
-    let mut tip = Tip { key, timeline, seq, row, floor, collections };
+    let Head { timeline, lineage, seq, row, floor, collections, .. } = head;
+    let mut tip = Tip { key, timeline, lineage, seq, row, floor, collections };
     let last = connection
         .prepare_cached("SELECT id, row FROM log WHERE id > ?1 AND id < ?2 ORDER BY id DESC LIMIT 1")?
         .query_row((row_id(key, seq.0), row_id(key + 1, 0)), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))

@@ -59,12 +59,12 @@ pub(super) fn look_up(connection: &Connection, log: LogId, records: &[RecordKey]
             .optional()?;
         let Some((version, seq)) = newest else { return Ok(None) };
         let (version, seq) = (Version(version.cast_unsigned()), Seq(seq.cast_unsigned()));
-        let envelope = record_row(connection, (log, key), seq)?.envelope;
+        let Row { envelope, origin, .. } = record_row(connection, (log, key), seq)?;
         let header = envelope.check().map_err(|error| damaged(log, seq, error.to_string()))?;
         if header.version != version || header.key() != *record {
             return Err(damaged(log, seq, "the index names it as another record's row"));
         }
-        Ok(Some(Current { version, seq, hash: envelope.hash(), bytes: envelope.bytes(), dead: header.is_tombstone() }))
+        Ok(Some(Current { adopted: origin.is_some(), ..Current::of(seq, &envelope, &header) }))
     };
     records.iter().map(current).collect()
 }
@@ -86,13 +86,13 @@ pub(super) fn row_hash(connection: &Connection, log: LogId, seq: Seq) -> Result<
 pub(super) fn pull(connection: &Connection, log: LogId, pull: Pull) -> Result<Page, PullError> {
     let Pull { timeline, from, to, bytes_max } = pull;
     let head = tip(connection, log)?.ok_or(PullError::Timeline(TimelineId::default()))?;
-    if head.timeline != timeline {
+    if !head.lineage.iter().any(|(own, _)| *own == timeline) {
         return Err(PullError::Timeline(head.timeline));
     }
     if from < head.floor {
         return Err(PullError::BelowFloor { floor: head.floor });
     }
-    let mut page = Page { entries: Vec::new(), to: from, head: head.seq };
+    let mut page = Page { entries: Vec::new(), to: from, head: head.seq, lineage: head.lineage };
     let wanted = to.min(head.seq);
     if from >= wanted {
         return Ok(page);

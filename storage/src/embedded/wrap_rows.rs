@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use cloudsync_engine::log::NewWrap;
-use cloudsync_protocol::entry::Row;
+use cloudsync_protocol::entry::{Adopt, Put, Row};
 use cloudsync_protocol::envelope::key_epoch;
 use cloudsync_protocol::{CollectionName, LogId, Operation, Seq};
 use rusqlite::{Connection, OptionalExtension as _};
@@ -73,7 +73,7 @@ fn epoch(connection: &Connection, (log, key): (LogId, i64), seq: Seq) -> Result<
         connection.prepare_cached("SELECT row FROM log WHERE id = ?1")?.query_row([row_id(key, seq.0)], |row| row.get::<_, Vec<u8>>(0));
     let row = row.optional()?.ok_or_else(|| damaged(log, seq, "the row is missing"))?;
     match decode_piece_unsummed(log, seq, &row)?.content {
-        Content::Operation(Operation::Put(put)) => Ok(put.envelope.key_epoch()),
+        Content::Operation(Operation::Put(Put { envelope, .. }) | Operation::Adopt(Adopt { envelope, .. })) => Ok(envelope.key_epoch()),
         Content::Operation(Operation::Rewrap(_)) | Content::Change(_) => Err(damaged(log, seq, "not a record's row")),
     }
 }

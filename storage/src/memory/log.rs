@@ -10,7 +10,7 @@ use cloudsync_engine::log::{Acquire, Commit, Current, Head, NewWrap, RecordAt, e
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::envelope::key_epoch;
 use cloudsync_protocol::frame::SnapshotToken;
-use cloudsync_protocol::{Cursor, Epoch, LogId, Operation, RecordKey, Seq, ShortHash, TimelineId, Version};
+use cloudsync_protocol::{Cursor, Envelope, Epoch, LogId, RecordKey, Seq, ShortHash, TimelineId, Version};
 
 use crate::paging::{Budget, Stage, take_entry};
 use crate::pieces::{Assembler, Content, Piece, damaged, record_at, split};
@@ -98,8 +98,8 @@ impl Log {
             HeadRow::Absent | HeadRow::Live(_) | HeadRow::Erased => return Err(CommitError::Fenced),
         }
         for seq in commit.after.0 + 1..=commit.head.seq.0 {
-            if let Some(Content::Operation(Operation::Put(put))) = self.row(Seq(seq)).map(|piece| &piece.content)
-                && let Ok(header) = put.envelope.check()
+            if let Some(Content::Operation(operation)) = self.row(Seq(seq)).map(|piece| &piece.content)
+                && let Some(Ok(header)) = operation.envelope().map(Envelope::check)
             {
                 self.versions.entry(header.key()).or_default().insert(header.version, Seq(seq));
             }
@@ -144,13 +144,13 @@ impl Log {
     pub(crate) fn pull(&self, pull: Pull) -> Result<Page, PullError> {
         let head = self.head().ok_or(PullError::Timeline(TimelineId::default()))?;
         let Pull { timeline, from, to, bytes_max } = pull;
-        if head.timeline != timeline {
+        if !head.lineage.iter().any(|(own, _)| *own == timeline) {
             return Err(PullError::Timeline(head.timeline));
         }
         if from < head.floor {
             return Err(PullError::BelowFloor { floor: head.floor });
         }
-        let mut page = Page { entries: Vec::new(), to: from, head: head.seq };
+        let mut page = Page { entries: Vec::new(), to: from, head: head.seq, lineage: head.lineage.clone() };
         let mut assembler = Assembler::new(self.id, from);
         let mut bytes = 0;
         let wanted = to.min(head.seq);
@@ -242,9 +242,9 @@ impl Log {
     }
 
     fn current(&self, version: Version, seq: Seq) -> Result<Current, ReadError> {
-        let envelope = self.record_row(seq)?.envelope;
+        let Row { envelope, origin, .. } = self.record_row(seq)?;
         let header = envelope.check().map_err(|error| damaged(self.id, seq, error.to_string()))?;
-        Ok(Current { version, seq, hash: envelope.hash(), bytes: envelope.bytes(), dead: header.is_tombstone() })
+        Ok(Current { version, adopted: origin.is_some(), ..Current::of(seq, &envelope, &header) })
     }
 
     fn roster_until(&self, last: Seq) -> Vec<RosterRow> {

@@ -225,6 +225,7 @@ fn history_of(writer: &Writer, record: &RecordKey) -> Vec<Row> {
                 seq: batch.first.plus(index as u64),
                 server_ts: batch.server_ts,
                 envelope: put.envelope.clone(),
+                origin: None,
             })
         });
     let mut rows: Vec<Row> = rows.filter(|row| row.envelope.check().unwrap().key() == *record).collect();

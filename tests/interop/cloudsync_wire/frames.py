@@ -15,6 +15,7 @@ from .structures import (
     Entry,
     LastPush,
     Operation,
+    TimelineStart,
     RecordIssue,
     RosterChange,
     RosterRow,
@@ -58,6 +59,7 @@ class Welcome:
     token_expires_ts: int
     keyring_version: int
     nodes: list[str]
+    timeline: bytes
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Failure:
     last: LastPush | None
     quota: Usage | None
     device: bytes | None
+    lineage: list[TimelineStart]
+    server_ts: int | None
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ class Attached:
     floor: int
     used_bytes: int
     quota_bytes: int
+    lineage: list[TimelineStart]
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,14 @@ class Envelope:
 
 
 @dataclass(frozen=True)
+class TimelineStart:
+    """A timeline of a log, with its first seq."""
+
+    timeline: bytes
+    first: int
+
+
+@dataclass(frozen=True)
 class Put:
     """Writes a record."""
 
@@ -62,6 +70,29 @@ class Put:
     def hash(self) -> bytes:
         """What the statement lists."""
         return self.envelope.hash()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a version was first committed, before it was lost."""
+
+    timeline: bytes
+    seq: int
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """Brings back a version that a rewind lost."""
+
+    TAG: ClassVar[int] = 2
+    over: bytes
+    origin: Origin
+    envelope: Envelope
+
+    def hash(self) -> bytes:
+        """What the statement lists."""
+        seq = self.origin.seq.to_bytes(8, "big")
+        return sha256(b"cs1/adopt" + self.envelope.hash() + self.over + self.origin.timeline + seq).digest()
 
 
 @dataclass(frozen=True)
@@ -77,7 +108,7 @@ class Rewrap:
         return sha256(b"cs1/rewrap" + self.epoch.to_bytes(8, "big") + self.items).digest()
 
 
-Operation = Put | Rewrap
+Operation = Put | Adopt | Rewrap
 
 
 @dataclass(frozen=True)
@@ -152,6 +183,7 @@ class Row:
     seq: int
     server_ts: int
     envelope: Envelope
+    origin: Origin | None
 
 
 @dataclass(frozen=True)

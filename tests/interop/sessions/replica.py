@@ -83,7 +83,7 @@ class Replica:
         self.roster.check(entry)
         for seq, operation in enumerate(entry.operations, entry.first):
             if isinstance(operation, Put):
-                self.row(Row(seq, entry.server_ts, operation.envelope))
+                self.row(Row(seq, entry.server_ts, operation.envelope, None))
         return entry.first + len(entry.operations) - 1, entry.operations[-1].hash()
 
     def row(self, row: Row) -> None:

@@ -107,8 +107,17 @@ pub(crate) fn challenge() -> Frame {
 }
 
 pub(crate) fn welcome() -> Frame {
-    Welcome { version: 1, session: 5, user: UserId([1; 16]), server_ts: 1, token_expires_ts: 2, keyring_version: 1, nodes: Vec::new() }
-        .into()
+    Welcome {
+        version: 1,
+        session: 5,
+        user: UserId([1; 16]),
+        server_ts: 1,
+        token_expires_ts: 2,
+        keyring_version: 1,
+        nodes: Vec::new(),
+        timeline: cloudsync_protocol::TimelineId::default(),
+    }
+    .into()
 }
 
 impl Peer {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloudsync_protocol::entry::{Operation, Rewrap, RewrapItem};
+use cloudsync_protocol::entry::{Adopt, Operation, Put, Rewrap, RewrapItem};
 use cloudsync_protocol::error::RecordIssue;
 use cloudsync_protocol::frame::{OWN_LOG, Pushed};
 use cloudsync_protocol::limits::{COLLECTIONS_MAX, RECORDS_MAX};
@@ -52,9 +52,10 @@ impl Tentative<'_> {
             self.wraps.extend(wraps);
             return Ok(accepted(self.head.seq, self.head.timeline));
         }
-        let ahead = batch::clocks_ahead(&checked.headers, self.server_ts);
+        let ahead = batch::clocks_ahead((&checked.headers, &operations), self.server_ts);
         if !ahead.is_empty() {
-            return Err(self.misshapen(request, &BatchError::Invalid(ahead)));
+            let server_ts = Some(Box::new(self.server_ts));
+            return Err(Failure { server_ts, ..self.misshapen(request, &BatchError::Invalid(ahead)) });
         }
         let change = self.judge(request, &checked, &operations)?;
         self.follow(request, self.batch(signed, operations), author, &change.replaced)?;
@@ -86,7 +87,7 @@ impl Tentative<'_> {
         let current = self.head.key_epoch;
         let epochs = || {
             operations.iter().map(|operation| match operation {
-                Operation::Put(put) => put.envelope.key_epoch(),
+                Operation::Put(Put { envelope, .. }) | Operation::Adopt(Adopt { envelope, .. }) => envelope.key_epoch(),
                 Operation::Rewrap(rewrap) => rewrap.epoch,
             })
         };
@@ -123,17 +124,23 @@ impl Tentative<'_> {
         let mut issues: Vec<RecordIssue> = Vec::new();
         let mut refused = BTreeSet::new();
         let mut seq = self.head.seq;
-        for (index, (header, put)) in checked.headers.iter().zip(operations.iter().filter_map(Operation::as_put)).enumerate() {
+        for (index, (header, operation)) in checked.headers.iter().zip(operations).enumerate() {
             seq = seq.next();
             let key = header.key();
             if refused.contains(&key) {
                 continue;
             }
             let before = change.records.get(&key).copied().or_else(|| self.current(&key));
-            match self.judge_operation(&change, header, put.base, before) {
+            let (judged, envelope) = match operation {
+                Operation::Put(Put { base, envelope }) => (self.judge_put(&change, header, *base, before), envelope),
+                Operation::Adopt(adopt) => (self.judge_adopt(&change, header, adopt, before), &adopt.envelope),
+                Operation::Rewrap(_) => continue,
+            };
+            match judged {
                 Ok(()) => {
-                    let hash = checked.envelope_hash(index);
-                    let current = Current { version: header.version, seq, hash, bytes: put.envelope.bytes(), dead: header.is_tombstone() };
+                    let (version, hash, bytes) = (header.version, checked.envelope_hash(index), envelope.bytes());
+                    let adopted = operation.origin().is_some();
+                    let current = Current { version, seq, hash, bytes, dead: header.is_tombstone(), adopted };
                     change.figures = before.map_or(change.figures, |before| change.figures.without(&before)).with(&current);
                     if !self.head.collections.contains(&header.collection) {
                         change.collections.insert(header.collection.clone());
@@ -164,7 +171,33 @@ impl Tentative<'_> {
         }
     }
 
-    fn judge_operation(&self, change: &Change, header: &Header, base: Version, before: Option<Current>) -> Result<(), ErrorCode> {
+    /// What was lost may stand again where nothing is, over what the rewind left, over another that was brought back, and over the very
+    /// version that it was made from: never over work done since.
+    fn judge_adopt(&self, change: &Change, header: &Header, adopt: &Adopt, before: Option<Current>) -> Result<(), ErrorCode> {
+        if adopt.origin.timeline == self.head.timeline {
+            return Err(ErrorCode::HeaderInvalid);
+        }
+        let Some(before) = before else {
+            let nothing = adopt.over == Hash::default();
+            return match self.judge_new(change, header) {
+                _ if !nothing => Err(ErrorCode::Stale),
+                // Nobody may come back because there is no room for saying that he is gone.
+                Err(ErrorCode::RecordsFull) if header.is_tombstone() => Ok(()),
+                judged => judged,
+            };
+        };
+        if adopt.over != before.hash {
+            return Err(ErrorCode::Stale);
+        }
+        if header.version <= before.version {
+            return Err(ErrorCode::HeaderInvalid);
+        }
+        let first = self.head.lineage.last().map_or(Seq::ZERO, |(_, first)| *first);
+        let follows = header.parent == before.hash && header.version == before.version.next();
+        if before.seq < first || before.adopted || follows { Ok(()) } else { Err(ErrorCode::Stale) }
+    }
+
+    fn judge_put(&self, change: &Change, header: &Header, base: Version, before: Option<Current>) -> Result<(), ErrorCode> {
         let version = before.map_or(Version::NONE, |before| before.version);
         match base.cmp(&version) {
             std::cmp::Ordering::Less => return Err(ErrorCode::Stale),

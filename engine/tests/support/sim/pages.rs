@@ -88,7 +88,7 @@ fn follow(current: &mut BTreeMap<RecordKey, Row>, entry: &Entry) {
         let version = held.as_ref().map_or(0, |envelope| envelope.check().unwrap().version.0);
         assert_eq!(header.version.0, version + 1, "{} follows", header.key());
         assert_eq!(header.parent, held.map(|envelope| envelope.hash()).unwrap_or_default());
-        let row = Row { seq: batch.first.plus(number), server_ts: batch.server_ts, envelope: put.envelope.clone() };
+        let row = Row { seq: batch.first.plus(number), server_ts: batch.server_ts, envelope: put.envelope.clone(), origin: None };
         current.insert(header.key(), row);
     }
 }

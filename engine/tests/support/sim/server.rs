@@ -294,7 +294,10 @@ impl Server {
         // The store never goes back here, so every cursor is of it.
         match cursor::judge(pull.from, &Extent::from(head)) {
             Verdict::Fine => {}
-            Verdict::Depends(check) => check.with(self.store.row(check.seq())).unwrap(),
+            Verdict::Depends(check) => {
+                let row = self.store.row(check.seq());
+                check.with(row).unwrap();
+            }
             Verdict::Refused(refusal) => panic!("{refusal}"),
         }
         network.answer(session, self.store.page(pull.request, head.timeline, pull.from.seq, pull.to.min(head.seq)).into());
