@@ -104,7 +104,7 @@ async fn a_watch_tells_its_own_pushes_others_and_what_another_process_read_first
     while seen.len() < 4 {
         match tokio::time::timeout(Duration::from_secs(20), watch.next()).await.context("nothing more was told")?? {
             WatchEvent::Change(change) => seen.push((change.seq, change.key.record.to_string())),
-            WatchEvent::Live(_) | WatchEvent::Offline(..) | WatchEvent::Parked(_) | WatchEvent::Paused { .. } => {}
+            WatchEvent::Live(_) | WatchEvent::Offline(..) | WatchEvent::Rewound | WatchEvent::Parked(_) | WatchEvent::Paused { .. } => {}
         }
     }
     assert!(seen.is_sorted(), "{seen:?}");

@@ -6,6 +6,7 @@
 mod codec;
 mod error;
 mod login;
+mod lost_rows;
 mod pause;
 mod process;
 mod rows;

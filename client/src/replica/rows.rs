@@ -2,7 +2,9 @@
 //!
 //! Never: a row that says what can't be taken as it can; it is damage, and named.
 
-use cloudsync_engine::replica::{BatchState, Edit, EditId, EditState, Marks, Owner, Reason, Record, SnapshotProgress, TablesError, Usage};
+use cloudsync_engine::replica::{
+    BatchState, Edit, EditId, EditState, LostId, Marks, Owner, Reason, Record, SnapshotProgress, TablesError, Usage,
+};
 use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::{
     CollectionName, Cursor, DeviceId, DeviceSeq, Envelope, ErrorCode, Generation, Hash, LogId, RecordKey, Seq, ShortHash, TimelineId,
@@ -41,6 +43,9 @@ pub(super) fn read_marks(row: &Columns<'_, '_>) -> Result<Marks, TablesError> {
         last_committed: row.optional_decoded("last_committed")?,
         last_edit: EditId(row.number("last_edit")?),
         usage: read_usage(row)?,
+        lineage: row.decoded("lineage")?,
+        chain_anew: row.get("chain_anew")?,
+        last_lost: LostId(row.number("last_lost")?),
     })
 }
 
@@ -62,6 +67,7 @@ pub(super) fn read_record(row: &Columns<'_, '_>) -> Result<Record, TablesError> 
         hlc: row.hlc()?,
         content: row.content()?,
         envelope: Envelope { header: row.bytes("header")?, body: row.bytes("body")?, wrap: row.bytes("wrap")? },
+        origin: row.optional_decoded("origin")?,
     };
     Ok(record)
 }

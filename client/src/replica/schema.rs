@@ -3,7 +3,7 @@
 //! Never: a table read that another release wrote in another shape; `user_version` is checked first.
 
 /// What `user_version` says.
-pub(super) const FORMAT: i64 = 5;
+pub(super) const FORMAT: i64 = 6;
 /// What `application_id` says: "CSrp".
 pub(super) const APPLICATION_ID: i64 = 0x4353_7270;
 
@@ -17,17 +17,34 @@ CREATE TABLE marks (
     generation INTEGER NOT NULL, clock INTEGER NOT NULL,
     snapshot_start BLOB, snapshot_resume BLOB,
     highest_signed INTEGER NOT NULL, last_committed BLOB, last_edit INTEGER NOT NULL,
-    used_bytes INTEGER, quota_bytes INTEGER, used_at INTEGER
+    used_bytes INTEGER, quota_bytes INTEGER, used_at INTEGER,
+    lineage BLOB NOT NULL, chain_anew INTEGER NOT NULL, last_lost INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE records (
     collection TEXT NOT NULL, record TEXT NOT NULL,
     version INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL, device BLOB NOT NULL, hlc INTEGER NOT NULL,
     content INTEGER NOT NULL, value BLOB,
     header BLOB NOT NULL, body BLOB NOT NULL, wrap BLOB NOT NULL,
+    origin BLOB,
     PRIMARY KEY (collection, record)
 ) STRICT;
 CREATE INDEX records_by_seq ON records (seq);
 CREATE INDEX records_damaged ON records (content) WHERE content = 2;
+CREATE INDEX records_by_seq ON records (seq);
+CREATE TABLE timelines (timeline BLOB PRIMARY KEY, lineage BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE lost (
+    id INTEGER NOT NULL,
+    collection TEXT NOT NULL, record TEXT NOT NULL,
+    version INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL, device BLOB NOT NULL, hlc INTEGER NOT NULL,
+    content INTEGER NOT NULL, value BLOB,
+    header BLOB NOT NULL, body BLOB NOT NULL, wrap BLOB NOT NULL,
+    origin BLOB,
+    at BLOB NOT NULL, first BLOB NOT NULL, fork INTEGER NOT NULL, asked BLOB,
+    state INTEGER NOT NULL, device_seq INTEGER, reason TEXT, grows INTEGER,
+    PRIMARY KEY (collection, record, hash)
+) STRICT;
+CREATE INDEX lost_by_state ON lost (state, id);
+CREATE TABLE revoked_before (device BLOB PRIMARY KEY, given_up TEXT) STRICT, WITHOUT ROWID;
 CREATE TABLE roster (seq INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
 CREATE TABLE chains (device BLOB PRIMARY KEY, device_seq INTEGER NOT NULL, hash BLOB) STRICT, WITHOUT ROWID;
 CREATE TABLE edits (

@@ -3,14 +3,16 @@
 //! Never: a rule, or a statement outside the transaction that the store began.
 
 use cloudsync_engine::replica::{
-    BatchState, Edit, EditCounts, EditId, EditState, LastBatch, Made, Marks, OutboxBatch, Reason, Record, Tables, TablesError,
+    BatchState, Deleted, Edit, EditCounts, EditId, EditState, LastBatch, Lineage, Lost, LostId, Made, Marks, OutboxBatch, Reason, Record,
+    Tables, TablesError,
 };
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::statement::{Signature, Signed};
-use cloudsync_protocol::{CollectionName, DeviceId, DeviceSeq, Envelope, Hash, RecordKey, Seq, codec as wire};
+use cloudsync_protocol::{CollectionName, DeviceId, DeviceSeq, Envelope, ErrorCode, Hash, RecordKey, Seq, ShortHash, codec as wire};
 use rusqlite::params;
 
-use super::codec::{content, damaged, encoded, limit, signed};
+use super::codec::{DELETED, content, damaged, encoded, limit, signed};
+use super::lost_rows;
 use super::rows::{
     PARKED, PAUSED, REASON_STALE, SIGNED, WAITING, batch_state, bounds, names, read_batch_state, read_edit, read_marks, read_record,
 };
@@ -22,10 +24,23 @@ impl Tables for SqliteTables<'_> {
     }
 
     fn set_marks(&mut self, marks: &Marks) -> Result<(), TablesError> {
-        let Marks { owner, cursor, generation, clock, snapshot, highest_signed, last_committed, last_edit, usage } = marks;
+        let Marks {
+            owner,
+            cursor,
+            generation,
+            clock,
+            snapshot,
+            highest_signed,
+            last_committed,
+            last_edit,
+            usage,
+            lineage,
+            chain_anew,
+            last_lost,
+        } = marks;
         self.execute(
             "marks",
-            "INSERT OR REPLACE INTO marks VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+            "INSERT OR REPLACE INTO marks VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
             params![
                 owner.map(|owner| owner.log.0),
                 owner.map(|owner| owner.device.0),
@@ -42,6 +57,9 @@ impl Tables for SqliteTables<'_> {
                 usage.map(|usage| signed(usage.used)),
                 usage.map(|usage| signed(usage.limit)),
                 usage.map(|usage| signed(usage.at.0)),
+                wire::encode(lineage),
+                chain_anew,
+                signed(last_lost.0),
             ],
         )
     }
@@ -60,7 +78,7 @@ impl Tables for SqliteTables<'_> {
         let Envelope { header, body, wrap } = &record.envelope;
         self.execute(
             "records",
-            "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 collection,
                 id,
@@ -74,6 +92,7 @@ impl Tables for SqliteTables<'_> {
                 &header[..],
                 &body[..],
                 &wrap[..],
+                encoded(record.origin.as_ref()),
             ],
         )
     }
@@ -99,6 +118,107 @@ impl Tables for SqliteTables<'_> {
     fn live_bytes(&self) -> Result<u64, TablesError> {
         let sql = "SELECT coalesce(sum(length(header) + length(body) + length(wrap)), 0) AS number FROM records WHERE content <> 1";
         Ok(self.one("records", (sql, []), |row| row.number("number"))?.unwrap_or_default())
+    }
+
+    fn records_above(&self, seq: Seq, count: usize) -> Result<Vec<Record>, TablesError> {
+        let sql = "SELECT * FROM records WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        self.all("records", (sql, params![signed(seq.0), limit(count)]), read_record)
+    }
+
+    fn remove_record(&mut self, key: &RecordKey) -> Result<(), TablesError> {
+        self.execute("records", "DELETE FROM records WHERE collection = ?1 AND record = ?2", names(key))
+    }
+
+    fn row_at_most(&self, seq: Seq) -> Result<Option<(Seq, ShortHash)>, TablesError> {
+        let upto = i64::try_from(seq.0).unwrap_or(i64::MAX);
+        let record = self.one("records", ("SELECT seq, hash FROM records WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1", [upto]), |row| {
+            Ok((Seq(row.number("seq")?), row.id("hash", Hash::from_slice)?.short()))
+        })?;
+        let row: Option<RosterRow> =
+            self.one("roster", ("SELECT * FROM roster WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1", [upto]), |row| row.decoded("row"))?;
+        Ok(record.into_iter().chain(row.map(|row| (row.seq, row.change.signed().hash().short()))).max())
+    }
+
+    fn lineages(&self) -> Result<Vec<Lineage>, TablesError> {
+        self.all("timelines", ("SELECT * FROM timelines", []), |row| row.decoded("lineage"))
+    }
+
+    fn put_lineage(&mut self, lineage: &Lineage) -> Result<(), TablesError> {
+        let Some((last, _)) = lineage.last() else { return Ok(()) };
+        self.execute("timelines", "INSERT OR REPLACE INTO timelines VALUES (?1, ?2)", params![last.0, wire::encode(lineage)])
+    }
+
+    fn lost_of(&self, key: &RecordKey) -> Result<Vec<Lost>, TablesError> {
+        self.all("lost", ("SELECT * FROM lost WHERE collection = ?1 AND record = ?2 ORDER BY id", names(key)), lost_rows::read)
+    }
+
+    fn put_lost(&mut self, lost: &Lost) -> Result<(), TablesError> {
+        lost_rows::put(self, lost)
+    }
+
+    fn remove_lost(&mut self, key: &RecordKey, hash: Hash) -> Result<(), TablesError> {
+        let (collection, record) = names(key);
+        let sql = "DELETE FROM lost WHERE collection = ?1 AND record = ?2 AND hash = ?3";
+        self.execute("lost", sql, params![collection, record, hash.0])
+    }
+
+    fn lost_waiting(&self, deleted: Deleted, after: LostId, count: usize) -> Result<Vec<Lost>, TablesError> {
+        let sql = match deleted {
+            Deleted::Yes => "SELECT * FROM lost WHERE state = ?1 AND id > ?2 AND content = ?4 ORDER BY id LIMIT ?3",
+            Deleted::No => "SELECT * FROM lost WHERE state = ?1 AND id > ?2 AND content <> ?4 ORDER BY id LIMIT ?3",
+        };
+        self.all("lost", (sql, params![WAITING, signed(after.0), limit(count), DELETED]), lost_rows::read)
+    }
+
+    fn lost_paused(&self, after: LostId, grows_max: u64, count: usize) -> Result<Vec<Lost>, TablesError> {
+        let grows_max = i64::try_from(grows_max).unwrap_or(i64::MAX);
+        let sql = "SELECT * FROM lost WHERE state = ?1 AND id > ?2 AND grows <= ?3 ORDER BY id LIMIT ?4";
+        self.all("lost", (sql, params![PAUSED, signed(after.0), grows_max, limit(count)]), lost_rows::read)
+    }
+
+    fn lost_refused(&self) -> Result<Vec<Lost>, TablesError> {
+        self.all("lost", ("SELECT * FROM lost WHERE state = ?1 ORDER BY collection, record, id", [PARKED]), lost_rows::read)
+    }
+
+    fn lost_keys(
+        &self,
+        collection: Option<&CollectionName>,
+        after: Option<&RecordKey>,
+        count: usize,
+    ) -> Result<Vec<RecordKey>, TablesError> {
+        let (collection, after_collection, after_record) = bounds(collection, after);
+        let sql = "SELECT DISTINCT collection, record FROM lost WHERE (?1 IS NULL OR collection = ?1) AND (collection, record) > (?2, ?3) \
+                   ORDER BY collection, record LIMIT ?4";
+        self.all("lost", (sql, params![collection, after_collection, after_record, limit(count)]), |row| row.key())
+    }
+
+    fn lower_forks(&mut self, fork: Seq) -> Result<(), TablesError> {
+        let fork = i64::try_from(fork.0).unwrap_or(i64::MAX);
+        self.execute("lost", "UPDATE lost SET fork = ?1 WHERE fork > ?1", [fork])
+    }
+
+    fn retry_refused_lost(&mut self) -> Result<(), TablesError> {
+        self.execute("lost", "UPDATE lost SET state = ?1, reason = NULL WHERE state = ?2", [WAITING, PARKED])
+    }
+
+    fn revoked_before(&self) -> Result<Vec<(DeviceId, Option<ErrorCode>)>, TablesError> {
+        self.all("revoked_before", ("SELECT * FROM revoked_before ORDER BY device", []), |row| {
+            let given_up = row.get::<Option<String>>("given_up")?;
+            Ok((row.id("device", DeviceId::from_slice)?, given_up.map(|code| ErrorCode::from_name(&code))))
+        })
+    }
+
+    fn put_revoked_before(&mut self, device: DeviceId, given_up: Option<ErrorCode>) -> Result<(), TablesError> {
+        let params = params![device.0, given_up.map(ErrorCode::name)];
+        self.execute("revoked_before", "INSERT OR REPLACE INTO revoked_before VALUES (?1, ?2)", params)
+    }
+
+    fn remove_roster_above(&mut self, seq: Seq) -> Result<(), TablesError> {
+        self.execute("roster", "DELETE FROM roster WHERE seq > ?1", [signed(seq.0)])
+    }
+
+    fn clear_last_batches(&mut self) -> Result<(), TablesError> {
+        self.execute("chains", "DELETE FROM chains", [])
     }
 
     fn roster(&self) -> Result<Vec<RosterRow>, TablesError> {
@@ -199,6 +319,17 @@ impl Tables for SqliteTables<'_> {
                 PAUSED => counts.paused = number,
                 PARKED => counts.parked = number,
                 _ => return Err(damaged("edits.state", "not a state of an edit")),
+            }
+        }
+        let rows = self.all("lost", ("SELECT state, count(*) AS number FROM lost GROUP BY state", []), |row| {
+            Ok((row.get::<i64>("state")?, row.number("number")?))
+        })?;
+        for (state, number) in rows {
+            match state {
+                WAITING | SIGNED => counts.lost += number,
+                PAUSED => counts.lost_paused = number,
+                PARKED => counts.lost_refused = number,
+                _ => return Err(damaged("lost.state", "not a state of a lost version")),
             }
         }
         Ok(counts)

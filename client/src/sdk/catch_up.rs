@@ -50,7 +50,9 @@ enum Read {
 fn unreadable(error: connection::Error) -> Result<Read, Error> {
     match error.code() {
         Some(ErrorCode::BelowFloor) => Ok(Read::BelowFloor),
-        Some(ErrorCode::StoreRewound | ErrorCode::TimelineUnknown) => Err(Error::Rewound(error.to_string())),
+        Some(ErrorCode::StoreRewound) => Err(Error::Rewound(error.to_string())),
+        // It went on under another timeline since this session attached: another one hears of it.
+        Some(ErrorCode::TimelineUnknown) => Err(connection::Error::Closed(error.to_string()).into()),
         Some(_) | None => Err(error.into()),
     }
 }
@@ -59,7 +61,11 @@ impl Online {
     /// Reads to the head and stays attached: what is committed from now on comes as events. Says where that was.
     pub async fn catch_up(&mut self) -> Result<Cursor, Error> {
         loop {
-            match self.attach_and_read().await {
+            let read = match self.attach_and_read().await {
+                Ok(cursor) => self.make_good().await.map(|()| cursor),
+                Err(error) => Err(error),
+            };
+            match read {
                 Ok(cursor) => return Ok(cursor),
                 Err(error) => Box::pin(self.reconnect(error)).await?,
             }
@@ -75,7 +81,16 @@ impl Online {
             let start = match self.session.attach(cursor).await {
                 Ok(attached) => {
                     self.attached = true;
+                    if self.goes_over(attached.lineage.clone(), Some(cursor)).await? {
+                        continue;
+                    }
                     self.client.replica(Access::Write, move |replica, _| replica.attached(&attached)).await?
+                }
+                Err(connection::Error::Refused(failure)) if failure.code == ErrorCode::TimelineUnknown && !failure.lineage.is_empty() => {
+                    if self.goes_over(failure.lineage.clone().into_vec(), None).await? {
+                        continue;
+                    }
+                    return Err(Error::Rewound(failure.message));
                 }
                 Err(error) => match unreadable(error)? {
                     Read::BelowFloor | Read::Whole | Read::Again => Start::Snapshot { resume: None },

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use cloudsync_engine::replica::{
-    AnswerError, ApplyError, AttachError, ClaimError, EditError, OpenReplicaError, OutgoingError, SnapshotError, TablesError, Untrusted,
+    AnswerError, ApplyError, AttachError, AttachRefusal, ClaimError, EditError, OpenReplicaError, OutgoingError, SnapshotError,
+    TablesError, Untrusted,
 };
 use cloudsync_protocol::{DeviceId, ErrorCode, RecordKey};
 
@@ -196,7 +197,8 @@ impl From<EditError> for Error {
 impl From<AttachError> for Error {
     fn from(error: AttachError) -> Self {
         match error {
-            AttachError::Refused(refusal) => Self::Rewound(refusal.to_string()),
+            AttachError::Refused(refusal @ AttachRefusal::Timeline { .. }) => connection::Error::Closed(refusal.to_string()).into(),
+            AttachError::Refused(refusal @ AttachRefusal::OtherLog(_)) => Self::Rewound(refusal.to_string()),
             AttachError::Tables(error) => error.into(),
         }
     }
@@ -205,7 +207,7 @@ impl From<AttachError> for Error {
 impl From<ApplyError> for Error {
     fn from(error: ApplyError) -> Self {
         match error {
-            ApplyError::Timeline { .. } => Self::Rewound(error.to_string()),
+            ApplyError::Timeline { .. } => connection::Error::Closed(error.to_string()).into(),
             ApplyError::Uneven { .. } | ApplyError::OtherRows { .. } => Self::Unfit(error.to_string()),
             ApplyError::Tables(error) => error.into(),
         }
@@ -215,9 +217,8 @@ impl From<ApplyError> for Error {
 impl From<SnapshotError> for Error {
     fn from(error: SnapshotError) -> Self {
         match error {
-            SnapshotError::Timeline { .. } | SnapshotError::Behind { .. } | SnapshotError::OtherRow { .. } => {
-                Self::Rewound(error.to_string())
-            }
+            SnapshotError::Timeline { .. } => connection::Error::Closed(error.to_string()).into(),
+            SnapshotError::Behind { .. } | SnapshotError::OtherRow { .. } => Self::Rewound(error.to_string()),
             SnapshotError::OtherStart { .. } => Self::Unfit(error.to_string()),
             SnapshotError::Untrusted(untrusted) => Self::Untrusted(untrusted),
             SnapshotError::Tables(error) => error.into(),
@@ -238,7 +239,7 @@ impl From<AnswerError> for Error {
     fn from(error: AnswerError) -> Self {
         match error {
             AnswerError::Unfit { .. } => Self::Unfit(error.to_string()),
-            AnswerError::Timeline => Self::Rewound(error.to_string()),
+            AnswerError::Timeline => connection::Error::Closed(error.to_string()).into(),
             AnswerError::Tables(error) => error.into(),
         }
     }
@@ -248,6 +249,7 @@ impl From<ClaimError> for Error {
     fn from(error: ClaimError) -> Self {
         match error {
             ClaimError::Misplaced { .. } => Self::Unfit(error.to_string()),
+            ClaimError::Timeline => connection::Error::Closed(error.to_string()).into(),
             ClaimError::Tables(error) => error.into(),
         }
     }

@@ -90,7 +90,11 @@ async fn a_watch_goes_on_after_the_time_that_a_leaving_node_tells() {
         loop {
             match watch.next().await.unwrap() {
                 WatchEvent::Live(seq) => break seq,
-                WatchEvent::Offline(..) | WatchEvent::Change(_) | WatchEvent::Parked(_) | WatchEvent::Paused { .. } => {}
+                WatchEvent::Offline(..)
+                | WatchEvent::Change(_)
+                | WatchEvent::Rewound
+                | WatchEvent::Parked(_)
+                | WatchEvent::Paused { .. } => {}
             }
         }
     };

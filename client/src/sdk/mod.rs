@@ -15,6 +15,7 @@ mod parked;
 mod push;
 mod records;
 mod refresh;
+mod rewound;
 mod sign_in;
 mod sign_out;
 mod time;

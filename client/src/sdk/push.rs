@@ -46,6 +46,9 @@ enum Outgoing {
 impl Online {
     /// Sends one batch of what waits, if it is this process's turn, and stores the answer.
     pub async fn push(&mut self) -> Result<Pushing, Error> {
+        if self.client.status().await?.edits.lost > 0 {
+            self.make_good().await?;
+        }
         let batch = match self.outgoing().await? {
             Outgoing::Nothing => return Ok(Pushing::Idle),
             Outgoing::NotOurTurn(wait) => return Ok(Pushing::Wait(wait)),
@@ -134,8 +137,8 @@ impl Online {
     }
 
     async fn claim(&mut self) -> Result<(), Error> {
-        let claimed = self.session.claim().await?;
-        let outcome = self.client.replica(Access::Write, move |replica, _| replica.claimed(claimed.last)).await?;
+        let (claimed, timeline) = (self.session.claim().await?, self.session.welcome().timeline);
+        let outcome = self.client.replica(Access::Write, move |replica, _| replica.claimed(timeline, claimed.last)).await?;
         match outcome {
             ClaimOutcome::Push => {
                 self.claimed = true;
@@ -152,9 +155,11 @@ impl Online {
 
     /// Stores a refusal, after reading as far as it asks for.
     async fn refused(&mut self, (device_seq, hash): (DeviceSeq, Hash), failure: Failure) -> Result<Next, Error> {
+        let timeline = self.session.welcome().timeline;
         for _ in 0..CATCH_UPS_MAX {
             let told = failure.clone();
-            let next = self.client.replica(Access::Write, move |replica, _| replica.push_failed(device_seq, hash, &told)).await?;
+            let next =
+                self.client.replica(Access::Write, move |replica, _| replica.push_failed(timeline, (device_seq, hash), &told)).await?;
             match next {
                 Next::CatchUp { to } => self.read_to(to).await?,
                 Next::Push | Next::Claim | Next::ClaimLater | Next::Retry { .. } | Next::EnrolAnew | Next::Stop { .. } => return Ok(next),

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cloudsync_engine::replica::{Conflict, Content, EditId, Fate, Listing, NewEdit, Onto, Replica, Shown, Status};
+use cloudsync_engine::replica::{Conflict, Content, EditId, Fate, Listing, LostConflict, NewEdit, Onto, Replica, Shown, Status};
 use cloudsync_protocol::{CollectionName, RecordKey};
 
 use super::client::Client;
@@ -111,6 +111,21 @@ impl Client {
         let dropped = move |replica: &mut Replica<'_, SqliteTables<'_>>| {
             let conflict = replica.conflicts()?.into_iter().find(|conflict| conflict.mine.key == key);
             replica.drop_conflict(&key).map(|_| conflict)
+        };
+        self.replica(Access::Write, move |replica, _| dropped(replica)).await
+    }
+
+    /// Versions that a rewind lost and that can't be brought back.
+    pub async fn lost_conflicts(&self) -> Result<Vec<LostConflict>, Error> {
+        self.replica(Access::Read, |replica, _| replica.lost_conflicts()).await
+    }
+
+    /// Gives one up, named by its hash in hexadecimal digits. Says which it was; nothing when there was none.
+    pub async fn drop_lost(&self, key: RecordKey, hash: String) -> Result<Option<LostConflict>, Error> {
+        let dropped = move |replica: &mut Replica<'_, SqliteTables<'_>>| {
+            let named = |conflict: &LostConflict| conflict.lost.record.key == key && conflict.lost.record.hash.to_string() == hash;
+            let Some(conflict) = replica.lost_conflicts()?.into_iter().find(named) else { return Ok(None) };
+            replica.drop_lost(&key, conflict.lost.record.hash).map(|_| Some(conflict))
         };
         self.replica(Access::Write, move |replica, _| dropped(replica)).await
     }

@@ -94,7 +94,7 @@ fn close(
     discard: Discard,
     tables: &mut crate::replica::SqliteTables<'_>,
 ) -> Result<(), Error> {
-    let (waiting, parked) = (counts.pending(), counts.parked);
+    let (waiting, parked) = (counts.pending(), counts.parked + counts.lost_refused);
     if discard == Discard::No && waiting + parked > 0 {
         return Err(Error::EditsQueued { waiting, parked, over });
     }

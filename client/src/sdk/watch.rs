@@ -44,6 +44,8 @@ pub enum WatchEvent {
         /// How full the quota is.
         usage: Option<Usage>,
     },
+    /// The log went on under another timeline: what was told before may not be in it, so that a list is to be read anew.
+    Rewound,
     /// It can't go on now, and why; it is tried again after that long.
     Offline(String, Duration),
 }
@@ -127,6 +129,11 @@ impl Watch {
         let cursor = online.catch_up().await?;
         match self.told {
             None => self.told = Some(cursor),
+            Some(told) if told.timeline != cursor.timeline => {
+                self.told = Some(cursor);
+                self.roster = None;
+                self.ready.push_back(WatchEvent::Rewound);
+            }
             Some(_) => self.tell_to(&mut online, cursor.seq).await?,
         }
         let live = self.told.map_or(cursor.seq, |told| told.seq);

@@ -4,7 +4,7 @@
 
 use cloudsync_protocol::error::{LastPush, RETRY_AFTER_MS, RecordIssue, STORE_FULL_RETRY_AFTER_MS};
 use cloudsync_protocol::frame::Pushed;
-use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, Hash, RecordKey, Seq};
+use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, Hash, RecordKey, Seq, TimelineId};
 
 use super::settle::Verdict;
 use super::{BatchState, ClaimError, ClaimOutcome, Made, OutboxBatch, Replica, Tables, TablesError};
@@ -59,10 +59,7 @@ const CLOCK_RETRY_AFTER_MS: u32 = 10_000;
 impl<T: Tables> Replica<'_, T> {
     /// The push is durable: its rows are written and its edits end. The cursor stays.
     pub fn pushed(&mut self, pushed: &Pushed) -> Result<Next, AnswerError> {
-        let cursor = self.tables.marks()?.cursor;
-        if cursor.seq > Seq::ZERO && cursor.timeline != pushed.timeline {
-            return Err(AnswerError::Timeline);
-        }
+        self.is_ours(pushed.timeline)?.map_err(|_| AnswerError::Timeline)?;
         let Some(batch) = self.tables.batch(self.me.device, pushed.device_seq)? else { return Ok(Next::Push) };
         if batch.hash != pushed.hash || pushed.from.plus(batch.made.len() as u64) != pushed.to {
             return Err(AnswerError::Unfit { device_seq: pushed.device_seq });
@@ -71,10 +68,16 @@ impl<T: Tables> Replica<'_, T> {
         Ok(Next::Push)
     }
 
-    /// The push of that number and hash was refused. Whatever the answer says, it is of that batch alone, and only while that
+    /// The push of that number and hash was refused, in a session of that timeline. Whatever the answer says, it is of that batch alone, and only while that
     /// batch is unanswered.
     #[expect(clippy::wildcard_enum_match_arm, reason = "codes are open: whatever is not known here stops the push and decides nothing")]
-    pub fn push_failed(&mut self, device_seq: DeviceSeq, hash: Hash, failure: &Failure) -> Result<Next, AnswerError> {
+    pub fn push_failed(
+        &mut self,
+        timeline: TimelineId,
+        (device_seq, hash): (DeviceSeq, Hash),
+        failure: &Failure,
+    ) -> Result<Next, AnswerError> {
+        self.is_ours(timeline)?.map_err(|_| AnswerError::Timeline)?;
         if failure.code == ErrorCode::ClaimFirst {
             return Ok(Next::Claim);
         }
@@ -144,7 +147,8 @@ impl<T: Tables> Replica<'_, T> {
     }
 
     fn overtaken(&mut self, batch: &OutboxBatch, last: LastPush, failure: &Failure) -> Result<Next, AnswerError> {
-        let outcome = self.claimed(last).map_err(|error| match error {
+        let outcome = self.stands_at(last).map_err(|error| match error {
+            ClaimError::Timeline => AnswerError::Timeline,
             ClaimError::Misplaced { .. } => AnswerError::Unfit { device_seq: batch.device_seq },
             ClaimError::Tables(error) => AnswerError::Tables(error),
         })?;

@@ -155,8 +155,8 @@ impl<T: Tables> Replica<'_, T> {
     fn place(&self, timeline: TimelineId, from: Seq, to: Seq) -> Result<Option<Outcome>, ApplyError> {
         let marks = self.tables.marks()?;
         let cursor = marks.cursor;
-        if cursor.seq > Seq::ZERO && cursor.timeline != timeline {
-            return Err(ApplyError::Timeline { timeline, read: cursor.timeline });
+        if let Err(other) = self.is_ours(timeline)? {
+            return Err(ApplyError::Timeline { timeline, read: other.read });
         }
         if to <= cursor.seq {
             return Ok(Some(Outcome::Old));
@@ -257,6 +257,7 @@ impl<T: Tables> Replica<'_, T> {
         if marks != before {
             self.tables.set_marks(&marks)?;
         }
+        self.is_back(record)?;
         self.reconcile(record)
     }
 }

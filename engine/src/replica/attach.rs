@@ -3,7 +3,7 @@
 //! Never: going back. A log that is behind what was read is a rewound store; everything is kept.
 
 use cloudsync_protocol::frame::{Attached, HeadAt, SnapshotToken};
-use cloudsync_protocol::{Cursor, Generation, LogId, Seq, TimelineId};
+use cloudsync_protocol::{Cursor, LogId, Seq, TimelineId};
 
 use super::{Replica, Tables, TablesError};
 
@@ -35,9 +35,6 @@ pub enum AttachRefusal {
     /// Its history was rewound: another timeline.
     #[error("the log's timeline is {timeline}, read was {read}")]
     Timeline { timeline: TimelineId, read: TimelineId },
-    /// Its generation is behind.
-    #[error("the log's generation is {generation}, seen was {seen}")]
-    GenerationBack { generation: u64, seen: u64 },
 }
 
 /// Why the replica does not read on. It keeps everything.
@@ -57,20 +54,16 @@ impl<T: Tables> Replica<'_, T> {
         Ok(self.tables.marks()?.cursor)
     }
 
-    /// Takes in `attached`: says how to catch up to its head.
+    /// Takes in `attached`, once its lineage was [told](Self::told): says how to catch up to its head.
     pub fn attached(&mut self, attached: &Attached) -> Result<Start, AttachError> {
         let mut marks = self.tables.marks()?;
         if attached.id != self.me.log {
             return Err(AttachRefusal::OtherLog(attached.id).into());
         }
-        let Generation(generation) = attached.generation;
-        if attached.generation < marks.generation {
-            return Err(AttachRefusal::GenerationBack { generation, seen: marks.generation.0 }.into());
+        if let Err(other) = self.is_ours(attached.timeline)? {
+            return Err(AttachRefusal::Timeline { timeline: attached.timeline, read: other.read }.into());
         }
         let cursor = marks.cursor;
-        if cursor.seq > Seq::ZERO && cursor.timeline != attached.timeline {
-            return Err(AttachRefusal::Timeline { timeline: attached.timeline, read: cursor.timeline }.into());
-        }
         if marks.generation != attached.generation {
             marks.generation = attached.generation;
             self.tables.set_marks(&marks)?;
@@ -95,8 +88,8 @@ impl<T: Tables> Replica<'_, T> {
     pub fn head_at(&self, head: &HeadAt) -> Result<Start, AttachError> {
         let marks = self.tables.marks()?;
         let cursor = marks.cursor;
-        if cursor.seq > Seq::ZERO && cursor.timeline != head.timeline {
-            return Err(AttachRefusal::Timeline { timeline: head.timeline, read: cursor.timeline }.into());
+        if let Err(other) = self.is_ours(head.timeline)? {
+            return Err(AttachRefusal::Timeline { timeline: head.timeline, read: other.read }.into());
         }
         if marks.snapshot.is_some() || head.head <= cursor.seq {
             return Ok(Start::UpToDate);

@@ -18,7 +18,8 @@ impl<T: Tables> Replica<'_, T> {
         self.tables.set_batch_state(batch.device, batch.device_seq, BatchState::Committed { from, to })?;
         let mut marks = self.tables.marks()?;
         for (made, number) in batch.made.iter().zip(1..) {
-            let record = Record::new(&made.header()?, &made.put()?.envelope, from.plus(number), made.content.clone());
+            let written = (made.envelope()?, made.operation.origin());
+            let record = Record::new(&made.header()?, written, from.plus(number), made.content.clone());
             self.done(made)?;
             match self.tables.record(&record.key)? {
                 Some(held) if held.seq > record.seq => {
@@ -28,6 +29,7 @@ impl<T: Tables> Replica<'_, T> {
                 held => {
                     marks.count(held.as_ref(), &record);
                     self.tables.put_record(&record)?;
+                    self.is_back(&record)?;
                     self.reconcile(&record)?;
                 }
             }

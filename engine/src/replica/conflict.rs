@@ -2,8 +2,9 @@
 //!
 //! Never: settling one by itself, unless both say the same.
 
-use super::{Content, Edit, EditState, Reason, Record, Replica, Tables, TablesError};
-use cloudsync_protocol::RecordKey;
+use cloudsync_protocol::{ErrorCode, Hash, RecordKey};
+
+use super::{Content, Edit, EditState, Lost, LostState, Reason, Record, Replica, Tables, TablesError};
 
 /// A parked edit beside what the record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,17 @@ pub struct Conflict {
     /// Why it is parked.
     pub reason: Reason,
     /// The record as committed; nothing when it never was.
+    pub current: Option<Record>,
+}
+
+/// A version that a rewind lost and that can't be brought back, beside what the record says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostConflict {
+    /// What was lost.
+    pub lost: Lost,
+    /// Why it can't.
+    pub code: ErrorCode,
+    /// The record as committed; nothing when it is not.
     pub current: Option<Record>,
 }
 
@@ -34,5 +46,24 @@ impl<T: Tables> Replica<'_, T> {
         let Some(mine) = edits.into_iter().find(|edit| matches!(edit.state, EditState::Parked(_))) else { return Ok(None) };
         self.tables.remove_edit(mine.id)?;
         Ok(Some(mine.content))
+    }
+
+    /// Every lost version that can't be brought back, in order of key.
+    pub fn lost_conflicts(&self) -> Result<Vec<LostConflict>, TablesError> {
+        let mut conflicts = Vec::new();
+        for lost in self.tables.lost_refused()? {
+            if let LostState::Refused(code) = lost.state {
+                conflicts.push(LostConflict { code, current: self.tables.record(&lost.record.key)?, lost });
+            }
+        }
+        Ok(conflicts)
+    }
+
+    /// Settles one for the current version: what was lost goes. Says what it said; nothing when there is none.
+    pub fn drop_lost(&mut self, key: &RecordKey, hash: Hash) -> Result<Option<Content>, TablesError> {
+        let mut lost = self.tables.lost_of(key)?.into_iter();
+        let Some(lost) = lost.find(|lost| !lost.is_pending() && lost.record.hash == hash) else { return Ok(None) };
+        self.tables.remove_lost(key, hash)?;
+        Ok(Some(lost.record.content))
     }
 }

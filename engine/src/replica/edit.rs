@@ -119,7 +119,16 @@ impl<T: Tables> Replica<'_, T> {
         let id = EditId(marks.last_edit.0 + 1);
         marks.last_edit = id;
         let held = self.tables.record(&new.key)?;
-        let (base, parent) = held.map_or_else(Default::default, |record| (record.version, record.hash));
+        let lost = self.tables.lost_of(&new.key)?;
+        // It is made from what is shown.
+        let shown = Self::restoring(&lost).map(|lost| &lost.record).or(held.as_ref());
+        let (base, parent) = shown.map_or_else(Default::default, |record| (record.version, record.hash));
+        for lost in lost.iter().filter(|lost| !lost.is_pending()) {
+            match new.onto {
+                Onto::Replica => return Err(EditError::Conflicted { key: new.key }),
+                Onto::Current => self.tables.remove_lost(&lost.record.key, lost.record.hash)?,
+            }
+        }
         let mut edit = Edit {
             id,
             last: id,

@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 
 use cloudsync_protocol::entry::RosterRow;
-use cloudsync_protocol::{CollectionName, DeviceId, DeviceSeq, RecordKey, Seq};
+use cloudsync_protocol::{CollectionName, DeviceId, DeviceSeq, ErrorCode, Hash, RecordKey, Seq, ShortHash, TimelineId};
 
-use super::{BatchState, Content, Edit, EditCounts, EditId, EditState, LastBatch, Marks, OutboxBatch, Record, Tables, TablesError};
+use super::{
+    BatchState, Content, Deleted, Edit, EditCounts, EditId, EditState, LastBatch, Lineage, Lost, LostId, LostState, Marks, OutboxBatch,
+    Record, Tables, TablesError,
+};
 
 /// A replica's tables in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,6 +21,9 @@ pub struct MemoryTables {
     last_batches: BTreeMap<DeviceId, LastBatch>,
     edits: BTreeMap<EditId, Edit>,
     batches: BTreeMap<(DeviceId, DeviceSeq), OutboxBatch>,
+    lineages: BTreeMap<TimelineId, Lineage>,
+    lost: BTreeMap<(RecordKey, Hash), Lost>,
+    revoked_before: BTreeMap<DeviceId, Option<ErrorCode>>,
 }
 
 impl MemoryTables {
@@ -25,6 +31,13 @@ impl MemoryTables {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// In order of id.
+    fn lost_where(&self, wanted: impl Fn(&Lost) -> bool) -> Vec<Lost> {
+        let mut lost: Vec<Lost> = self.lost.values().filter(|lost| wanted(lost)).cloned().collect();
+        lost.sort_by_key(|lost| lost.id);
+        lost
     }
 }
 
@@ -62,6 +75,94 @@ impl Tables for MemoryTables {
         Ok(live.map(|record| record.envelope.bytes()).sum())
     }
 
+    fn records_above(&self, seq: Seq, count: usize) -> Result<Vec<Record>, TablesError> {
+        let mut above: Vec<Record> = self.records.values().filter(|record| record.seq > seq).cloned().collect();
+        above.sort_by_key(|record| record.seq);
+        above.truncate(count);
+        Ok(above)
+    }
+    fn remove_record(&mut self, key: &RecordKey) -> Result<(), TablesError> {
+        self.records.remove(key);
+        Ok(())
+    }
+    fn row_at_most(&self, seq: Seq) -> Result<Option<(Seq, ShortHash)>, TablesError> {
+        let records = self.records.values().map(|record| (record.seq, record.hash.short()));
+        let roster = self.roster.values().map(|row| (row.seq, row.change.signed().hash().short()));
+        Ok(records.chain(roster).filter(|(at, _)| *at <= seq).max())
+    }
+
+    fn lineages(&self) -> Result<Vec<Lineage>, TablesError> {
+        Ok(self.lineages.values().cloned().collect())
+    }
+    fn put_lineage(&mut self, lineage: &Lineage) -> Result<(), TablesError> {
+        if let Some((last, _)) = lineage.last() {
+            self.lineages.insert(*last, lineage.clone());
+        }
+        Ok(())
+    }
+    fn lost_of(&self, key: &RecordKey) -> Result<Vec<Lost>, TablesError> {
+        Ok(self.lost_where(|lost| lost.record.key == *key))
+    }
+    fn put_lost(&mut self, lost: &Lost) -> Result<(), TablesError> {
+        self.lost.insert((lost.record.key.clone(), lost.record.hash), lost.clone());
+        Ok(())
+    }
+    fn remove_lost(&mut self, key: &RecordKey, hash: Hash) -> Result<(), TablesError> {
+        self.lost.remove(&(key.clone(), hash));
+        Ok(())
+    }
+    fn lost_waiting(&self, deleted: Deleted, after: LostId, count: usize) -> Result<Vec<Lost>, TablesError> {
+        let deletes = |lost: &Lost| if lost.record.content == Content::Deleted { Deleted::Yes } else { Deleted::No };
+        let mut lost = self.lost_where(|lost| lost.state == LostState::Waiting && lost.id > after && deletes(lost) == deleted);
+        lost.truncate(count);
+        Ok(lost)
+    }
+    fn lost_paused(&self, after: LostId, grows_max: u64, count: usize) -> Result<Vec<Lost>, TablesError> {
+        let fits = |lost: &Lost| matches!(lost.state, LostState::Paused { grows } if lost.id > after && grows <= grows_max);
+        let mut lost = self.lost_where(fits);
+        lost.truncate(count);
+        Ok(lost)
+    }
+    fn lost_refused(&self) -> Result<Vec<Lost>, TablesError> {
+        let mut lost = self.lost_where(|lost| !lost.is_pending());
+        lost.sort_by(|a, b| (&a.record.key, a.id).cmp(&(&b.record.key, b.id)));
+        Ok(lost)
+    }
+    fn lost_keys(
+        &self,
+        collection: Option<&CollectionName>,
+        after: Option<&RecordKey>,
+        count: usize,
+    ) -> Result<Vec<RecordKey>, TablesError> {
+        let mut keys: Vec<RecordKey> = self.lost.keys().map(|(key, _)| key).filter(|key| wanted(key, collection, after)).cloned().collect();
+        keys.dedup();
+        keys.truncate(count);
+        Ok(keys)
+    }
+    fn lower_forks(&mut self, fork: Seq) -> Result<(), TablesError> {
+        self.lost.values_mut().for_each(|lost| lost.fork = lost.fork.min(fork));
+        Ok(())
+    }
+    fn retry_refused_lost(&mut self) -> Result<(), TablesError> {
+        self.lost.values_mut().filter(|lost| !lost.is_pending()).for_each(|lost| lost.state = LostState::Waiting);
+        Ok(())
+    }
+    fn revoked_before(&self) -> Result<Vec<(DeviceId, Option<ErrorCode>)>, TablesError> {
+        Ok(self.revoked_before.iter().map(|(device, given_up)| (*device, *given_up)).collect())
+    }
+    fn put_revoked_before(&mut self, device: DeviceId, given_up: Option<ErrorCode>) -> Result<(), TablesError> {
+        self.revoked_before.insert(device, given_up);
+        Ok(())
+    }
+
+    fn remove_roster_above(&mut self, seq: Seq) -> Result<(), TablesError> {
+        self.roster.retain(|at, _| *at <= seq);
+        Ok(())
+    }
+    fn clear_last_batches(&mut self) -> Result<(), TablesError> {
+        self.last_batches.clear();
+        Ok(())
+    }
     fn roster(&self) -> Result<Vec<RosterRow>, TablesError> {
         Ok(self.roster.values().cloned().collect())
     }
@@ -115,6 +216,13 @@ impl Tables for MemoryTables {
                 EditState::Signed(_) => counts.signed += 1,
                 EditState::Paused { .. } => counts.paused += 1,
                 EditState::Parked(_) => counts.parked += 1,
+            }
+        }
+        for lost in self.lost.values() {
+            match lost.state {
+                LostState::Waiting | LostState::Signed(_) => counts.lost += 1,
+                LostState::Paused { .. } => counts.lost_paused += 1,
+                LostState::Refused(_) => counts.lost_refused += 1,
             }
         }
         Ok(counts)

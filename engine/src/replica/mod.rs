@@ -6,6 +6,7 @@
 //!
 //! Never: IO, keys, or a look into a value. Sealing, opening and signing come in through [`Sealer`] and [`Opener`].
 
+mod adopt;
 mod answer;
 mod apply;
 mod attach;
@@ -14,11 +15,13 @@ mod committed;
 mod conflict;
 mod edit;
 mod enrol;
+mod lost;
 mod memory;
 mod outbox;
 mod quota;
 mod record;
 mod revoked;
+mod rewind;
 mod rewrap;
 mod seal;
 mod settle;
@@ -34,11 +37,13 @@ pub use answer::{AnswerError, Next};
 pub use apply::{Applied, ApplyError, Outcome, Stretch, changes};
 pub use attach::{AttachError, AttachRefusal, Start};
 pub use claim::{ClaimError, ClaimOutcome};
-pub use conflict::Conflict;
+pub use conflict::{Conflict, LostConflict};
 pub use edit::{Edit, EditError, EditId, EditState, Fate, NewEdit, Onto, Reason};
+pub use lost::{Deleted, Lineage, Lost, LostId, LostState, Question};
 pub use memory::MemoryTables;
 pub use outbox::{BatchState, Made, OutboxBatch, OutgoingError};
 pub use record::{Change, Content, Record};
+pub use rewind::{Rewind, Rewound, Told};
 pub use seal::{Draft, OpenError, Opener, SealError, Sealer};
 pub use snapshot::{SnapshotError, SnapshotOutcome};
 pub use tables::{EditCounts, LastBatch, Marks, Owner, SnapshotProgress, Tables, TablesError, Usage};

@@ -37,18 +37,18 @@ pub struct Made {
 }
 
 impl Made {
-    /// The put that it is: nothing else is made of an edit.
-    pub(super) fn put(&self) -> Result<&Put, TablesError> {
+    /// The version that it writes.
+    pub(super) fn envelope(&self) -> Result<&Envelope, TablesError> {
         let damaged = || TablesError::Damaged { place: "a signed batch".into(), why: "an operation that writes no record".into() };
-        self.operation.as_put().ok_or_else(damaged)
+        self.operation.envelope().ok_or_else(damaged)
     }
-    /// The version that it was made from.
-    pub(super) fn base(&self) -> Result<Version, TablesError> {
-        self.put().map(|put| put.base)
+    /// The version that an edit was made from; nothing for what is brought back.
+    pub(super) fn base(&self) -> Option<Version> {
+        self.operation.as_put().map(|put| put.base)
     }
     /// The header, which was checked before it was signed.
     pub(super) fn header(&self) -> Result<Header, TablesError> {
-        codec::decode(&self.put()?.envelope.header)
+        codec::decode(&self.envelope()?.header)
             .map_err(|error| TablesError::Damaged { place: "a signed batch".into(), why: error.to_string() })
     }
     pub(super) fn key(&self) -> Result<RecordKey, TablesError> {
@@ -98,16 +98,16 @@ pub enum OutgoingError {
 }
 
 /// Bytes that count and are neither operations nor hashes: lengths, statement fields, signature, each at its longest.
-const FIXED_BYTES: usize = 192;
+pub(super) const FIXED_BYTES: usize = 192;
 /// A hash in a statement, as encoded.
-const HASH_BYTES: usize = Hash::LENGTH + 2;
+pub(super) const HASH_BYTES: usize = Hash::LENGTH + 2;
 /// Left free below `PUSH_BYTES_MAX`, so that nobody's way of counting makes a signed batch one that can't be pushed.
-const MARGIN_BYTES: usize = 64;
+pub(super) const MARGIN_BYTES: usize = 64;
 const _: () = assert!(FIXED_BYTES + MARGIN_BYTES + BODY_BYTES_MAX * 2 < PUSH_BYTES_MAX);
 
 impl<T: Tables> Replica<'_, T> {
-    /// The batch to push now: the unanswered one as it is, else a new one of the waiting edits; nothing when there are none,
-    /// or when this device was revoked.
+    /// The batch to push now: the unanswered one as it is, else a new one of what was lost, else of the waiting edits; nothing when there
+    /// are none, when this device was revoked, or while devices are to be revoked again.
     pub fn outgoing(&mut self, sealer: &impl Sealer) -> Result<Option<OutboxBatch>, OutgoingError> {
         if let Some(batch) = self.open_batch()? {
             return Ok(Some(batch));
@@ -117,13 +117,23 @@ impl<T: Tables> Replica<'_, T> {
             return Ok(None);
         }
         let mut marks = self.tables.marks()?;
+        if self.is_revoked_before()? || !self.to_revoke()?.is_empty() {
+            return Ok(None);
+        }
         let device_seq = marks.highest_signed.next();
-        let (edits, made) = self.seal_waiting(sealer, device_seq)?;
+        // What stands in the log is known once the snapshot is complete.
+        let is_read = marks.snapshot.is_none() && marks.cursor.seq > Seq::ZERO;
+        let (lost, mut made) = if is_read { self.adoptable()? } else { (Vec::new(), Vec::new()) };
+        let mut edits = Vec::new();
+        if made.is_empty() {
+            (edits, made) = self.seal_waiting(sealer, device_seq)?;
+        }
         if made.is_empty() {
             return Ok(None);
         }
         let prev_hash = marks.last_committed.map_or_else(Hash::default, |last| last.hash);
         let batch = self.sign(sealer, device_seq, prev_hash, made)?;
+        self.note_adopting(lost, device_seq)?;
         for mut edit in edits {
             edit.state = EditState::Signed(device_seq);
             self.tables.put_edit(&edit)?;
@@ -148,6 +158,10 @@ impl<T: Tables> Replica<'_, T> {
             let Some(last) = waiting.last() else { break };
             after = last.id;
             for edit in waiting {
+                // It was made from a version that is to be brought back first.
+                if self.is_restoring(&edit.key)? {
+                    continue;
+                }
                 let Some(operation) = self.seal_one(sealer, device_seq, &edit)? else { continue };
                 bytes += codec::encode(&operation).len() + HASH_BYTES;
                 if bytes > PUSH_BYTES_MAX {
@@ -198,7 +212,7 @@ impl<T: Tables> Replica<'_, T> {
             device: self.me.device,
             device_seq,
             prev_hash,
-            envelopes: made.iter().map(|made| made.operation.hash()).collect(),
+            envelopes: made.iter().map(|made| made.operation.stated_hash()).collect(),
             seen: Vec::new(),
         };
         let bytes = codec::encode(&statement);

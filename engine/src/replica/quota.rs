@@ -4,7 +4,7 @@
 
 use cloudsync_protocol::{Seq, error, frame};
 
-use super::{Content, EditId, EditState, Made, Marks, Record, Replica, Tables, TablesError, Usage};
+use super::{Content, EditId, EditState, Lost, LostId, LostState, Made, Marks, Record, Replica, Tables, TablesError, Usage};
 
 /// How many paused edits are woken at a time.
 const WOKEN_AT_A_TIME: usize = 256;
@@ -75,18 +75,18 @@ impl<T: Tables> Replica<'_, T> {
         let Some(usage) = self.tables.marks()?.usage else { return Ok(()) };
         let (mut room, mut after) = (usage.room(), EditId::default());
         if self.tables.paused(after, room, 1)?.is_empty() {
-            return Ok(());
+            return self.wake_lost(room);
         }
         for made in closed.iter().filter(|made| made.content != Content::Deleted) {
             let key = made.key()?;
             if self.tables.edits_of(&key)?.iter().any(|edit| edit.state == EditState::Waiting) {
                 let held = self.tables.record(&key)?.map_or(0, |held| live_bytes(&held));
-                room = room.saturating_sub(made.put()?.envelope.bytes().saturating_sub(held));
+                room = room.saturating_sub(made.envelope()?.bytes().saturating_sub(held));
             }
         }
         loop {
             let paused = self.tables.paused(after, room, WOKEN_AT_A_TIME)?;
-            let Some(last) = paused.last() else { return Ok(()) };
+            let Some(last) = paused.last() else { return self.wake_lost(room) };
             after = last.id;
             for mut edit in paused {
                 let EditState::Paused { grows } = edit.state else { continue };
@@ -95,6 +95,23 @@ impl<T: Tables> Replica<'_, T> {
                     room = left;
                     edit.state = EditState::Waiting;
                     self.tables.put_edit(&edit)?;
+                }
+            }
+        }
+    }
+
+    /// The same for lost versions, in the room that edits leave.
+    fn wake_lost(&mut self, mut room: u64) -> Result<(), TablesError> {
+        let mut after = LostId::default();
+        loop {
+            let paused = self.tables.lost_paused(after, room, WOKEN_AT_A_TIME)?;
+            let Some(last) = paused.last() else { return Ok(()) };
+            after = last.id;
+            for lost in paused {
+                let LostState::Paused { grows } = lost.state else { continue };
+                if let Some(left) = room.checked_sub(grows) {
+                    room = left;
+                    self.tables.put_lost(&Lost { state: LostState::Waiting, ..lost })?;
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! Never: a look into a value.
 
 use bytes::Bytes;
+use cloudsync_protocol::entry::Origin;
 use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::{DeviceId, DeviceSeq, Envelope, Hash, Header, RecordKey, Seq, Version};
 
@@ -47,11 +48,13 @@ pub struct Record {
     pub content: Content,
     /// As committed.
     pub envelope: Envelope,
+    /// Where it was first committed, if it was brought back after a rewind.
+    pub origin: Option<Origin>,
 }
 
 impl Record {
     /// From an envelope whose header was decoded and checked.
-    pub(super) fn new(header: &Header, envelope: &Envelope, seq: Seq, content: Content) -> Self {
+    pub(super) fn new(header: &Header, (envelope, origin): (&Envelope, Option<Origin>), seq: Seq, content: Content) -> Self {
         Self {
             key: header.key(),
             version: header.version,
@@ -61,6 +64,7 @@ impl Record {
             hlc: header.hlc,
             content,
             envelope: envelope.clone(),
+            origin,
         }
     }
 }

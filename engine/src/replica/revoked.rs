@@ -60,6 +60,7 @@ impl<T: Tables> Replica<'_, T> {
         for made in &batch.made {
             self.done(made)?;
             if let Some(record) = self.tables.record(&made.key()?)? {
+                self.is_back(&record)?;
                 self.reconcile(&record)?;
             }
         }

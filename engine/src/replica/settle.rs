@@ -33,8 +33,11 @@ impl Verdict {
 
 impl<T: Tables> Replica<'_, T> {
     /// After a committed version of a record was written: an edit in no batch that was made from an older one is settled
-    /// by equal content or parked. A signed edit waits for its answer, and so does the one made from it.
+    /// by equal content or parked, unless a lost version of it is to be brought back first. A signed edit waits for its answer, and so does the one made from it.
     pub(super) fn reconcile(&mut self, record: &Record) -> Result<(), TablesError> {
+        if self.is_restoring(&record.key)? {
+            return Ok(());
+        }
         let edits = self.tables.edits_of(&record.key)?;
         let [edit] = edits.as_slice() else { return Ok(()) };
         let is_older = (edit.base, edit.parent) != (record.version, record.hash);
@@ -73,7 +76,9 @@ impl<T: Tables> Replica<'_, T> {
         }
         let state = match verdict {
             // An earlier batch turned out to be committed, so that the edit has another base by now than the one refused.
-            Verdict::Park(_) | Verdict::Pause(_) if (signed.base, signed.parent) != (made.base()?, header.parent) => EditState::Waiting,
+            Verdict::Park(_) | Verdict::Pause(_) if (Some(signed.base), signed.parent) != (made.base(), header.parent) => {
+                EditState::Waiting
+            }
             // What was refused for its size is not what it says by now.
             Verdict::Pause(_) if later.is_some() => EditState::Waiting,
             Verdict::Pause(grows) => EditState::Paused { grows },
@@ -94,7 +99,7 @@ impl<T: Tables> Replica<'_, T> {
             if is_under {
                 // Made from the edit before, perhaps as it was signed again since: the same content is the same base.
                 self.tables.put_edit(&Edit { base, parent, ..edit })?;
-            } else if (edit.base, edit.parent) != (made.base()?, header.parent) {
+            } else if (Some(edit.base), edit.parent) != (made.base(), header.parent) {
                 continue;
             } else if edit.content == made.content {
                 self.tables.remove_edit(edit.id)?;
@@ -114,6 +119,10 @@ impl<T: Tables> Replica<'_, T> {
     pub(super) fn close(&mut self, batch: &OutboxBatch, verdict: impl Fn(&RecordKey) -> Verdict) -> Result<(), TablesError> {
         self.tables.set_batch_state(batch.device, batch.device_seq, BatchState::Closed)?;
         for made in &batch.made {
+            if made.base().is_none() {
+                self.release(made, batch.device_seq, verdict(&made.key()?))?;
+                continue;
+            }
             self.take_back(made, batch.device_seq, verdict(&made.key()?))?;
         }
         Ok(())

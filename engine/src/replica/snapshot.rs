@@ -9,7 +9,7 @@ use cloudsync_protocol::frame::{SnapshotPage, SnapshotToken};
 use cloudsync_protocol::{Cursor, DeviceSeq, Hash, Seq, TimelineId};
 
 use super::verify::{header, of_account};
-use super::{Content, LastBatch, Opener, Record, Replica, SnapshotProgress, Tables, TablesError, Untrusted, Why};
+use super::{Content, LastBatch, Marks, Opener, Record, Replica, SnapshotProgress, Tables, TablesError, Untrusted, Why};
 use crate::roster::Roster;
 
 /// What came of a page.
@@ -77,12 +77,16 @@ impl<T: Tables> Replica<'_, T> {
         opener: &impl Opener,
     ) -> Result<SnapshotOutcome, SnapshotError> {
         let marks = self.tables.marks()?;
+        let timeline = page.start.timeline;
+        if let Err(other) = self.is_ours(timeline)? {
+            return Err(SnapshotError::Timeline { timeline, read: other.read });
+        }
         let resume = marks.snapshot.as_ref().map(|progress| &progress.resume);
         if resume != asked {
             return Ok(SnapshotOutcome::Old { resume: resume.cloned() });
         }
         match &marks.snapshot {
-            None => check_start(marks.cursor, page.start)?,
+            None => check_start(&marks, page.start)?,
             Some(progress) if progress.start != page.start => {
                 return Err(SnapshotError::OtherStart { found: page.start.seq, asked: progress.start.seq });
             }
@@ -94,7 +98,7 @@ impl<T: Tables> Replica<'_, T> {
             let stop = |why| Box::new(Untrusted { seq: row.seq, device: None, device_seq: None, hash: row.envelope.hash(), why });
             let header = header(self.me.log, &row.envelope).map_err(stop)?;
             let content = opener.open(&header, &row.envelope).unwrap_or(Content::Damaged);
-            let record = Record::new(&header, &row.envelope, row.seq, content);
+            let record = Record::new(&header, (&row.envelope, row.origin), row.seq, content);
             if let Some(why) = self.goes_back(&record, header.device_seq, (marks.cursor.seq, page.start.seq))? {
                 let of_device = Untrusted { device: Some(header.device), device_seq: Some(header.device_seq), ..*stop(why) };
                 return Err(Box::new(of_device).into());
@@ -188,6 +192,10 @@ impl<T: Tables> Replica<'_, T> {
         if (seq == record.seq && hash != record.hash) || (record.seq <= read && seq < record.seq) {
             return Ok(Some(Why::OtherRow { seq: record.seq }));
         }
+        // What was brought back has the number that it had when it was made.
+        if record.origin.is_some() {
+            return Ok(None);
+        }
         // A device's pushes rise with the log.
         let last = self.tables.last_batch(record.device)?.map(|last| last.device_seq).unwrap_or_default();
         Ok(if record.seq > read && device_seq <= last { Some(Why::Chain { last }) } else { None })
@@ -236,10 +244,8 @@ impl<T: Tables> Replica<'_, T> {
 const HELD_AT_A_TIME: usize = 256;
 
 /// A snapshot must be of the log that was read, and not of before.
-fn check_start(cursor: Cursor, start: Cursor) -> Result<(), SnapshotError> {
-    if cursor.seq > Seq::ZERO && cursor.timeline != start.timeline {
-        return Err(SnapshotError::Timeline { timeline: start.timeline, read: cursor.timeline });
-    }
+fn check_start(marks: &Marks, start: Cursor) -> Result<(), SnapshotError> {
+    let cursor = marks.cursor;
     if start.seq < cursor.seq {
         return Err(SnapshotError::Behind { start: start.seq, read: cursor.seq });
     }

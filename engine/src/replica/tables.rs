@@ -7,9 +7,9 @@ use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::error::LastPush;
 use cloudsync_protocol::frame::SnapshotToken;
-use cloudsync_protocol::{CollectionName, Cursor, DeviceId, DeviceSeq, Generation, Hash, LogId, RecordKey, Seq};
+use cloudsync_protocol::{CollectionName, Cursor, DeviceId, DeviceSeq, ErrorCode, Generation, Hash, LogId, RecordKey, Seq, ShortHash};
 
-use super::{BatchState, Edit, EditId, OutboxBatch, Record};
+use super::{BatchState, Deleted, Edit, EditId, Lineage, Lost, LostId, OutboxBatch, Record};
 
 /// Why tables did not answer. Whatever was under way is rolled back.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +72,12 @@ pub struct Marks {
     pub last_edit: EditId,
     /// Nothing until a server told.
     pub usage: Option<Usage>,
+    /// Every timeline of the log, as last told; empty in fresh tables.
+    pub lineage: Lineage,
+    /// After a rewind: the next claim says where the own chain stands.
+    pub chain_anew: bool,
+    /// The newest lost version's id.
+    pub last_lost: LostId,
 }
 
 /// Where a device's chain of batches stands, as read from the log.
@@ -94,19 +100,25 @@ pub struct EditCounts {
     pub paused: u64,
     /// Parked as conflicts.
     pub parked: u64,
+    /// Lost versions that are to be brought back: not in a batch yet, or not answered.
+    pub lost: u64,
+    /// Lost versions that the quota has no room for.
+    pub lost_paused: u64,
+    /// Lost versions that are conflicts.
+    pub lost_refused: u64,
 }
 
 impl EditCounts {
     /// Those that are to be committed yet: all but the conflicts.
     #[must_use]
     pub const fn pending(&self) -> u64 {
-        self.waiting + self.signed + self.paused
+        self.waiting + self.signed + self.paused + self.lost + self.lost_paused
     }
 
     /// Whether there is nothing to send: what is paused is not sent.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
-        self.waiting + self.signed == 0
+        self.waiting + self.signed + self.lost == 0
     }
 }
 
@@ -131,6 +143,49 @@ pub trait Tables {
     /// Header + body + wrap of the records that are not deleted, together.
     fn live_bytes(&self) -> Result<u64, TablesError>;
 
+    /// At most `count` records above a `seq`, in order of that.
+    fn records_above(&self, seq: Seq, count: usize) -> Result<Vec<Record>, TablesError>;
+    /// Removes it, if it is there.
+    fn remove_record(&mut self, key: &RecordKey) -> Result<(), TablesError>;
+    /// The highest row, of a record or of the roster, at a `seq` or below.
+    fn row_at_most(&self, seq: Seq) -> Result<Option<(Seq, ShortHash)>, TablesError>;
+
+    /// Every lineage that this device was on, but the current one.
+    fn lineages(&self) -> Result<Vec<Lineage>, TablesError>;
+    /// Inserts it, or replaces the one of that last timeline.
+    fn put_lineage(&mut self, lineage: &Lineage) -> Result<(), TablesError>;
+    /// A record's lost versions, in order of id.
+    fn lost_of(&self, key: &RecordKey) -> Result<Vec<Lost>, TablesError>;
+    /// Inserts it, or replaces the one of that record and hash.
+    fn put_lost(&mut self, lost: &Lost) -> Result<(), TablesError>;
+    /// Removes it, if it is there.
+    fn remove_lost(&mut self, key: &RecordKey, hash: Hash) -> Result<(), TablesError>;
+    /// At most `count` waiting ones with an id above `after`, in order of id.
+    fn lost_waiting(&self, deleted: Deleted, after: LostId, count: usize) -> Result<Vec<Lost>, TablesError>;
+    /// At most `count` paused ones with an id above `after` that grow by at most `grows_max`, in order of id.
+    fn lost_paused(&self, after: LostId, grows_max: u64, count: usize) -> Result<Vec<Lost>, TablesError>;
+    /// Every refused one, in order of key, then id.
+    fn lost_refused(&self) -> Result<Vec<Lost>, TablesError>;
+    /// At most `count` records that have any, with a key after `after`, of one collection or all, in order of key.
+    fn lost_keys(
+        &self,
+        collection: Option<&CollectionName>,
+        after: Option<&RecordKey>,
+        count: usize,
+    ) -> Result<Vec<RecordKey>, TablesError>;
+    /// No fork of a lost version is above that one.
+    fn lower_forks(&mut self, fork: Seq) -> Result<(), TablesError>;
+    /// Refused ones wait again.
+    fn retry_refused_lost(&mut self) -> Result<(), TablesError>;
+    /// Devices that a lost row revoked, and why a further revoke was given up.
+    fn revoked_before(&self) -> Result<Vec<(DeviceId, Option<ErrorCode>)>, TablesError>;
+    /// Inserts or replaces it.
+    fn put_revoked_before(&mut self, device: DeviceId, given_up: Option<ErrorCode>) -> Result<(), TablesError>;
+
+    /// Removes the roster's rows above a `seq`.
+    fn remove_roster_above(&mut self, seq: Seq) -> Result<(), TablesError>;
+    /// Forgets where every device's chain stands.
+    fn clear_last_batches(&mut self) -> Result<(), TablesError>;
     /// Every roster row read so far, in order of `seq`.
     fn roster(&self) -> Result<Vec<RosterRow>, TablesError>;
     /// Inserts or replaces the one of that `seq`.

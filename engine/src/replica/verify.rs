@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use cloudsync_protocol::entry::{Adopt, Put};
 use cloudsync_protocol::statement::{BatchStatement, PublicKey};
 use cloudsync_protocol::{Batch, DeviceId, DeviceSeq, Entry, Hash, LogId, Operation, RecordKey, Seq, Version, codec};
 
@@ -139,15 +140,21 @@ impl<T: Tables> Replica<'_, T> {
             return Ok(Err(Halt::NeedsKeys { epoch }));
         }
         let mut records = Vec::with_capacity(checked.headers.len());
-        for ((envelope, header), number) in batch.operations.iter().filter_map(Operation::envelope).zip(&checked.headers).zip(0..) {
+        for ((operation, header), number) in batch.operations.iter().zip(&checked.headers).zip(0..) {
+            let Some(envelope) = operation.envelope() else { continue };
             let content = opener.open(header, envelope).unwrap_or(Content::Damaged);
-            records.push(Record::new(header, envelope, batch.first.plus(number), content));
+            records.push(Record::new(header, (envelope, operation.origin()), batch.first.plus(number), content));
         }
-        let parents = checked.headers.iter().map(|header| header.parent);
+        let over = |(operation, header): (&Operation, &cloudsync_protocol::Header)| match operation {
+            Operation::Adopt(adopt) => adopt.over,
+            Operation::Put(_) | Operation::Rewrap(_) => header.parent,
+        };
+        let parents = batch.operations.iter().zip(&checked.headers).map(over);
         Ok(self.versions_follow(&records, parents)?.map(|()| Verified { checked, records }).map_err(Halt::from))
     }
 
-    /// Each version must be the next of its record, made from the one held, unless a later one is held already.
+    /// Each version must be the next of its record, made from the one held (or, brought back, a later one, over the one held), unless a
+    /// later one is held already.
     fn versions_follow(&self, records: &[Record], parents: impl Iterator<Item = Hash>) -> Result<Result<(), Why>, TablesError> {
         let mut latest: BTreeMap<&RecordKey, (Seq, Version, Hash)> = BTreeMap::new();
         for (record, parent) in records.iter().zip(parents) {
@@ -169,7 +176,8 @@ impl<T: Tables> Replica<'_, T> {
                 }
                 continue;
             }
-            if record.version != version.next() || parent != hash {
+            let rises = if record.origin.is_some() { record.version > version } else { record.version == version.next() };
+            if !rises || parent != hash {
                 return Ok(Err(Why::Version { key: record.key.clone(), version: record.version, held: version }));
             }
             latest.insert(&record.key, (record.seq, record.version, record.hash));
@@ -189,7 +197,7 @@ pub(super) fn of_account(roster: &Roster, me: &Me) -> Result<(), Why> {
 /// Everything of a batch is wrapped under the account key that the log had come to.
 fn are_under(expected: u64, operations: &[Operation]) -> Result<(), Why> {
     let epochs = operations.iter().map(|operation| match operation {
-        Operation::Put(put) => put.envelope.key_epoch(),
+        Operation::Put(Put { envelope, .. }) | Operation::Adopt(Adopt { envelope, .. }) => envelope.key_epoch(),
         Operation::Rewrap(rewrap) => rewrap.epoch,
     });
     let other = epochs.into_iter().find(|found| *found != expected);

@@ -2,9 +2,11 @@
 //!
 //! Never: a parked edit shown as the record's value.
 
+use std::collections::BTreeSet;
+
 use cloudsync_protocol::{CollectionName, Cursor, RecordKey, Version};
 
-use super::{Content, Edit, EditCounts, EditState, Record, Replica, SnapshotProgress, Tables, TablesError, Usage};
+use super::{Content, Edit, EditCounts, EditState, Lost, Record, Replica, SnapshotProgress, Tables, TablesError, Usage};
 
 /// Whether a value is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,11 @@ pub enum Pending {
     /// It is this device's edit; it becomes that version if nothing comes between.
     Edited {
         /// One more than its base.
+        version: Version,
+    },
+    /// A rewind lost it, and this device brings it back.
+    Restoring {
+        /// As it was.
         version: Version,
     },
 }
@@ -61,7 +68,8 @@ impl<T: Tables> Replica<'_, T> {
     /// One record; nothing when it never was, neither here nor in the log. A conflict of a record that never was
     /// committed is in [`conflicts`](Self::conflicts) only.
     pub fn get(&self, key: &RecordKey) -> Result<Option<Shown>, TablesError> {
-        Ok(shown(self.tables.record(key)?, &self.tables.edits_of(key)?))
+        let lost = self.tables.lost_of(key)?;
+        Ok(shown(self.tables.record(key)?, Self::restoring(&lost), &self.tables.edits_of(key)?))
     }
 
     /// At most `count` records with a key after `after`, of one collection or all.
@@ -71,6 +79,8 @@ impl<T: Tables> Replica<'_, T> {
         let edited = self.tables.edits(collection, after, count.saturating_mul(2))?;
         let mut keys: Vec<RecordKey> = records.iter().map(|record| record.key.clone()).collect();
         keys.extend(edited.iter().map(|edit| edit.key.clone()));
+        let lost: BTreeSet<RecordKey> = self.tables.lost_keys(collection, after, count)?.into_iter().collect();
+        keys.extend(lost.iter().cloned());
         keys.sort();
         keys.dedup();
         keys.truncate(count);
@@ -83,7 +93,8 @@ impl<T: Tables> Replica<'_, T> {
             while let Some(edit) = edited.next_if(|edit| edit.key == key) {
                 edits.push(edit);
             }
-            list.extend(shown(record, &edits));
+            let lost = if lost.contains(&key) { self.tables.lost_of(&key)? } else { Vec::new() };
+            list.extend(shown(record, Self::restoring(&lost), &edits));
         }
         Ok(Listing { records: list, more })
     }
@@ -96,19 +107,28 @@ impl<T: Tables> Replica<'_, T> {
     }
 }
 
-fn shown(record: Option<Record>, edits: &[Edit]) -> Option<Shown> {
+fn shown(record: Option<Record>, lost: Option<&Lost>, edits: &[Edit]) -> Option<Shown> {
     let conflict = edits.iter().find(|edit| matches!(edit.state, EditState::Parked(_))).cloned();
     let pending = edits.iter().rfind(|edit| !matches!(edit.state, EditState::Parked(_)));
     let version = record.as_ref().map_or(Version::NONE, |record| record.version);
-    match (pending, record) {
-        (Some(edit), _) => Some(Shown {
+    match (pending, lost, record) {
+        (Some(edit), ..) => Some(Shown {
             key: edit.key.clone(),
             version,
             content: edit.content.clone(),
             pending: Pending::Edited { version: edit.base.next() },
             conflict,
         }),
-        (None, Some(record)) => Some(Shown { key: record.key, version, content: record.content, pending: Pending::Committed, conflict }),
-        (None, None) => None,
+        (None, Some(Lost { record: lost, .. }), _) => Some(Shown {
+            key: lost.key.clone(),
+            version,
+            content: lost.content.clone(),
+            pending: Pending::Restoring { version: lost.version },
+            conflict,
+        }),
+        (None, None, Some(record)) => {
+            Some(Shown { key: record.key, version, content: record.content, pending: Pending::Committed, conflict })
+        }
+        (None, None, None) => None,
     }
 }

@@ -8,6 +8,7 @@ use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure};
 use crate::desk::{fate, put, shown, two};
 use crate::support::keys::{Keys, key, value};
 use crate::support::log::Device;
+use crate::support::log::TIMELINE;
 
 #[test]
 fn a_claim_that_names_the_unanswered_batch_commits_it() {
@@ -16,10 +17,10 @@ fn a_claim_that_names_the_unanswered_batch_commits_it() {
     let batch = a.outgoing().unwrap();
     log.push(&batch).unwrap();
     let last = log.last_of(a.me.device);
-    assert_eq!(a.transact(|replica, _| replica.claimed(last)).unwrap(), ClaimOutcome::Push);
+    assert_eq!(a.transact(|replica, _| replica.claimed(TIMELINE, last)).unwrap(), ClaimOutcome::Push);
     assert_eq!(fate(&mut a, "s1", id), Fate::Gone);
     assert_eq!(a.outgoing(), None);
-    assert_eq!(a.transact(|replica, _| replica.claimed(last)).unwrap(), ClaimOutcome::Push, "again");
+    assert_eq!(a.transact(|replica, _| replica.claimed(TIMELINE, last)).unwrap(), ClaimOutcome::Push, "again");
 }
 
 #[test]
@@ -30,7 +31,7 @@ fn a_claim_that_is_older_than_what_is_known_changes_nothing() {
     a.drain(&mut log);
     put(&mut a, "s2", value("two"));
     let batch = a.outgoing();
-    assert_eq!(a.transact(|replica, _| replica.claimed(old)).unwrap(), ClaimOutcome::Push);
+    assert_eq!(a.transact(|replica, _| replica.claimed(TIMELINE, old)).unwrap(), ClaimOutcome::Push);
     assert_eq!(a.outgoing(), batch);
 }
 
@@ -70,7 +71,7 @@ fn a_push_that_was_never_signed_here_means_that_the_profile_was_rolled_back() {
     copy.drain(&mut log);
     let id = put(&mut a, "s1", value("mine"));
     let last = log.last_of(a.me.device);
-    assert_eq!(a.transact(|replica, _| replica.claimed(last)).unwrap(), ClaimOutcome::RolledBack { last });
+    assert_eq!(a.transact(|replica, _| replica.claimed(TIMELINE, last)).unwrap(), ClaimOutcome::RolledBack { last });
     let batch = a.outgoing().unwrap();
     assert_eq!(log.push(&batch).unwrap_err().code, ErrorCode::SequenceReused);
     assert_eq!(a.fail(&batch, &Failure::new(1, ErrorCode::SequenceReused, "")), Next::EnrolAnew);

@@ -227,6 +227,12 @@ impl Device {
         Replica::open(&mut self.tables, &self.me).unwrap()
     }
 
+    /// The timeline of its replica; of a fresh one none.
+    pub fn timeline(&self) -> TimelineId {
+        let marks = cloudsync_engine::replica::Tables::marks(&self.tables).unwrap();
+        marks.timeline().unwrap_or(marks.cursor.timeline)
+    }
+
     /// One transaction: what it wrote is rolled back when it fails.
     pub fn transact<R, E>(&mut self, operation: impl FnOnce(&mut Replica<'_, MemoryTables>, &Keys) -> Result<R, E>) -> Result<R, E> {
         let before = self.tables.clone();
@@ -282,6 +288,6 @@ impl Device {
     }
 
     pub fn fail(&mut self, batch: &OutboxBatch, failure: &Failure) -> Next {
-        self.transact(|replica, _| replica.push_failed(batch.device_seq, batch.hash, failure)).unwrap()
+        self.transact(|replica, _| replica.push_failed(TIMELINE, (batch.device_seq, batch.hash), failure)).unwrap()
     }
 }

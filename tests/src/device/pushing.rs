@@ -19,7 +19,7 @@ impl SyncDevice {
     /// as the first time.
     pub async fn claim(&mut self, online: &OpenSession) -> Result<(), Stop> {
         let claimed = online.session.claim().await?;
-        match self.replica()?.claimed(claimed.last).map_err(wrong)? {
+        match self.replica()?.claimed(online.session.welcome().timeline, claimed.last).map_err(wrong)? {
             ClaimOutcome::Push => {}
             ClaimOutcome::RolledBack { last } => return Err(anyhow!("the log has a push that was never signed: {last:?}").into()),
         }
@@ -97,11 +97,13 @@ impl SyncDevice {
     }
 
     async fn refused(&mut self, online: &OpenSession, batch: &OutboxBatch, failure: &Failure) -> Result<(), Stop> {
-        let mut next = self.replica()?.push_failed(batch.device_seq, batch.hash, failure).map_err(wrong)?;
+        let mut next =
+            self.replica()?.push_failed(online.session.welcome().timeline, (batch.device_seq, batch.hash), failure).map_err(wrong)?;
         if let Next::CatchUp { to } = next {
             let from = self.tables_cursor()?;
             self.pull(&online.session, from, to).await?;
-            next = self.replica()?.push_failed(batch.device_seq, batch.hash, failure).map_err(wrong)?;
+            next =
+                self.replica()?.push_failed(online.session.welcome().timeline, (batch.device_seq, batch.hash), failure).map_err(wrong)?;
         }
         match next {
             Next::Push if failure.code == ErrorCode::Stale => {

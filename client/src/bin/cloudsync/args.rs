@@ -213,7 +213,16 @@ pub(crate) enum ConflictsCommand {
     /// Show them
     List,
     /// Give this device's edit up and keep the current version
-    Drop(Record),
+    Drop(DropConflict),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DropConflict {
+    #[command(flatten)]
+    pub(crate) record: Record,
+    /// A version that a rewind of the server lost, as `conflicts` names it: it is given up instead of an edit
+    #[arg(long, value_name = "HASH")]
+    pub(crate) lost: Option<String>,
 }
 
 #[derive(Debug, Args)]

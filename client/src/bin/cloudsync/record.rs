@@ -3,7 +3,7 @@
 //! Never: a name that changes, or a field of another meaning.
 
 use cloudsync_client::sdk::DeviceInfo;
-use cloudsync_engine::replica::{Change, Conflict, Content, Pending, Reason, Shown};
+use cloudsync_engine::replica::{Change, Conflict, Content, LostConflict, Pending, Reason, Shown};
 use cloudsync_protocol::{CollectionName, RecordId, RecordKey};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -58,7 +58,7 @@ impl RecordJson {
     }
 
     pub(crate) fn shown(shown: &Shown) -> Self {
-        let pending = matches!(shown.pending, Pending::Edited { .. });
+        let pending = shown.pending != Pending::Committed;
         Self { pending, conflict: shown.conflict.is_some(), ..Self::new(&shown.key, shown.version.0, &shown.content) }
     }
 
@@ -133,6 +133,12 @@ pub(crate) struct ConflictJson {
     pub(crate) mine: SideJson,
     /// What the record says; nothing when it never was committed.
     pub(crate) current: Option<SideJson>,
+    /// Of a version that was committed and lost: its hash, which `conflicts drop --lost` takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lost: Option<String>,
+    /// Why it can't be brought back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<&'static str>,
 }
 
 /// An edit that was given up, with the version that it was made from.
@@ -149,6 +155,12 @@ impl DroppedJson {
         let mine = &conflict.mine;
         let current = conflict.current.as_ref().map(|record| side(record.version.0, &record.content));
         Self { record: RecordJson::new(&mine.key, mine.base.0, &mine.content), current }
+    }
+
+    pub(crate) fn lost(conflict: &LostConflict) -> Self {
+        let record = &conflict.lost.record;
+        let current = conflict.current.as_ref().map(|record| side(record.version.0, &record.content));
+        Self { record: RecordJson::new(&record.key, record.version.0, &record.content), current }
     }
 }
 
@@ -168,6 +180,21 @@ impl ConflictJson {
             reason,
             mine: side(conflict.mine.base.0, &conflict.mine.content),
             current: conflict.current.as_ref().map(|current| side(current.version.0, &current.content)),
+            lost: None,
+            code: None,
+        }
+    }
+
+    pub(crate) fn lost(conflict: &LostConflict) -> Self {
+        let record = &conflict.lost.record;
+        Self {
+            collection: record.key.collection.to_string(),
+            id: record.key.record.to_string(),
+            reason: "lost",
+            mine: side(record.version.0, &record.content),
+            current: conflict.current.as_ref().map(|current| side(current.version.0, &current.content)),
+            lost: Some(record.hash.to_string()),
+            code: Some(conflict.code.name()),
         }
     }
 

@@ -161,6 +161,8 @@ impl Client {
                 session.asked.remove(&attached.request);
                 session.attached = true;
                 session.head = session.head.max(attached.head);
+                let told = self.device.transact(|replica, _| replica.told(&attached.lineage)).unwrap();
+                assert_eq!(told, cloudsync_engine::replica::Told::Same);
                 let start = self.device.transact(|replica, _| replica.attached(attached)).unwrap();
                 let is_new = self.device.replica().cursor().unwrap().seq == Seq::ZERO;
                 assert!(is_new || !matches!(start, Start::Snapshot { resume: None }), "nothing was cut");
@@ -183,7 +185,8 @@ impl Client {
             Frame::Claimed(claimed) => {
                 session.asked.remove(&claimed.request);
                 session.right = Right::Claimed;
-                let outcome = self.device.transact(|replica, _| replica.claimed(claimed.last)).unwrap();
+                let timeline = self.device.timeline();
+                let outcome = self.device.transact(|replica, _| replica.claimed(timeline, claimed.last)).unwrap();
                 assert_eq!(outcome, ClaimOutcome::Push, "nobody rolled the profile back");
             }
             Frame::Pushed(pushed) => {
@@ -253,7 +256,8 @@ impl Client {
 
     fn push_failed(&mut self, process: usize, (device_seq, hash): (DeviceSeq, Hash), failure: &Failure, rng: &mut Rng) {
         self.refused_for_room += u64::from(failure.code == ErrorCode::QuotaExceeded);
-        let next: Result<Next, AnswerError> = self.device.transact(|replica, _| replica.push_failed(device_seq, hash, failure));
+        let timeline = self.device.timeline();
+        let next: Result<Next, AnswerError> = self.device.transact(|replica, _| replica.push_failed(timeline, (device_seq, hash), failure));
         let Some(session) = self.processes[process].as_mut() else { return };
         match next.unwrap() {
             Next::Push | Next::Retry { .. } => {}

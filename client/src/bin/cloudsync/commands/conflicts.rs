@@ -11,8 +11,9 @@ use crate::record::{ConflictJson, DroppedJson, key};
 const HOW: &str = "keep yours by `cloudsync put COLLECTION ID JSON --onto current` (or `cloudsync delete … --onto current`), the current one by `cloudsync conflicts drop COLLECTION ID`";
 
 pub(crate) async fn list(context: &Context) -> Result<(), Failure> {
-    let conflicts = context.client()?.conflicts().await?;
-    let conflicts: Vec<ConflictJson> = conflicts.iter().map(ConflictJson::new).collect();
+    let client = context.client()?;
+    let (parked, lost) = (client.conflicts().await?, client.lost_conflicts().await?);
+    let conflicts: Vec<ConflictJson> = parked.iter().map(ConflictJson::new).chain(lost.iter().map(ConflictJson::lost)).collect();
     let output = context.output;
     match output.style {
         Style::Json => output.lines(&conflicts.iter().map(to_json).collect::<Vec<_>>()),
@@ -24,15 +25,19 @@ pub(crate) async fn list(context: &Context) -> Result<(), Failure> {
     }
 }
 
-pub(crate) async fn drop_one(context: &Context, record: args::Record) -> Result<(), Failure> {
-    let key = key(&record)?;
+pub(crate) async fn drop_one(context: &Context, asked: args::DropConflict) -> Result<(), Failure> {
+    let key = key(&asked.record)?;
     let client = context.client()?;
-    let Some(dropped) = client.drop_conflict(key.clone()).await? else {
+    let dropped = match asked.lost {
+        None => client.drop_conflict(key.clone()).await?.as_ref().map(DroppedJson::new),
+        Some(hash) => client.drop_lost(key.clone(), hash).await?.as_ref().map(DroppedJson::lost),
+    };
+    let Some(dropped) = dropped else {
         return Err(Failure::new(Exit::Refused, "not_found", format!("{key} has no conflict"), "see `cloudsync conflicts`"));
     };
     let output = context.output;
     if output.is_json() {
-        output.json(&DroppedJson::new(&dropped))
+        output.json(&dropped)
     } else {
         output.say(&format!("{key}: your edit is dropped, the current version stays"));
         Ok(())

@@ -50,7 +50,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Sync(asked) => sync::sync(context, asked).await,
         Command::Conflicts(asked) => match asked.command.unwrap_or(ConflictsCommand::List) {
             ConflictsCommand::List => conflicts::list(context).await,
-            ConflictsCommand::Drop(record) => conflicts::drop_one(context, record).await,
+            ConflictsCommand::Drop(asked) => conflicts::drop_one(context, asked).await,
         },
         Command::Devices(asked) => match asked.command.unwrap_or(DevicesCommand::List { all: false }) {
             DevicesCommand::List { all } => devices::list(context, if all { Shown::All } else { Shown::Enrolled }).await,

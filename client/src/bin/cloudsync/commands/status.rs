@@ -39,6 +39,8 @@ struct StatusJson<'a> {
     /// Why the server took none of the others when they were sent last: `store_full`; else nothing.
     held: Option<&'static str>,
     conflicts: u64,
+    /// Versions that the server lost and that this device is to bring back; they are counted in `pending` too.
+    lost: u64,
     /// Records whose version does not open.
     damaged: u64,
 }
@@ -50,7 +52,8 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     let online = (!context.offline).then(|| problem.as_ref().is_none_or(|failure| failure.exit != Exit::Unreachable));
     let (status, records) = (client.status().await?, client.records_count().await?);
     let (card, output) = (client.card(), context.output);
-    let (pending, paused, conflicts) = (status.edits.pending(), status.edits.paused, status.edits.parked);
+    let (pending, paused, conflicts) = (status.edits.pending(), status.edits.paused, status.edits.parked + status.edits.lost_refused);
+    let lost = status.edits.lost + status.edits.lost_paused;
     let held = held(&client, &status).await?;
     let device_id = client.keys().device.id.to_string();
     if output.is_json() {
@@ -71,6 +74,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
             quota_bytes: status.usage.map(|usage| usage.limit),
             held: held.map(ErrorCode::name),
             conflicts,
+            lost,
             damaged: status.damaged,
         });
     }
@@ -91,6 +95,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
         ("damaged", status.damaged.to_string()),
     ];
     let problem = problem.map(|failure| context.failure(failure));
+    facts.extend((lost > 0).then(|| ("lost", format!("{lost}, to be brought back"))));
     facts.extend(status.usage.map(|usage| ("used", room::used(usage))));
     facts.extend(problem.as_ref().map(|problem| ("problem", problem.code.to_owned())));
     output.facts(&facts)?;

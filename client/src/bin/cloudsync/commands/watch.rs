@@ -45,6 +45,9 @@ pub(crate) async fn watch(context: &Context) -> Result<(), Failure> {
                     context.mention_conflicts().await;
                 }
             }
+            WatchEvent::Rewound => context
+                .output
+                .say("the server went back to an older state: what was shown before may be gone; `cloudsync list` shows how things are"),
             WatchEvent::Parked(conflict) => context.output.say(&context.hint(&just_now(&conflict))),
             WatchEvent::Paused { edits, usage } => room::note(edits, usage).into_iter().for_each(|note| context.output.say(&note)),
             // On a terminal one line says how things are, elsewhere a line is one more in a log.
