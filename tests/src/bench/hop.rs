@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use cloudsync_client::carrier::trust::{Pin, Trust};
+use cloudsync_client::connection::Server;
 use cloudsync_protocol::Hash;
 use cloudsync_protocol::limits::ALPN;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -46,7 +48,7 @@ struct Listening {
 /// The echo, as its client sees it. It ends with this value.
 #[derive(Debug)]
 pub struct Echo {
-    _child: Child,
+    child: Child,
     listening: Listening,
 }
 
@@ -102,11 +104,34 @@ async fn echo_wss(acceptor: TlsAcceptor, stream: TcpStream) -> anyhow::Result<()
 impl Echo {
     /// Starts it: this very program again.
     pub async fn start() -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        let mut child = command.arg(ECHO_ARGUMENT).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        Self::start_before(&[]).await
+    }
+
+    /// The same, with a command before it.
+    pub async fn start_before(before: &[String]) -> anyhow::Result<Self> {
+        let own = std::env::current_exe()?;
+        let mut words = before.iter().map(std::ffi::OsString::from).chain([own.into()]);
+        let mut command = Command::new(words.next().context("a command")?);
+        let mut child = command.args(words).arg(ECHO_ARGUMENT).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let stdout = child.stdout.take().context("no standard output")?;
         let line = BufReader::new(stdout).lines().next_line().await?.context("the echo did not start")?;
-        Ok(Self { _child: child, listening: serde_json::from_str(&line)? })
+        Ok(Self { child, listening: serde_json::from_str(&line)? })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        self.child.id().context("the echo has ended")
+    }
+
+    /// As if it were a node.
+    pub fn server(&self, wire: Wire) -> anyhow::Result<Server> {
+        let address = match wire {
+            Wire::Quic => self.listening.quic,
+            Wire::Wss => self.listening.wss,
+            Wire::Ws => bail!("not measured"),
+        };
+        let address = format!("{}://{address}", wire.scheme()).parse()?;
+        Ok(Server { address, trust: Trust::Pinned(Pin(self.certificate()?)) })
     }
 
     /// Connects to it.

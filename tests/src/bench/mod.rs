@@ -4,7 +4,9 @@
 //! Never: a figure without its floor, or one from another run.
 
 pub mod b1;
+pub mod closed;
 pub mod cores;
+pub mod counted;
 pub mod cpu;
 pub mod disk;
 pub mod document;
@@ -18,6 +20,12 @@ pub mod seat;
 pub mod stats;
 pub mod w1;
 pub mod w1b;
+pub mod w2;
+pub mod w3;
+pub mod w4;
+pub mod w5;
+pub mod w8;
+pub mod w9;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,13 +57,25 @@ pub enum Workload {
     W1,
     /// Durable pushes a second.
     W1b,
+    /// Import and cold sync.
+    W2,
+    /// Memory of a connected, idle device.
+    W3,
+    /// Fan-out.
+    W4,
+    /// A reconnect storm.
+    W5,
+    /// How it grows.
+    W8,
+    /// Bytes on the wire.
+    W9,
     /// A push while a backup is made.
     B1,
 }
 
 impl Workload {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 3] = [Self::W1, Self::W1b, Self::B1];
+    pub const ALL: [Self; 9] = [Self::W1, Self::W1b, Self::W2, Self::W3, Self::W4, Self::W5, Self::W8, Self::W9, Self::B1];
 
     /// As it is called on the command line.
     #[must_use]
@@ -63,6 +83,12 @@ impl Workload {
         match self {
             Self::W1 => "w1",
             Self::W1b => "w1b",
+            Self::W2 => "w2",
+            Self::W3 => "w3",
+            Self::W4 => "w4",
+            Self::W5 => "w5",
+            Self::W8 => "w8",
+            Self::W9 => "w9",
             Self::B1 => "b1",
         }
     }
@@ -77,8 +103,9 @@ impl Workload {
     #[must_use]
     pub const fn time_max(self) -> Duration {
         let minutes = match self {
-            Self::W1 | Self::B1 => 5,
-            Self::W1b => 10,
+            Self::W1 | Self::W4 | Self::W5 | Self::W9 | Self::B1 => 5,
+            Self::W1b | Self::W2 | Self::W8 => 10,
+            Self::W3 => 20,
         };
         Duration::from_secs(60 * minutes)
     }
@@ -89,6 +116,12 @@ impl Workload {
         match self {
             Self::W1 => anywhere(in_time(time_max, w1::run(&effort))),
             Self::B1 => anywhere(in_time(time_max, b1::run(&effort))),
+            Self::W2 => cores.run(move || in_time(time_max, w2::run(effort, cores))),
+            Self::W3 => cores.run(move || in_time(time_max, w3::run(effort, cores))),
+            Self::W4 => cores.run(move || in_time(time_max, w4::run(effort, cores))),
+            Self::W5 => cores.run(move || in_time(time_max, w5::run(effort, cores))),
+            Self::W9 => cores.run(move || in_time(time_max, w9::run(effort, cores))),
+            Self::W8 => cores.run(move || in_time(time_max, w8::run(effort, cores))),
             Self::W1b => cores.run(move || in_time(time_max, w1b::run(effort, cores))),
         }
     }

@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::counted::{Counted, Counts, Meter, Traffic};
 use super::line::{Framing, Reader, Writer};
 use crate::node::Wire;
 use crate::pinned::pinned;
@@ -60,19 +61,30 @@ impl Dialler {
                 let connection = endpoint.connect(self.address, "localhost")?.await?;
                 let (send, receive) = connection.accept_bi().await?;
                 let (reader, writer) = (Reader::new(receive, Framing::Length), Writer::new(send, Framing::Length));
-                Ok(Line { reader, writer, quic: Some(connection) })
+                Ok(Line { reader, writer, meter: Meter::Quic(connection) })
             }
             Wire::Wss => {
                 let connector = TlsConnector::from(Arc::clone(&self.tls));
-                let stream = connector.connect(ServerName::try_from("localhost")?, self.tcp().await?).await?;
+                let (stream, counts) = Counted::new(self.tcp().await?);
+                let stream = connector.connect(ServerName::try_from("localhost")?, stream).await?;
                 let (read, write) = tokio::io::split(upgraded(stream).await?);
-                Ok(Line::websocket(read, write))
+                Ok(Line::websocket(read, write, counts))
             }
             Wire::Ws => {
-                let (read, write) = upgraded(self.tcp().await?).await?.into_split();
-                Ok(Line::websocket(read, write))
+                let (stream, counts) = Counted::new(self.tcp().await?);
+                let (read, write) = tokio::io::split(upgraded(stream).await?);
+                Ok(Line::websocket(read, write, counts))
             }
         }
+    }
+
+    /// Only the carrier's part: TLS and the upgrade, or QUIC, without anything of ours.
+    pub async fn handshake(&self) -> anyhow::Result<()> {
+        match &self.endpoint {
+            Some(endpoint) => drop(endpoint.connect(self.address, "localhost")?.await?),
+            None => drop(self.dial().await?),
+        }
+        Ok(())
     }
 
     async fn tcp(&self) -> anyhow::Result<TcpStream> {
@@ -97,11 +109,11 @@ impl Dialler {
             Frame::Welcome(_) => {}
             other => bail!("a welcome was due, there came {other:?}"),
         }
-        let events = match &line.quic {
-            Some(connection) => Some(Reader::new(connection.accept_uni().await?, Framing::Length)),
-            None => None,
+        let events = match &line.meter {
+            Meter::Quic(connection) => Some(Reader::new(connection.accept_uni().await?, Framing::Length)),
+            Meter::Counts(_) => None,
         };
-        Ok(Seat { control: line.reader, events, writer: line.writer, quic: line.quic, requests: 0 })
+        Ok(Seat { control: line.reader, events, writer: line.writer, meter: line.meter, requests: 0 })
     }
 }
 
@@ -140,13 +152,17 @@ pub struct Line {
     pub reader: Reader,
     /// What goes out.
     pub writer: Writer,
-    /// The connection, where it is QUIC.
-    pub quic: Option<quinn::Connection>,
+    meter: Meter,
 }
 
 impl Line {
-    fn websocket(read: impl AsyncRead + Send + Unpin + 'static, write: impl AsyncWrite + Send + Unpin + 'static) -> Self {
-        Self { reader: Reader::new(read, Framing::WebSocket), writer: Writer::new(write, Framing::WebSocket), quic: None }
+    fn websocket(
+        read: impl AsyncRead + Send + Unpin + 'static,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+        counts: Arc<Counts>,
+    ) -> Self {
+        let (reader, writer) = (Reader::new(read, Framing::WebSocket), Writer::new(write, Framing::WebSocket));
+        Self { reader, writer, meter: Meter::Counts(counts) }
     }
 }
 
@@ -159,12 +175,17 @@ pub struct Seat {
     pub events: Option<Reader>,
     /// Requests.
     pub writer: Writer,
-    /// The connection, where it is QUIC.
-    pub quic: Option<quinn::Connection>,
+    meter: Meter,
     requests: u32,
 }
 
 impl Seat {
+    /// What went over the line so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.meter.traffic()
+    }
+
     /// The next request's number.
     pub fn request(&mut self) -> u32 {
         self.requests += 1;
