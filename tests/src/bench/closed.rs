@@ -1,4 +1,5 @@
-//! Pushes one after the other of one device, beside whatever else goes on: what each waited.
+//! Pushes one after the other of one device, beside whatever else goes on: what each waited. Where a quiet user's pushes are to be
+//! measured while others attack, this is what measures them.
 //!
 //! Never: two at a time. What others do meanwhile is what is measured.
 

@@ -8,7 +8,8 @@ use super::Workload;
 const PREFACE: &str = "# Benchmarks
 
 Written by `cargo xtask bench`; run it on your machine, these figures are of another one. `cargo xtask bench w1 w4` measures those two again and leaves
-the other sections as they are. All of it takes under an hour; it ends by itself whatever a figure does.
+the other sections as they are. All of it takes about half an hour on a quiet machine; each workload is given up after a time of its own, all of them after
+75 minutes, and one that fails leaves its section as it was.
 
 A cell is the median of the rounds, with the lowest and the highest round. Floors are measured in the same run, by turns with what they are the floor of.
 Accounts are written through the store and tokens made with the node's key, since a log-in costs a fifth of a second on purpose.

@@ -109,11 +109,7 @@ impl Dialler {
             Frame::Welcome(_) => {}
             other => bail!("a welcome was due, there came {other:?}"),
         }
-        let events = match &line.meter {
-            Meter::Quic(connection) => Some(Reader::new(connection.accept_uni().await?, Framing::Length)),
-            Meter::Counts(_) => None,
-        };
-        Ok(Seat { control: line.reader, events, writer: line.writer, meter: line.meter, requests: 0 })
+        Ok(Seat { control: line.reader, events: None, writer: line.writer, meter: line.meter, requests: 0 })
     }
 }
 
@@ -169,9 +165,9 @@ impl Line {
 /// A session.
 #[derive(Debug)]
 pub struct Seat {
-    /// Answers; events too, where they have no stream of their own.
+    /// Answers; events too, over a WebSocket.
     pub control: Reader,
-    /// Events.
+    /// Events, where they have a stream of their own.
     pub events: Option<Reader>,
     /// Requests.
     pub writer: Writer,
@@ -194,13 +190,21 @@ impl Seat {
 
     /// The next frame of either stream.
     pub async fn frame(&mut self) -> anyhow::Result<Frame> {
-        let bytes = match &mut self.events {
-            None => self.control.bytes().await?,
-            Some(events) => tokio::select! {
-                biased;
-                bytes = self.control.bytes() => bytes?,
-                bytes = events.bytes() => bytes?,
-            },
+        let bytes = loop {
+            match (&self.meter, &mut self.events) {
+                (Meter::Counts(_), _) => break self.control.bytes().await?,
+                (Meter::Quic(_), Some(events)) => tokio::select! {
+                    biased;
+                    bytes = self.control.bytes() => break bytes?,
+                    bytes = events.bytes() => break bytes?,
+                },
+                // The stream is there once something was sent on it.
+                (Meter::Quic(connection), None) => tokio::select! {
+                    biased;
+                    bytes = self.control.bytes() => break bytes?,
+                    stream = connection.accept_uni() => self.events = Some(Reader::new(stream?, Framing::Length)),
+                },
+            }
         };
         Ok(codec::decode(&bytes)?)
     }

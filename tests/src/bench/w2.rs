@@ -16,11 +16,11 @@ use cloudsync_engine::replica::{Content, Onto};
 use super::Effort;
 use super::cores::Cores;
 use super::report::{Aim, Bound, Figure, Section, Table, Unit};
+use crate::NodeProcess;
 use crate::command_line::{CommandLine, PASSWORD};
 use crate::device::key;
 use crate::node::Wire;
 use crate::process::Start;
-use crate::NodeProcess;
 
 /// Records, and how long a device may take to have them all, in microseconds.
 const LOGS: [(usize, f64); 2] = [(1_000, 20_000.0), (100_000, 1e6)];
@@ -75,7 +75,10 @@ impl Owner<'_> {
         for first in (0..records).step_by(EDITS_AT_A_TIME) {
             let edit = |number: usize| {
                 let text = format!("session {number:x<width$}", width = CONTENT_BYTES - "{\"text\":\"session \"}".len());
-                anyhow::Ok((key("timer_session", &format!("{number:032x}"))?, Content::Value(Bytes::from(format!("{{\"text\":\"{text}\"}}")))))
+                anyhow::Ok((
+                    key("timer_session", &format!("{number:032x}"))?,
+                    Content::Value(Bytes::from(format!("{{\"text\":\"{text}\"}}"))),
+                ))
             };
             let edits = (first..records.min(first + EDITS_AT_A_TIME)).map(edit).collect::<anyhow::Result<Vec<_>>>()?;
             client.edit_all(edits, Onto::Replica).await?;
@@ -130,7 +133,11 @@ async fn cold_syncs(effort: &Effort, node: &NodeProcess, records: usize) -> anyh
     let mut rounds = Vec::new();
     for number in 1..=effort.rounds {
         let cold = owner.cold(number, records).await?;
-        super::told(&format!("W2 round {number}: {records} records in {:.1} ms, {:.3} of the envelopes' bytes", cold.took_us / 1000.0, cold.part));
+        super::told(&format!(
+            "W2 round {number}: {records} records in {:.1} ms, {:.3} of the envelopes' bytes",
+            cold.took_us / 1000.0,
+            cold.part
+        ));
         rounds.push(cold);
     }
     Ok(rounds)

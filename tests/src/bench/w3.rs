@@ -80,7 +80,8 @@ async fn carrier(effort: &Effort, cores: Cores, wire: Wire) -> anyhow::Result<Ve
     let dialler = Dialler::new(&node.server(wire)?, wire)?;
     // What a node takes once, for its pools and caches, is no device's.
     let (few, many) = members.split_at(AT_ONCE);
-    let warm: Vec<Seat> = futures_util::stream::iter(few).map(|member| sit(&dialler, member, &mint)).buffered(AT_ONCE).try_collect().await?;
+    let warm: Vec<Seat> =
+        futures_util::stream::iter(few).map(|member| sit(&dialler, member, &mint)).buffered(AT_ONCE).try_collect().await?;
     passive(&node).await?;
     let before = node.resident_bytes()?;
     let (mut seats, mut figures): (Vec<Seat>, Vec<f64>) = (Vec::new(), Vec::new());
@@ -107,7 +108,11 @@ pub async fn run(effort: Effort, cores: Cores) -> anyhow::Result<Section> {
         let cells = figures.iter().map(|bytes| Figure::of(Unit::Bytes, [*bytes]).into());
         table.rows.push(std::iter::once(name.as_str().into()).chain(cells).collect());
         let measured = Figure::of(Unit::Bytes, figures).context("no stages")?;
-        aims.push(Aim { what: format!("{name}: resident bytes for each device (the median stage)"), measured, bound: Bound::AtMost(bytes_max) });
+        aims.push(Aim {
+            what: format!("{name}: resident bytes for each device (the median stage)"),
+            measured,
+            bound: Bound::AtMost(bytes_max),
+        });
     }
     let mut section = Section {
         id: "W3".into(),

@@ -2,13 +2,13 @@
 //!
 //! Never: a receiver that falls behind. One that is told to attach again fails the measurement.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use cloudsync_protocol::limits::DEVICES_MAX;
 use cloudsync_protocol::{Frame, codec};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::task::JoinSet;
 
 use super::cores::Cores;
@@ -22,6 +22,9 @@ use crate::node::Wire;
 
 /// Pushes of each user that are under way.
 const UNDER_WAY: usize = 4;
+
+/// Users who connect at a time.
+const AT_ONCE: usize = 16;
 
 /// One of the crowds.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +64,7 @@ async fn group(dialler: &Dialler, member: &Member, mint: &Mint) -> anyhow::Resul
         seat.attach().await?;
         seats.push(seat);
     }
-    let mut first = seats.remove(0);
-    first.claim().await?;
+    let first = seats.remove(0);
     let device = member.devices.first().context("a device")?.id;
     Ok(Group { pusher: Pusher::new(member.user.into(), device, BODY_BYTES)?, first, others: seats })
 }
@@ -99,6 +101,8 @@ async fn hear(mut seat: Seat, pushes: usize) -> anyhow::Result<Seat> {
 async fn round(groups: Vec<Group>, crowd: Crowd, node: u32) -> anyhow::Result<(Vec<Group>, Round)> {
     let (mut pushing, mut hearing, mut pushers) = (Vec::new(), Vec::new(), Vec::new());
     for Group { mut pusher, mut first, others } in groups {
+        // An actor that went for want of work has forgotten who pushes.
+        first.claim().await?;
         let now_ms = now_ms()?;
         let made = (0..crowd.pushes).map(|_| Ok(pusher.create(first.request(), now_ms)?.frame()));
         let frames = made.collect::<anyhow::Result<Vec<Bytes>>>()?;
@@ -125,9 +129,10 @@ async fn round(groups: Vec<Group>, crowd: Crowd, node: u32) -> anyhow::Result<(V
     let took = began.elapsed().as_secs_f64();
     let core = (cpu::of(node)? - before).as_secs_f64();
     let deliveries = (crowd.users * (crowd.devices - 1) * crowd.pushes) as f64;
-    let groups = pushers.into_iter().zip(seats).map(|(pusher, (first, others))| {
-        Ok(Group { pusher, first: first.context("the one that pushes")?, others })
-    });
+    let groups = pushers
+        .into_iter()
+        .zip(seats)
+        .map(|(pusher, (first, others))| Ok(Group { pusher, first: first.context("the one that pushes")?, others }));
     Ok((groups.collect::<anyhow::Result<_>>()?, Round { a_core: deliveries / core, a_second: deliveries / took }))
 }
 
@@ -137,16 +142,17 @@ async fn measured(effort: &Effort, cores: Cores, crowd: Crowd) -> anyhow::Result
     let fixture = Fixture::new(&folder, cores).await?;
     let members = fixture.members(crowd.users, crowd.devices).await?;
     let (node, mint) = fixture.start().await?;
-    let (dialler, mint) = (Dialler::new(&node.server(Wire::Ws)?, Wire::Ws)?, Arc::new(mint));
-    let mut groups = Vec::new();
-    for member in &members {
-        groups.push(group(&dialler, member, &mint).await?);
-    }
+    let dialler = Dialler::new(&node.server(Wire::Ws)?, Wire::Ws)?;
+    let groups = futures_util::stream::iter(&members).map(|member| group(&dialler, member, &mint));
+    let mut groups: Vec<Group> = groups.buffer_unordered(AT_ONCE).try_collect().await?;
     let mut rounds = Vec::new();
     for number in 1..=effort.rounds {
         let (back, round) = round(groups, crowd, node.pid()).await?;
         groups = back;
-        super::told(&format!("W4 round {number}, {}: {:.0}/s, {:.0} a second of the node's core", crowd.name, round.a_second, round.a_core));
+        super::told(&format!(
+            "W4 round {number}, {}: {:.0}/s, {:.0} a second of the node's core",
+            crowd.name, round.a_second, round.a_core
+        ));
         rounds.push(round);
     }
     Ok(rounds)

@@ -52,12 +52,8 @@ async fn fill(store: &dyn Store, mut member: Member, records: usize) -> anyhow::
         let (after, now_ms, mut entries) = (member.head.seq, now_ms()?, Vec::new());
         for _ in 0..COMMIT_PUSHES.min(records - made) {
             let Made { push, known, .. } = pusher.create(1, now_ms)?;
-            let entry = Entry::Batch(Batch {
-                first: member.head.seq.next(),
-                server_ts: now_ms,
-                signed: push.signed,
-                operations: push.operations,
-            });
+            let entry =
+                Entry::Batch(Batch { first: member.head.seq.next(), server_ts: now_ms, signed: push.signed, operations: push.operations });
             member.head.follow(&entry, |_, _| None)?;
             entries.push(entry);
             if made % KEPT_EVERY.min(records / 500) == 0 {

@@ -41,7 +41,14 @@ const RATE_MIN: f64 = 12_000.0;
 const FLOOR_PART: f64 = 0.6;
 
 /// What is said where an aim is missed.
-const REASONS: &[&str] = &[];
+const REASONS: &[&str] = &[
+    "The profile (`perf`, everything due at once, before what was tried) of 79 µs of the core a push: 22 % sending, three system calls a push; 22 % the \
+     user's actor with its rules; 20 % the store's transactions; 16 % look-ups, two thirds of that SQLite planning one statement anew at each value; \
+     across all of them a fifth in `malloc` and copying.",
+    "Tried, and kept: the statement is planned once, and frames that are ready together are one write: 44 µs a push when everything is due at once. Below \
+     that a push costs more, since few share a group: a commit, its sync and the wake-ups of two threads are then its own. Not tried yet: another \
+     allocator, look-ups answered without a thread of their own.",
+];
 
 /// What a rate that was kept up came to.
 #[derive(Debug, Clone, Copy)]
