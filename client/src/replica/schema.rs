@@ -30,7 +30,6 @@ CREATE TABLE records (
 ) STRICT;
 CREATE INDEX records_by_seq ON records (seq);
 CREATE INDEX records_damaged ON records (content) WHERE content = 2;
-CREATE INDEX records_by_seq ON records (seq);
 CREATE TABLE timelines (timeline BLOB PRIMARY KEY, lineage BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE lost (
     id INTEGER NOT NULL,
