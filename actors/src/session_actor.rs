@@ -111,6 +111,19 @@ impl SessionHandle {
         }
     }
 
+    /// Refuses a frame that came in on `lane` and was not to come now; its own request is filled in. A ping is answered.
+    pub fn turn_away(&self, frame: Frame, lane: Lane, failure: Failure) {
+        let session = &self.0.session;
+        let name = frame.name();
+        match request::sort(frame, 0) {
+            None => session.end(ErrorCode::UnexpectedFrame, format!("{name} has no place in a session")),
+            Some(Sorted { request: Request::Ping(ping), .. }) => session.answer_unasked(lane, &Pong { number: ping.number }.into()),
+            // A failure by that number would be taken for the connection's word.
+            Some(Sorted { id: 0, .. }) => session.end(ErrorCode::RequestIdInUse, "a request has a number, which is not 0"),
+            Some(Sorted { id, .. }) => session.turn_away(lane, Failure { request: id, ..failure }),
+        }
+    }
+
     /// Ends the session with a failure of the connection: a frame that is malformed, too large, too slow, …
     pub fn fail(&self, code: ErrorCode, message: impl Into<String>) {
         self.0.session.end(code, message);

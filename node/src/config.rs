@@ -16,6 +16,7 @@ pub use cloudsync_storage::embedded::Loss;
 pub use crate::config_file::ConfigError;
 use crate::config_file::File;
 pub use crate::framing::Patience;
+use crate::throttle;
 
 /// The environment's name for the log filter.
 pub const LOG_VARIABLE: &str = "CLOUDSYNC_LOG";
@@ -129,12 +130,15 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How long a client may take over what it has to do; the wire's document names the default.
     pub patience: Patience,
+    /// How much may come in a short time.
+    pub throttles: throttle::Options,
     /// Logs.
     pub log: Log,
 }
 
 impl Config {
-    /// A node for development and tests: everything on free loopback ports, a self-made certificate, anyone may register.
+    /// A node for development and tests: everything on free loopback ports, a self-made certificate, anyone may register,
+    /// nobody on this machine is throttled.
     #[must_use]
     pub fn dev(data: impl Into<PathBuf>) -> Self {
         let accounts = cloudsync_accounts::Options { registration: Registration::Open, ..Default::default() };
@@ -152,6 +156,7 @@ impl Config {
             nodes: Vec::new(),
             drain_timeout: DRAIN_TIMEOUT_DEFAULT,
             patience: Patience::default(),
+            throttles: throttle::Options { loopback: throttle::Loopback::Spared, ..Default::default() },
             log: Log::default(),
         }
     }

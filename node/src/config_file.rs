@@ -16,6 +16,7 @@ use crate::config::{
     CONNECTIONS_MAX_DEFAULT, CertificateSource, Config, DRAIN_TIMEOUT_DEFAULT, DRAIN_TIMEOUT_MAX, FreePorts, Listen, Log, LogFormat, Loss,
     Patience, StoreSource,
 };
+use crate::config_throttles::ThrottlesTable;
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,8 @@ pub(crate) struct File {
     accounts: AccountsTable,
     #[serde(default)]
     limits: LimitsTable,
+    #[serde(default)]
+    throttles: ThrottlesTable,
     #[serde(default)]
     log: LogTable,
 }
@@ -206,6 +209,7 @@ impl File {
             nodes: self.nodes,
             drain_timeout: Duration::from_secs(drain_timeout_s),
             patience: Patience::default(),
+            throttles: self.throttles.into_options()?,
             log: self.log.into_log()?,
         })
     }
@@ -226,6 +230,7 @@ mod tests {
         assert_eq!(config.drain_timeout, DRAIN_TIMEOUT_DEFAULT);
         assert_eq!(config.region.quota_bytes, QUOTA_BYTES_DEFAULT);
         assert_eq!(config.accounts, cloudsync_accounts::Options::default());
+        assert_eq!(config.throttles, crate::throttle::Options::default());
         assert!(config.listen.quic.is_some() && config.listen.ws.is_none());
     }
 
@@ -233,7 +238,8 @@ mod tests {
     fn every_commented_key_of_the_example_file_is_right_too() {
         let example = include_str!("../../deploy/node.toml");
         let all: Vec<&str> = example.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect();
-        parse(&all.join("\n")).unwrap();
+        // They name the defaults as well.
+        assert_eq!(parse(&all.join("\n")).unwrap().throttles, crate::throttle::Options::default());
     }
 
     #[test]
@@ -257,6 +263,9 @@ mod tests {
             ("data = \"d\"\n[listen]\nhttps = \"[::]:443\"\n[limits]\nconnections_max = 0", "limits.connections_max"),
             ("data = \"d\"\n[listen]\nhttps = \"[::]:443\"\n[limits]\ndrain_timeout_s = -1", "limits.drain_timeout_s"),
             ("data = \"d\"\n[listen]\nhttps = \"[::]:443\"\n[limits]\nquota_bytes = -1", "limits.quota_bytes"),
+            ("data = \"d\"\n[listen]\nhttps = \"[::]:443\"\n[throttles]\nlog_ins = { account = [0, 9] }", "throttles.log_ins.account"),
+            ("data = \"d\"\n[listen]\nhttps = \"[::]:443\"\n[throttles]\nbytes = { node = [9, 90000] }", "throttles.bytes.node"),
+            ("data = \"d\"\n[listen]\nhttps = \"[::]:443\"\n[throttles]\nloopback = \"no\"", "throttles.loopback"),
             ("data = \"d\"\n[listen]\nhttps = \"[::]:443\"\n[log]\nformat = \"xml\"", "log.format"),
             ("[listen]\nhttps = \"[::]:443\"", "data"),
             ("data = \"d\"", "listen"),

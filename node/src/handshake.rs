@@ -17,6 +17,7 @@ use crate::close::Ending;
 use crate::framing::{ReadError, Sink, Source, WriteError};
 use crate::metrics::Meters;
 use crate::shared::Shared;
+use crate::throttle::Visitor;
 
 /// Why a connection ends before *welcome*.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Frame, Failure> {
 /// after the first within `Patience::account_calls_max`, whatever was answered since.
 pub(crate) async fn greet<R: Source, W: Sink>(
     shared: &Arc<Shared>,
-    carrier: Carrier,
+    (carrier, visitor): (Carrier, &Visitor),
     source: &mut R,
     sink: &mut W,
 ) -> Result<Greeting, Refusal> {
@@ -105,7 +106,11 @@ pub(crate) async fn greet<R: Source, W: Sink>(
         calls += 1;
         let all_done = *all_done.get_or_insert_with(|| Instant::now() + shared.patience.account_calls_max);
         let name = frame.name();
-        let answer = match conversation.handle(frame, shared.clock.now_ms()).await {
+        let answered = match visitor.calls(&frame) {
+            Ok(()) => conversation.handle(frame, shared.clock.now_ms()).await,
+            Err(throttled) => Err(throttled),
+        };
+        let answer = match answered {
             Ok(answer) => {
                 deadline = all_done.min(Instant::now() + ACCOUNT_CALL_TIMEOUT);
                 left = Refusal::Done;

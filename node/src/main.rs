@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use cloudsync_node::config::{Config, FreePorts, LogFormat, Loss, log_filter_of_environment};
+use cloudsync_node::throttle::Loopback;
 use cloudsync_node::{Node, Ready, descriptors, logs};
 use cloudsync_protocol::limits::QUOTA_BYTES_DEFAULT;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -73,6 +74,9 @@ struct Dev {
     /// What each user's records may weigh together, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = QUOTA_BYTES_DEFAULT)]
     quota_bytes: u64,
+    /// Throttles this machine's own clients as others would be.
+    #[arg(long)]
+    throttle_loopback: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -105,6 +109,9 @@ fn configure(serving: Serving) -> anyhow::Result<(Config, Option<PathBuf>)> {
             // Clients remember where they signed in.
             config.free_ports = FreePorts::AsBefore;
             config.region.quota_bytes = dev.quota_bytes;
+            if dev.throttle_loopback {
+                config.throttles.loopback = Loopback::Throttled;
+            }
             config.log.filter = log_filter_of_environment();
             (config, dev.common)
         }

@@ -24,6 +24,10 @@ pub const BYTES_OUT: &str = "cloudsync_sent_bytes_total";
 pub const HANDSHAKE_FAILURES: &str = "cloudsync_handshake_failures_total";
 /// Sessions that ended, by carrier and code; `closed` is the client's own wish, `lost` a broken connection.
 pub const SESSION_CLOSES: &str = "cloudsync_session_closes_total";
+/// What was refused or slowed down because there was too much of it in a short time, by what and whose.
+pub const THROTTLED: &str = "cloudsync_throttled_total";
+/// QUIC connections that had to prove their address before their handshake.
+pub const RETRIES: &str = "cloudsync_quic_retries_total";
 /// Always 1; its labels say what runs.
 pub const BUILD_INFO: &str = "cloudsync_build_info";
 
@@ -68,6 +72,8 @@ fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError
         "connections that ended before welcome, by carrier and code; not those that only made account calls"
     );
     metrics::describe_counter!(SESSION_CLOSES, Unit::Count, "sessions that ended, by carrier and code");
+    metrics::describe_counter!(THROTTLED, Unit::Count, "what came too often in a short time and was refused, by what and whose");
+    metrics::describe_counter!(RETRIES, Unit::Count, "QUIC connections that had to prove their address first");
     metrics::describe_gauge!(BUILD_INFO, Unit::Count, "always 1; the labels say what runs");
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)

@@ -28,6 +28,7 @@ use crate::metrics::{Meters, MetricsError, recorder};
 use crate::ports::Ports;
 use crate::shared::Shared;
 use crate::sockets::BindError;
+use crate::throttle::{Handshakes, Throttles};
 use crate::{http, listeners, quic_endpoint, tls};
 
 /// How often metrics that are not asked for are folded up.
@@ -124,6 +125,8 @@ impl Node {
             tasks: TaskTracker::new(),
             leaving: CancellationToken::new(),
             ended: CancellationToken::new(),
+            throttles: Throttles::new(config.throttles),
+            handshakes: Handshakes::new(&config.throttles),
             places: Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS))),
         });
         let addresses = bound.addresses();

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
+use cloudsync_protocol::ErrorCode;
 use cloudsync_protocol::limits::{HELLO_TIMEOUT, REQUEST_STREAMS_MAX};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use tracing::debug;
 
+use crate::close::Ending;
+use crate::metrics::RETRIES;
 use crate::serve_quic;
 use crate::shared::{Place, Shared};
+use crate::throttle::{Handshake, Way};
 
 /// A connection without a packet for that long is gone.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -66,19 +70,33 @@ pub(crate) async fn accept(shared: Arc<Shared>, endpoint: Endpoint) {
             incoming = endpoint.accept() => incoming,
         };
         let Some(incoming) = incoming else { return };
-        match shared.place() {
-            Some(place) => {
-                let task = connect(Arc::clone(&shared), incoming, place);
-                shared.spawn(task);
-            }
-            None => incoming.refuse(),
-        }
+        take(&shared, incoming);
+    }
+}
+
+/// Takes a connection, asks it for its address, or refuses it.
+fn take(shared: &Arc<Shared>, incoming: Incoming) {
+    let visitor = shared.throttles.visitor(incoming.remote_address().ip(), Way::Direct);
+    let (proven, handshakes) = (incoming.remote_address_validated(), &shared.handshakes);
+    if !proven && incoming.may_retry() && (handshakes.are_many() || !visitor.may_connect()) {
+        metrics::counter!(RETRIES).increment(1);
+        // Fails only where there is nothing to retry.
+        let _ = incoming.retry();
+        return;
+    }
+    // One that is not proven is charged when it is: by the handshake.
+    if proven && visitor.connected().is_err() {
+        return incoming.refuse();
+    }
+    match (handshakes.begin(), shared.place(visitor)) {
+        (Some(handshake), Some(place)) => shared.spawn(connect(Arc::clone(shared), (incoming, handshake), place)),
+        (Some(_) | None, _) => incoming.refuse(),
     }
 }
 
 /// The QUIC handshake, within [`HELLO_TIMEOUT`]; what follows has its own.
-async fn connect(shared: Arc<Shared>, incoming: quinn::Incoming, place: Place) {
-    let peer = incoming.remote_address();
+async fn connect(shared: Arc<Shared>, (incoming, handshake): (Incoming, Handshake), place: Place) {
+    let (peer, proven) = (incoming.remote_address(), incoming.remote_address_validated());
     let connecting = match incoming.accept() {
         Ok(connecting) => connecting,
         Err(error) => {
@@ -88,7 +106,13 @@ async fn connect(shared: Arc<Shared>, incoming: quinn::Incoming, place: Place) {
         }
     };
     match tokio::time::timeout(HELLO_TIMEOUT, connecting).await {
-        Ok(Ok(connection)) => serve_quic::serve(shared, connection, place).await,
+        Ok(Ok(connection)) => {
+            drop(handshake);
+            if !proven && place.visitor.connected().is_err() {
+                return serve_quic::close(&connection, Ending::Told(ErrorCode::Throttled));
+            }
+            serve_quic::serve(shared, connection, place).await;
+        }
         Ok(Err(error)) => {
             shared.meters_quic.handshake_failed("tls");
             debug!(%peer, %error, "no QUIC handshake");

@@ -6,21 +6,22 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cloudsync_actors::{Answers, Events, Lane, Outgoing, SessionHandle};
-use cloudsync_protocol::ErrorCode;
 use cloudsync_protocol::limits::{HELLO_TIMEOUT, UNANSWERED_REQUESTS_MAX};
 use cloudsync_protocol::statement::Carrier;
+use cloudsync_protocol::{ErrorCode, UserId};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::close::Ending;
-use crate::framing::{Patience, Sink as _, Source as _, WriteError};
+use crate::framing::{Patience, Sink as _, WriteError};
 use crate::handshake::refuse;
 use crate::metrics::Meters;
 use crate::quic::{QuicSink, QuicSource};
 use crate::session::{self, begin, read};
 use crate::shared::{Connected, Place, Shared};
+use crate::throttle::Visitor;
 
 /// Answers that wait for one request stream: no more than all that a session may have unbegun, which are those of its
 /// unanswered requests and as many refusals and pongs.
@@ -35,6 +36,7 @@ type Lanes = Arc<Mutex<BTreeMap<u64, mpsc::Sender<Outgoing>>>>;
 /// Serves it.
 pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, place: Place) {
     let (meters, patience) = (shared.meters(Carrier::Quic).clone(), shared.patience);
+    let visitor = place.visitor.clone();
     let _connected = Connected::new(Arc::new(place), &meters);
     let Ok(Ok((send, receive))) = tokio::time::timeout(HELLO_TIMEOUT, connection.open_bi()).await else {
         meters.handshake_failed("no_control_stream");
@@ -43,14 +45,14 @@ pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, place: Pl
     // Fails only on a stream that is closed already; reading it says so.
     let _ = send.set_priority(PRIORITY_CONTROL);
     let (mut source, mut sink) = (QuicSource::new(receive, &meters, patience), QuicSink::new(send, &meters, patience));
-    let ending = match begin(&shared, Carrier::Quic, &mut source, &mut sink).await {
+    let ending = match begin(&shared, (Carrier::Quic, &visitor), &mut source, &mut sink).await {
         Ok((session, outbound)) => {
             let (answers, events) = outbound.split();
             let (lanes, said_all) = (Lanes::default(), CancellationToken::new());
-            let streams = Streams { connection: &connection, lanes, said_all, meters: &meters, patience };
+            let streams = Streams { connection: &connection, lanes, said_all, meters: &meters, patience, visitor: &visitor };
             let written = session::write(&session, patience.close_timeout, streams.write(answers, &mut sink, &session));
             let told = session::write(&session, patience.close_timeout, streams.write_events(events, &session));
-            let (end, written, _) = tokio::join!(read(&session, &mut source), written, told);
+            let (end, written, _) = tokio::join!(read((&session, &visitor), &mut source), written, told);
             let ending = Ending::of_session(end, written.unwrap_or_else(|| Ok(session.ending())));
             meters.session_closed(ending.name());
             ending
@@ -62,7 +64,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, place: Pl
     close(&connection, ending);
 }
 
-fn close(connection: &Connection, ending: Ending) {
+pub(crate) fn close(connection: &Connection, ending: Ending) {
     connection.close(VarInt::from_u32(ending.quic()), ending.name().as_bytes());
 }
 
@@ -74,6 +76,7 @@ struct Streams<'a> {
     said_all: CancellationToken,
     meters: &'a Meters,
     patience: Patience,
+    visitor: &'a Visitor,
 }
 
 impl Streams<'_> {
@@ -84,15 +87,19 @@ impl Streams<'_> {
             self.serve_lanes(session).await;
             Ok(())
         };
-        let (ending, ()) = tokio::try_join!(self.write_answers(answers, control), lanes)?;
+        let (ending, ()) = tokio::try_join!(self.write_answers(answers, control, session.user()), lanes)?;
         Ok(ending)
     }
 
     /// Hands each answer to the stream that its request came on.
-    async fn write_answers(&self, mut answers: Answers, control: &mut QuicSink) -> Result<Option<ErrorCode>, WriteError> {
+    async fn write_answers(&self, mut answers: Answers, control: &mut QuicSink, user: UserId) -> Result<Option<ErrorCode>, WriteError> {
         while let Some(mut outgoing) = answers.next().await {
             match outgoing.lane {
-                Lane::Control | Lane::Events => control.send(outgoing.begin()).await?,
+                Lane::Control | Lane::Events => {
+                    let answer = outgoing.begin();
+                    self.visitor.is_answered(user, answer.len());
+                    control.send(answer).await?;
+                }
                 Lane::Stream(number) => self.hand_over(number, outgoing),
             }
         }
@@ -166,6 +173,7 @@ struct RequestStream {
     sink: QuicSink,
     queue: mpsc::Receiver<Outgoing>,
     lanes: Lanes,
+    visitor: Visitor,
 }
 
 impl Drop for RequestStream {
@@ -176,22 +184,22 @@ impl Drop for RequestStream {
 
 impl RequestStream {
     fn new(send: SendStream, receive: RecvStream, streams: &Streams<'_>) -> Self {
-        let Streams { lanes, meters, patience, .. } = streams;
+        let Streams { lanes, meters, patience, visitor, .. } = streams;
         let number = send.id().index();
         let (sender, queue) = mpsc::channel(LANE_QUEUE_FRAMES_MAX);
         lanes.lock().unwrap_or_else(PoisonError::into_inner).insert(number, sender);
         let (source, sink) = (QuicSource::new(receive, meters, *patience), QuicSink::new(send, meters, *patience));
-        Self { number, source, sink, queue, lanes: Arc::clone(lanes) }
+        Self { number, source, sink, queue, lanes: Arc::clone(lanes), visitor: (*visitor).clone() }
     }
 
     /// Takes requests until the client has sent its last, or the session has said all, and answers each.
     async fn serve(mut self, session: SessionHandle) {
-        let (mut open, mut unanswered) = (true, 0_usize);
+        let (mut open, mut unanswered, mut read_at) = (true, 0_usize, None);
         while open || unanswered > 0 {
             tokio::select! {
-                next = self.source.next(), if open => match next {
-                    Ok(Some(bytes)) => match session::submit(&session, &bytes, Lane::Stream(self.number)) {
-                        Ok(()) => unanswered += 1,
+                next = session::next(&mut self.source, read_at), if open => match next {
+                    Ok(Some(bytes)) => match session::submit((&session, &self.visitor), &bytes, Lane::Stream(self.number)) {
+                        Ok(at) => (unanswered, read_at) = (unanswered + 1, at),
                         Err(_) => return,
                     },
                     Ok(None) => open = false,
@@ -203,7 +211,9 @@ impl RequestStream {
                 },
                 outgoing = self.queue.recv() => {
                     let Some(mut outgoing) = outgoing else { break };
-                    match self.sink.send(outgoing.begin()).await {
+                    let answer = outgoing.begin();
+                    self.visitor.is_answered(session.user(), answer.len());
+                    match self.sink.send(answer).await {
                         Ok(()) => unanswered = unanswered.saturating_sub(1),
                         Err(WriteError::TooSlow) => {
                             return session.fail(ErrorCode::TooSlow, "answers were not read for too long: read them, or close");

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use cloudsync_actors::Outbound;
-use cloudsync_protocol::ErrorCode;
+use cloudsync_actors::{Lane, Outbound};
 use cloudsync_protocol::statement::Carrier;
+use cloudsync_protocol::{ErrorCode, UserId};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::close::Ending;
@@ -14,17 +14,19 @@ use crate::framing::WriteError;
 use crate::handshake::refuse;
 use crate::session::{self, begin, read};
 use crate::shared::{Connected, Place, Shared};
+use crate::throttle::Visitor;
 use crate::websocket::{self, TOGETHER_BYTES, WebSocketSink};
 
 /// Serves it.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(shared: Arc<Shared>, io: S, place: Arc<Place>) {
     let (meters, patience) = (shared.meters(Carrier::WebSocket).clone(), shared.patience);
+    let visitor = place.visitor.clone();
     let _connected = Connected::new(place, &meters);
     let (mut source, mut sink) = websocket::split(io, &meters, patience).await;
-    let ending = match begin(&shared, Carrier::WebSocket, &mut source, &mut sink).await {
+    let ending = match begin(&shared, (Carrier::WebSocket, &visitor), &mut source, &mut sink).await {
         Ok((session, outbound)) => {
-            let writing = session::write(&session, patience.close_timeout, write(outbound, &mut sink));
-            let (end, written) = tokio::join!(read(&session, &mut source), writing);
+            let writing = session::write(&session, patience.close_timeout, write(outbound, &mut sink, (&visitor, session.user())));
+            let (end, written) = tokio::join!(read((&session, &visitor), &mut source), writing);
             let ending = Ending::of_session(end, written.unwrap_or_else(|| Ok(session.ending())));
             meters.session_closed(ending.name());
             ending
@@ -42,11 +44,15 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(shared: Arc<
 async fn write<S: AsyncRead + AsyncWrite + Unpin + Send>(
     mut outbound: Outbound,
     sink: &mut WebSocketSink<S>,
+    (visitor, user): (&Visitor, UserId),
 ) -> Result<Option<ErrorCode>, WriteError> {
     while let Some(mut outgoing) = outbound.next().await {
         let mut bytes = 0;
         loop {
-            let frame = outgoing.begin();
+            let (is_answer, frame) = (outgoing.lane != Lane::Events, outgoing.begin());
+            if is_answer {
+                visitor.is_answered(user, frame.len());
+            }
             bytes += frame.len();
             sink.feed(frame).await?;
             if bytes >= TOGETHER_BYTES {

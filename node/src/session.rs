@@ -6,17 +6,20 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cloudsync_actors::{Lane, OpenRequest, Outbound, SessionHandle};
 use cloudsync_protocol::error::RETRY_AFTER_MS;
 use cloudsync_protocol::frame::Welcome;
 use cloudsync_protocol::limits::PROTOCOL_VERSION;
 use cloudsync_protocol::statement::Carrier;
 use cloudsync_protocol::{ErrorCode, Failure, Frame, codec};
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::framing::{ReadError, Sink, Source};
 use crate::handshake::{Greeting, Refusal, decode, greet};
 use crate::shared::Shared;
+use crate::throttle::{Verdict, Visitor};
 
 /// How long a log's owner may take to read a roster before *hello* is answered `busy`.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,18 +38,18 @@ pub(crate) enum ReadEnd {
 /// From the first byte to *welcome*.
 pub(crate) async fn begin<R: Source, W: Sink>(
     shared: &Arc<Shared>,
-    carrier: Carrier,
+    (carrier, visitor): (Carrier, &Visitor),
     source: &mut R,
     sink: &mut W,
 ) -> Result<(SessionHandle, Outbound), Refusal> {
-    let greeting = greet(shared, carrier, source, sink).await?;
-    open(shared, carrier, greeting, sink).await
+    let greeting = greet(shared, (carrier, visitor), source, sink).await?;
+    open(shared, (carrier, visitor), greeting, sink).await
 }
 
 /// Opens the session that a hello asks for and says welcome.
 async fn open<W: Sink>(
     shared: &Arc<Shared>,
-    carrier: Carrier,
+    (carrier, visitor): (Carrier, &Visitor),
     greeting: Greeting,
     sink: &mut W,
 ) -> Result<(SessionHandle, Outbound), Refusal> {
@@ -62,6 +65,7 @@ async fn open<W: Sink>(
     if access.device != hello.device {
         return Err(Failure::new(0, ErrorCode::TokenMismatch, "the token is of another device than the one that says hello").into());
     }
+    visitor.says_hello(access.user).map_err(|throttled| throttled.failure(0))?;
     let request = OpenRequest {
         user: access.user,
         device: access.device,
@@ -90,12 +94,17 @@ async fn open<W: Sink>(
     Ok((session, outbound))
 }
 
-/// Hands one frame to the session; a frame that is none ends it.
-pub(crate) fn submit(session: &SessionHandle, bytes: &[u8], lane: Lane) -> Result<(), ReadEnd> {
+/// Hands one frame to the session, or refuses it where there was too much; a frame that is none ends it. Gives from when on the
+/// next one is to be read.
+pub(crate) fn submit((session, visitor): (&SessionHandle, &Visitor), bytes: &[u8], lane: Lane) -> Result<Option<Instant>, ReadEnd> {
     match decode(bytes) {
         Ok(frame) => {
-            session.submit(frame, bytes.len(), lane);
-            Ok(())
+            let Verdict { refused, read_at } = visitor.sends(session.user(), &frame, bytes.len());
+            match refused {
+                Some(throttled) => session.turn_away(frame, lane, throttled.failure(0)),
+                None => session.submit(frame, bytes.len(), lane),
+            }
+            Ok(read_at)
         }
         Err(failure) => {
             session.fail(failure.code, failure.message);
@@ -131,21 +140,31 @@ pub(crate) async fn write<T>(session: &SessionHandle, close_timeout: Duration, w
     }
 }
 
+/// The next frame, read from then on.
+pub(crate) async fn next<R: Source>(source: &mut R, read_at: Option<Instant>) -> Result<Option<Bytes>, ReadError> {
+    if let Some(at) = read_at {
+        tokio::time::sleep_until(at).await;
+    }
+    source.next().await
+}
+
 /// Feeds the session from its connection until either ends. Afterwards the session is over.
-pub(crate) async fn read<R: Source>(session: &SessionHandle, source: &mut R) -> ReadEnd {
+pub(crate) async fn read<R: Source>((session, visitor): (&SessionHandle, &Visitor), source: &mut R) -> ReadEnd {
     let mut ended = pin!(session.ended());
+    let mut read_at = None;
     let end = loop {
         let next = tokio::select! {
             () = &mut ended => break ReadEnd::Ended,
-            next = source.next() => next,
+            next = next(source, read_at) => next,
         };
         let submitted = match next {
-            Ok(Some(bytes)) => submit(session, &bytes, Lane::Control),
+            Ok(Some(bytes)) => submit((session, visitor), &bytes, Lane::Control),
             Ok(None) => Err(ReadEnd::Left),
             Err(error) => Err(end_unread(session, error)),
         };
-        if let Err(end) = submitted {
-            break end;
+        match submitted {
+            Ok(at) => read_at = at,
+            Err(end) => break end,
         }
     };
     match end {

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::framing::Patience;
 use crate::metrics::{CONNECTIONS_REFUSED, Counted, Meters};
+use crate::throttle::{Handshakes, Throttles, Visitor};
 
 /// The parts of a node that connections use.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) ended: CancellationToken,
     /// One permit per connection.
     pub(crate) places: Arc<Semaphore>,
+    pub(crate) throttles: Arc<Throttles>,
+    pub(crate) handshakes: Handshakes,
 }
 
 impl Shared {
@@ -44,8 +47,8 @@ impl Shared {
     }
 
     /// A place among the connections; `None` when all are taken.
-    pub(crate) fn place(&self) -> Option<Place> {
-        Place::among(&self.places)
+    pub(crate) fn place(&self, visitor: Visitor) -> Option<Place> {
+        Place::among(&self.places, visitor)
     }
 
     /// Runs a task until it ends by itself or everything must.
@@ -66,17 +69,18 @@ impl Shared {
 /// One of the connections that a node takes at a time, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
+    pub(crate) visitor: Visitor,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Place {
     /// One of the free ones.
-    pub(crate) fn among(places: &Arc<Semaphore>) -> Option<Self> {
+    pub(crate) fn among(places: &Arc<Semaphore>, visitor: Visitor) -> Option<Self> {
         let Ok(permit) = Arc::clone(places).try_acquire_owned() else {
             metrics::counter!(CONNECTIONS_REFUSED).increment(1);
             return None;
         };
-        Some(Self { _permit: permit })
+        Some(Self { visitor, _permit: permit })
     }
 }
 

@@ -160,6 +160,8 @@ error_codes! {
     StoreDamaged = "store_damaged",
     /// Try again after a while.
     Busy = "busy",
+    /// Too much in a short time, from an account, an address or everybody: try again when it says.
+    Throttled = "throttled",
     /// The node leaves: connect again after a while.
     GoingAway = "going_away",
     /// A session that read too slowly.

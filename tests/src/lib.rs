@@ -5,6 +5,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for; everything else fails it, by name")]
 
+pub mod attack;
 pub mod bench;
 pub mod canary;
 pub mod command_line;
@@ -23,6 +24,7 @@ pub mod slow_store;
 pub mod tee;
 pub mod torture;
 
+pub use attack::Attack;
 pub use command_line::{CommandLine, Ran, Watching};
 pub use device::{Stop, SyncDevice};
 pub use namespace::Namespace;

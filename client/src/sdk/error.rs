@@ -147,9 +147,12 @@ impl Error {
     }
     /// How long the node says to wait that leaves; nothing when it is something else.
     pub(super) fn leaving(&self) -> Option<Duration> {
+        self.told_to_wait().filter(|(code, _)| *code == ErrorCode::GoingAway).map(|(_, wait)| wait)
+    }
+    /// How long the node says to wait, whatever it is for.
+    pub(super) fn told_to_wait(&self) -> Option<(ErrorCode, Duration)> {
         let Self::Connection(connection::Error::Refused(failure)) = self else { return None };
-        let after_ms = failure.retry_after_ms.filter(|_| failure.code == ErrorCode::GoingAway)?;
-        Some(Duration::from_millis(after_ms.into()))
+        failure.retry_after_ms.map(|after_ms| (failure.code, Duration::from_millis(after_ms.into())))
     }
 }
 

@@ -179,7 +179,7 @@ impl Online {
                 self.claimed = false;
                 Ok(Pushing::Wait(time::jittered(CLAIM_AGAIN)))
             }
-            Next::Retry { after_ms } => Ok(Pushing::Wait(time::jittered(Duration::from_millis(after_ms.into())))),
+            Next::Retry { after_ms } => Ok(Pushing::Wait(time::after(Duration::from_millis(after_ms.into())))),
             Next::EnrolAnew => Err(self.rolled_back().await?),
             Next::Stop { code, message } if is_device_over(code) => Err(Error::NotAdmitted { code, message }),
             Next::Stop { code, message } => Err(Error::Stopped { code, message }),

@@ -19,6 +19,11 @@ pub(super) fn jittered(around: Duration) -> Duration {
     around / 2 + around.mul_f64(rand::random::<f64>())
 }
 
+/// Not before `wait`, and up to a quarter of it later: who was told to wait is told again when it comes earlier.
+pub(super) fn after(wait: Duration) -> Duration {
+    wait + wait.mul_f64(rand::random::<f64>() / 4.0)
+}
+
 /// Doubles from try to try, up to 1 to 3 s: a person watches.
 #[derive(Debug)]
 pub(super) struct Backoff {
@@ -49,6 +54,12 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_was_told_to_wait_comes_no_earlier_and_not_much_later() {
+        let (told, late) = (Duration::from_secs(8), Duration::from_secs(10));
+        assert!((0..100).map(|_| after(told)).all(|wait| wait >= told && wait <= late));
+    }
 
     #[test]
     fn waits_grow_to_a_bound_and_start_over() {

@@ -117,7 +117,11 @@ impl Watch {
             return Err(error);
         }
         let now = Instant::now();
-        let wait = error.leaving().map_or_else(|| self.backoff.wait(), time::jittered);
+        let wait = match error.told_to_wait() {
+            Some((ErrorCode::Throttled, wait)) => time::after(wait),
+            Some((ErrorCode::GoingAway, wait)) => time::jittered(wait),
+            Some(_) | None => self.backoff.wait(),
+        };
         self.connect_at = self.connect_at.max(now + wait);
         self.ready.push_back(WatchEvent::Offline(error.to_string(), self.connect_at - now));
         Ok(())

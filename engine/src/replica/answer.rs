@@ -105,7 +105,7 @@ impl<T: Tables> Replica<'_, T> {
                 None => Ok(stop(failure)),
             },
             ErrorCode::SequenceReused => Ok(Next::EnrolAnew),
-            ErrorCode::Busy | ErrorCode::GoingAway | ErrorCode::StoreUnavailable => {
+            ErrorCode::Busy | ErrorCode::Throttled | ErrorCode::GoingAway | ErrorCode::StoreUnavailable => {
                 Ok(Next::Retry { after_ms: failure.retry_after_ms.unwrap_or(RETRY_AFTER_MS) })
             }
             // Nobody is there to begin again what stopped, and reads go on meanwhile.
