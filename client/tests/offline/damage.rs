@@ -34,8 +34,9 @@ fn half_written_files_are_damage_and_named() {
         is_damage(&home, file);
         std::fs::write(&path, b"").unwrap();
         is_damage(&home, file);
-        let newer = String::from_utf8(whole).unwrap().replacen("\"format\": 1", "\"format\": 7", 1);
-        std::fs::write(&path, newer).unwrap();
+        let mut newer: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+        newer["format"] = json!(7);
+        std::fs::write(&path, newer.to_string()).unwrap();
         is_damage(&home, "format 7");
         is_of_a_newer_release(&home, "profile_format");
     }

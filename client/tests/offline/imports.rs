@@ -18,7 +18,10 @@ fn broken_rows_are_counted_and_named_and_the_rest_is_queued() {
     let rows =
         "\"@a,@b\",\"1,1\",1,1,2009-04-09,NA,2\n\"@a\",\"1\",1,1,2009-13-09,NA,NA\n\"@a\",\"1\"\n\"@c\",\"1\",2,0,2009-04-10,0.5,NA\n";
     let imported = import(&home, rows).done();
-    assert_eq!(imported.json(), [json!({"rows": 4, "imported": 2, "unchanged": 0, "broken": 2, "acknowledged": false, "paused_edits": 0})]);
+    assert_eq!(
+        imported.json(),
+        [json!({"rows": 4, "imported": 2, "unchanged": 0, "deleted": 0, "broken": 2, "acknowledged": false, "paused_edits": 0})]
+    );
     assert!(imported.stderr.contains("line 3: ") && imported.stderr.contains("line 4: "), "{}", imported.stderr);
     assert_eq!(home.status()["pending"], json!(2));
     let listed = home.run(&["list", "timer_session", "--offline", "--json"]).done().json();
