@@ -65,13 +65,29 @@ impl Certificate {
             CertificateSource::Pem { chain, key } => Self::from_pem(chain, key),
             CertificateSource::SelfMade => {
                 let path = data.join(SELF_MADE_FILE);
-                match fs::metadata(&path) {
-                    Ok(metadata) if metadata.mode() & OTHERS != 0 => {
-                        return Err(CertificateError::Mode { path, mode: metadata.mode() & 0o7777 });
+                if let Err(error) = fs::metadata(&path) {
+                    if error.kind() != ErrorKind::NotFound {
+                        return Err(io(&path)(error));
                     }
-                    Ok(_) => {}
-                    Err(error) if error.kind() == ErrorKind::NotFound => make(data, &path)?,
-                    Err(error) => return Err(io(&path)(error)),
+                    make(data, &path)?;
+                }
+                Self::read(source, data)
+            }
+        }
+    }
+
+    /// Reads it, as it is now. One that is missing is not made: clients have pinned the one that is served.
+    ///
+    /// # Errors
+    /// Each of [`CertificateError`] but [`Generate`](CertificateError::Generate).
+    pub(crate) fn read(source: &CertificateSource, data: &Path) -> Result<Self, CertificateError> {
+        match source {
+            CertificateSource::Pem { chain, key } => Self::from_pem(chain, key),
+            CertificateSource::SelfMade => {
+                let path = data.join(SELF_MADE_FILE);
+                let mode = fs::metadata(&path).map_err(io(&path))?.mode();
+                if mode & OTHERS != 0 {
+                    return Err(CertificateError::Mode { path, mode: mode & 0o7777 });
                 }
                 Self::from_pem(&path, &path)
             }

@@ -37,6 +37,6 @@ mod write_stall;
 pub use certificate::{CertificateError, SELF_MADE_FILE};
 pub use config::Config;
 pub use data_folder::DataFolderError;
-pub use node::{Addresses, Node, StartError};
+pub use node::{Addresses, Node, ReloadError, StartError};
 pub use ready_file::Ready;
 pub use sockets::BindError;

@@ -6,7 +6,7 @@ mod backup_command;
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -122,16 +122,21 @@ fn configure(serving: Serving) -> anyhow::Result<(Config, Option<PathBuf>)> {
     Ok((config, common.ready_file))
 }
 
-/// `SIGTERM` and `SIGINT` alike.
+/// `SIGTERM` and `SIGINT` alike; `SIGHUP` apart.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
     fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
     }
     async fn next(&mut self) {
         tokio::select! {
@@ -150,6 +155,30 @@ fn show(ready: &Ready) {
     eprintln!("pin sha256:{}\nready; Ctrl-C ends it", ready.certificate_sha256);
 }
 
+/// Until a signal that ends the node; each that asks for it has the certificate read anew.
+async fn until_ended(signals: &mut Signals, node: &Node, ready_file: Option<&Path>) {
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hang_up.recv() => {}
+        }
+        match node.reload_certificate().await {
+            Ok(sha256) => {
+                if let Some(path) = ready_file
+                    && let Err(error) = Ready::of(node).write(path)
+                {
+                    warn!(path = %path.display(), %error, "the ready file names the certificate from before");
+                }
+                info!(certificate_sha256 = %sha256, "certificate read anew; new connections are shown it");
+            }
+            Err(error) => {
+                warn!(%error, certificate_sha256 = %node.certificate_sha256(), "certificate not read anew: the one from before is served on")
+            }
+        }
+    }
+}
+
 async fn serve(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<()> {
     // Before the start, which takes a while: a signal that comes meanwhile ends it as well.
     let mut signals = Signals::new()?;
@@ -160,8 +189,8 @@ async fn serve(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<()
         () = signals.next() => return Ok(()),
     };
     let ready = Ready::of(&node);
-    if let Some(path) = ready_file {
-        ready.write(&path).with_context(|| format!("cannot write the ready file {}", path.display()))?;
+    if let Some(path) = &ready_file {
+        ready.write(path).with_context(|| format!("cannot write the ready file {}", path.display()))?;
     }
     if format == LogFormat::Text && std::io::stderr().is_terminal() {
         show(&ready)
@@ -169,7 +198,7 @@ async fn serve(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<()
         node.log_serving()
     }
     tokio::select! {
-        () = signals.next() => info!("leaving; a second signal ends at once"),
+        () = until_ended(&mut signals, &node, ready_file.as_deref()) => info!("leaving; a second signal ends at once"),
         () = node.failed() => {
             // What was acknowledged is in the store: whoever supervises this process starts it again.
             node.shutdown().await;

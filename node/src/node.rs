@@ -3,6 +3,7 @@
 //! Never: reading the command line, or a task that outlives it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use tracing::{info, warn};
 use crate::bound::Sockets;
 use crate::certificate::{Certificate, CertificateError};
 use crate::close::Ending;
-use crate::config::{Config, FreePorts};
+use crate::config::{CertificateSource, Config, FreePorts};
 use crate::data_folder::{self, DataFolderError, Opened};
 use crate::joints::{AccountTokens, RegionRosters};
 use crate::metrics::{Meters, MetricsError, recorder};
@@ -69,6 +70,17 @@ pub enum StartError {
     Join(#[from] tokio::task::JoinError),
 }
 
+/// Why the certificate from before is served on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// Its files are not what they should be.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// Reading broke off.
+    #[error("reading broke off: {0}")]
+    Join(#[from] tokio::task::JoinError),
+}
+
 /// Where a node listens, with the ports that it got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
@@ -82,12 +94,22 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
 }
 
+impl Addresses {
+    /// URLs for clients that can be nowhere else than here, as those of a node on loopback.
+    fn on_this_machine(&self) -> Vec<String> {
+        let named = [("quic", self.quic), ("wss", self.https), ("ws", self.ws)];
+        let here = named.into_iter().filter_map(|(scheme, address)| Some((scheme, address.filter(|address| address.ip().is_loopback())?)));
+        here.map(|(scheme, address)| format!("{scheme}://{address}")).collect()
+    }
+}
+
 /// A running node. Dropping it ends everything at once; [`shutdown`](Self::shutdown) says goodbye first.
 #[derive(Debug)]
 pub struct Node {
     addresses: Addresses,
     backend: &'static str,
-    certificate_sha256: Hash,
+    certificate: Arc<tls::Shown>,
+    certificate_from: (CertificateSource, PathBuf),
     shared: Arc<Shared>,
     region: Region,
     embedded: Option<Arc<EmbeddedStore>>,
@@ -118,7 +140,7 @@ impl Node {
             accounts,
             region: region.clone(),
             clock: config.clock,
-            nodes: config.nodes,
+            nodes: if config.nodes.is_empty() { bound.addresses().on_this_machine() } else { config.nodes },
             patience: config.patience,
             meters_quic: Meters::new(Carrier::Quic),
             meters_websocket: Meters::new(Carrier::WebSocket),
@@ -130,6 +152,7 @@ impl Node {
             places: Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS))),
         });
         let addresses = bound.addresses();
+        let certificate = tls::Shown::new(certificate);
         let quic = tls::quic(&certificate)?;
         let endpoint = bound.quic.map(|socket| quic_endpoint::start(socket, quic, secrets.quic_reset_key()));
         let endpoint = endpoint.transpose().map_err(StartError::Quic)?;
@@ -151,7 +174,8 @@ impl Node {
         Ok(Self {
             addresses,
             backend: store.backend(),
-            certificate_sha256: certificate.sha256,
+            certificate,
+            certificate_from: (config.certificate, config.data),
             shared,
             region,
             embedded,
@@ -168,13 +192,25 @@ impl Node {
 
     /// What clients pin.
     #[must_use]
-    pub const fn certificate_sha256(&self) -> Hash {
-        self.certificate_sha256
+    pub fn certificate_sha256(&self) -> Hash {
+        self.certificate.sha256()
+    }
+
+    /// Reads the certificate anew: new connections, over QUIC and TLS, are shown that one, open ones go on.
+    ///
+    /// # Errors
+    /// What is wrong with its files; the one from before is served on.
+    pub async fn reload_certificate(&self) -> Result<Hash, ReloadError> {
+        let (source, data) = self.certificate_from.clone();
+        let certificate = tokio::task::spawn_blocking(move || Certificate::read(&source, &data)).await??;
+        let sha256 = certificate.sha256;
+        self.certificate.replace(certificate);
+        Ok(sha256)
     }
 
     /// Logs that it serves, where and what.
     pub fn log_serving(&self) {
-        info!(addresses = ?self.addresses, backend = self.backend, certificate_sha256 = %self.certificate_sha256, "serving");
+        info!(addresses = ?self.addresses, backend = self.backend, certificate_sha256 = %self.certificate_sha256(), "serving");
     }
 
     /// Resolves if a part of the node died of a bug, so that it serves nobody any more: shut it down and start another.
