@@ -7,6 +7,7 @@ pub mod account;
 pub mod carrier;
 pub mod connection;
 pub mod envelope;
+pub mod export;
 pub mod import;
 pub mod keys;
 pub mod profile;

@@ -14,6 +14,7 @@ pub(crate) mod tests;
 mod vigil;
 
 use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use cloudsync_protocol::frame::{Challenge, Hello};
@@ -66,6 +67,17 @@ pub(crate) struct Inner {
 impl Connection {
     /// Connects and waits for the challenge, within [`CONNECT_TIMEOUT`].
     pub async fn open(server: &Server) -> Result<Self, Error> {
+        let begun = Instant::now();
+        let opened = Self::opened(server).await;
+        let ms = begun.elapsed().as_millis();
+        match &opened {
+            Ok(connection) => tracing::debug!(address = %server.address, ms, server_ts = connection.challenge.server_ts, "connected"),
+            Err(error) => tracing::warn!(address = %server.address, ms, %error, "not connected"),
+        }
+        opened
+    }
+
+    async fn opened(server: &Server) -> Result<Self, Error> {
         let late = |_| {
             let why = format!("no answer within {} s", CONNECT_TIMEOUT.as_secs());
             Error::Unreachable(ConnectError::Unreachable { address: server.address.to_string(), why })
@@ -91,6 +103,13 @@ impl Connection {
     #[must_use]
     pub const fn challenge(&self) -> &Challenge {
         &self.challenge
+    }
+
+    /// How far the server's clock is ahead of this machine's, in milliseconds.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> i64 {
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        i128::try_from(now_ms).map_or(0, |now_ms| i64::try_from(i128::from(self.challenge.server_ts) - now_ms).unwrap_or_default())
     }
 
     /// How its bytes travel.

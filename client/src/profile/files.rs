@@ -56,8 +56,8 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     Ok(Some(bytes))
 }
 
-/// Writes beside, syncs, renames, syncs the folder.
-pub(crate) fn write_atomically(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+/// Writes beside, syncs, renames, syncs the folder. The file is of mode 0600, whatever was there before.
+pub fn write_atomically(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let beside = folder.join(format!(".{name}.{}", std::process::id()));
     let written = write_new(&beside, bytes).and_then(|()| std::fs::rename(&beside, folder.join(name)));
     if written.is_err() {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use card::{Card, Pending};
 pub use error::Error;
+pub use files::write_atomically;
 pub use folder::{LocateError, Places, locate};
 pub use lock::Lock;
 
@@ -176,7 +177,7 @@ impl Profile {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        files::write_atomically(&self.folder, name, bytes).map_err(|error| self.unusable("write", name, &error))
+        write_atomically(&self.folder, name, bytes).map_err(|error| self.unusable("write", name, &error))
     }
 
     fn remove(&self, name: &str) -> Result<(), Error> {

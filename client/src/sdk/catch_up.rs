@@ -66,7 +66,10 @@ impl Online {
                 Err(error) => Err(error),
             };
             match read {
-                Ok(cursor) => return Ok(cursor),
+                Ok(cursor) => {
+                    tracing::debug!(seq = cursor.seq.0, "read to the head");
+                    return Ok(cursor);
+                }
                 Err(error) => Box::pin(self.reconnect(error)).await?,
             }
         }

@@ -3,6 +3,7 @@
 //! Never: an edit that is only in memory, or a record shown that was not verified.
 
 mod catch_up;
+mod check;
 mod client;
 mod devices;
 mod echoes;
@@ -21,6 +22,7 @@ mod sign_out;
 mod time;
 mod watch;
 
+pub use check::{Checked, Difference};
 pub use client::{Client, Target};
 pub use devices::{DeviceInfo, RevokeError};
 pub use error::{Error, Offline};

@@ -8,7 +8,7 @@ use cloudsync_protocol::{ErrorCode, Seq};
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::refresh::{RENEW_BEFORE, Renew, admission, offset_ms};
+use super::refresh::{RENEW_BEFORE, Renew, admission};
 use super::{Error, Offline, time};
 use crate::connection::{Connection, Events, Session};
 use crate::replica::Access;
@@ -56,13 +56,14 @@ impl Client {
 
     async fn connect_with(&self, renew: Renew) -> Result<Online, Error> {
         let connection = Connection::open(&self.shared.server).await?;
-        let offset_ms = offset_ms(connection.challenge().server_ts);
+        let offset_ms = connection.clock_offset_ms();
         let tokens = self.fresh_tokens(&connection, renew).await?;
         let (session, events) = connection.hello(&self.shared.keys.device, &tokens.access_token).await.map_err(admission)?;
         if session.welcome().user != self.shared.card.user {
             return Err(Error::Unfit("it opened a session of another user".to_owned()));
         }
         self.note_offset(offset_ms).await?;
+        tracing::debug!(session = session.welcome().session, offset_ms, "session open");
         let token_expires_ts = session.welcome().token_expires_ts;
         let (client, pushed_to) = (self.clone(), Seq::ZERO);
         Ok(Online { client, session, events, offset_ms, token_expires_ts, claimed: false, attached: false, pushed_to, left: 0, lost: 0 })
@@ -82,6 +83,12 @@ impl Online {
     #[must_use]
     pub const fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Where the server says that it, and others of its cluster, are reached.
+    #[must_use]
+    pub fn nodes(&self) -> &[String] {
+        &self.session.welcome().nodes
     }
 
     /// How long until the session needs a fresh token.

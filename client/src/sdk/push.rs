@@ -63,6 +63,7 @@ impl Online {
         let next = match self.session.push(batch.signed.clone(), batch.operations()).await {
             Ok(pushed) => {
                 self.pushed_to = self.pushed_to.max(pushed.to);
+                tracing::debug!(operations = batch.made.len(), to = pushed.to.0, "pushed");
                 let name = self.client.shared.name.clone();
                 let stored = self.client.clone();
                 let me = stored.shared.me;

@@ -37,6 +37,8 @@ pub struct Missing {
     pub first: Option<EditId>,
 }
 
+/// Records of one question to the tables.
+const PAGE: usize = 500;
 /// How soon to look again what another process made of an edit.
 const FATE_POLL: Duration = Duration::from_millis(25);
 
@@ -99,6 +101,22 @@ impl Client {
     /// At most `count` records with a key after `after`, of one collection or all.
     pub async fn list(&self, collection: Option<CollectionName>, after: Option<RecordKey>, count: usize) -> Result<Listing, Error> {
         self.replica(Access::Read, move |replica, _| replica.list(collection.as_ref(), after.as_ref(), count)).await
+    }
+
+    /// Every record of one moment, of one collection or all.
+    pub async fn all(&self, collection: Option<CollectionName>) -> Result<Vec<Shown>, Error> {
+        self.replica(Access::Read, move |replica, _| {
+            let (mut all, mut after) = (Vec::new(), None);
+            loop {
+                let page = replica.list(collection.as_ref(), after.as_ref(), PAGE)?;
+                all.extend(page.records);
+                after = page.more;
+                if after.is_none() {
+                    return Ok::<_, Error>(all);
+                }
+            }
+        })
+        .await
     }
 
     /// Every parked conflict.

@@ -62,7 +62,7 @@ impl Client {
 
     /// Tokens to say hello with on that connection, which has not said it yet.
     pub(super) async fn fresh_tokens(&self, connection: &Connection, renew: Renew) -> Result<Tokens, Error> {
-        let offset_ms = offset_ms(connection.challenge().server_ts);
+        let offset_ms = connection.clock_offset_ms();
         let first = self.stored_tokens().await?;
         if renew == Renew::WhenDue && holds(&first, offset_ms) {
             return Ok(first);
@@ -106,11 +106,6 @@ impl Client {
         tokio::time::timeout(LOCK_PATIENCE, locked).await.ok()?;
         Some(file)
     }
-}
-
-/// How far the server's clock is ahead of this machine's.
-pub(super) fn offset_ms(server_ts: u64) -> i64 {
-    i64::try_from(i128::from(server_ts) - i128::from(time::now_ms())).unwrap_or_default()
 }
 
 fn holds(tokens: &Tokens, offset_ms: i64) -> bool {

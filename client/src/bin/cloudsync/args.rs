@@ -2,9 +2,13 @@
 //!
 //! Never: a password or key among the arguments.
 
+mod files;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use files::{Export, ExportFormat, Format, Import};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,6 +55,9 @@ pub(crate) struct Options {
     /// Reach no server: read what is here, queue what is written; a running watch of the profile sends it
     #[arg(long, global = true, help_heading = "Options of every command")]
     pub(crate) offline: bool,
+    /// Append what is done to that file, mode 0600: no value, password, key or token [env: CLOUDSYNC_LOG_FILE]
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -90,11 +97,16 @@ pub(crate) enum Command {
         after_help = "Importing the same file again, here or on another device, adds nothing; a record that was deleted stays deleted, unless --deleted is given.\n\nExample:\n  cloudsync import --format pomodoro sessions.csv"
     )]
     Import(Import),
+    /// Write every record that list shows, in the clear, pending edits applied
+    #[command(
+        after_help = "Nothing but data goes to standard output; --out FILE is replaced as a whole, with mode 0600.\n\nExamples:\n  cloudsync export --format jsonl --out records.jsonl\n  cloudsync export --format csv timer_session > sessions.csv\n  cloudsync export --format pomodoro --out sessions.csv   # what import reads"
+    )]
+    Export(Export),
     /// Show who is signed in, whether the server lets this device in, what waits to be sent, and what is in conflict
     #[command(
-        after_help = "A `problem` is a stable code, with --json as well: unreachable, certificate_not_pinned, device_revoked, …\n\nExample:\n  cloudsync status --json"
+        after_help = "A `problem` is a stable code, with --json as well: unreachable, certificate_not_pinned, device_revoked, …\n\nExamples:\n  cloudsync status --json\n  cloudsync status --check   # exit code 6 where the replica is not what the server holds"
     )]
-    Status,
+    Status(Status),
     /// Read and send everything now
     #[command(after_help = "Example:\n  cloudsync sync")]
     Sync(Sync),
@@ -106,6 +118,41 @@ pub(crate) enum Command {
     /// Show or revoke the account's devices
     #[command(after_help = "Examples:\n  cloudsync devices list\n  cloudsync devices revoke phone")]
     Devices(Devices),
+    /// Look for what could be wrong: files, clock, certificate, each carrier that the server offers, the session
+    #[command(after_help = "Its exit code is that of the first finding, 0 where there is none.\n\nExample:\n  cloudsync doctor --json")]
+    Doctor,
+    /// Write the script by which a shell completes this command line
+    #[command(
+        after_help = "Examples:\n  cloudsync completions bash > ~/.local/share/bash-completion/completions/cloudsync\n  cloudsync completions zsh > ~/.zfunc/_cloudsync\n  cloudsync completions fish > ~/.config/fish/completions/cloudsync.fish"
+    )]
+    Completions {
+        /// Whose
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Command {
+    /// As it is typed.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Register(_) => "register",
+            Self::Login(_) => "login",
+            Self::Logout(_) => "logout",
+            Self::Put(_) => "put",
+            Self::Delete(_) => "delete",
+            Self::Get(_) => "get",
+            Self::List(_) => "list",
+            Self::Watch => "watch",
+            Self::Import(_) => "import",
+            Self::Export(_) => "export",
+            Self::Status(_) => "status",
+            Self::Sync(_) => "sync",
+            Self::Conflicts(_) => "conflicts",
+            Self::Devices(_) => "devices",
+            Self::Doctor => "doctor",
+            Self::Completions { .. } => "completions",
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -176,23 +223,11 @@ pub(crate) struct List {
     pub(crate) deleted: bool,
 }
 
-/// What kind of file it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// CSV with X.words, word_cnt, description, DONE, date, estimate and actual
-    Pomodoro,
-}
-
 #[derive(Debug, Args)]
-pub(crate) struct Import {
-    /// What kind of file it is
-    #[arg(long, value_enum)]
-    pub(crate) format: Format,
-    /// Also rows whose records were deleted since
+pub(crate) struct Status {
+    /// Compare every record with the server's, by version and hash
     #[arg(long)]
-    pub(crate) deleted: bool,
-    /// The file
-    pub(crate) file: PathBuf,
+    pub(crate) check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -211,8 +246,12 @@ pub(crate) struct Conflicts {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConflictsCommand {
     /// Show them
+    #[command(after_help = "Example:\n  cloudsync conflicts list --json")]
     List,
     /// Give this device's edit up and keep the current version
+    #[command(
+        after_help = "Examples:\n  cloudsync conflicts drop timer_session s1\n  cloudsync conflicts drop timer_session s1 --lost 5d8cade4b57348c6bf63d8c0f5032e2496c37a55d6c1277a71b01f827f5bef5f"
+    )]
     Drop(DropConflict),
 }
 
@@ -234,12 +273,14 @@ pub(crate) struct Devices {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DevicesCommand {
     /// Show them
+    #[command(after_help = "Example:\n  cloudsync devices list --all")]
     List {
         /// Revoked ones as well
         #[arg(long)]
         all: bool,
     },
     /// Let a device in no longer
+    #[command(after_help = "Examples:\n  cloudsync devices revoke phone\n  cloudsync devices revoke 6b1f0c9e2d7a4f35a1b2c3d4e5f60718")]
     Revoke {
         /// Its name or id
         device: String,
@@ -247,21 +288,5 @@ pub(crate) enum DevicesCommand {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_negative_number_and_a_dash_are_values() {
-        for value in ["-5", "-"] {
-            let cli = Cli::parse_from(["cloudsync", "put", "goal", "g1", value, "--json"]);
-            assert!(matches!(cli.command, Command::Put(put) if put.value == value));
-        }
-    }
-}
+#[path = "args_tests.rs"]
+mod tests;

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use cloudsync_client::carrier::{Address, Pin, Trust};
 use cloudsync_client::connection::{Connection, Server};
-use cloudsync_client::profile::{Card, Places, Profile, locate};
+use cloudsync_client::profile::{self, Card, Places, Profile, locate};
 use cloudsync_client::sdk::{self, Client, Offline, Online, Target};
 use zeroize::Zeroizing;
 
 use crate::args::Options;
-use crate::failure::{self, Failure};
+use crate::failure::{self, Exit, Failure};
 use crate::output::Output;
 use crate::parked::why_and_how;
 use crate::password;
@@ -52,6 +52,10 @@ impl Context {
         if !opened.is_empty() {
             output.say(&format!("others on this machine could read {} of this profile: closed to them now", opened.join(", ")));
         }
+        let log_file = options.log_file.or_else(|| var("CLOUDSYNC_LOG_FILE").filter(|path| !path.as_os_str().is_empty()));
+        if let Some(path) = log_file {
+            crate::log::start(&path)?;
+        }
         let (server, pin) = (given(options.server, "CLOUDSYNC_SERVER"), given(options.pin, "CLOUDSYNC_PIN"));
         Ok(Self { profile, output, offline: options.offline, typed: options.profile, server, pin })
     }
@@ -74,7 +78,8 @@ impl Context {
     /// A failure whose hint's commands can be typed as they stand; where nobody is signed in, with the profiles on which somebody is.
     pub(crate) fn failure(&self, failure: Failure) -> Failure {
         let failure = failure.of_profile(self.typed.as_deref());
-        let others = if failure.code == "not_signed_in" { self.profile.others_signed_in() } else { Vec::new() };
+        let is_nobodys = failure.exit == Exit::NotSignedIn && matches!(self.profile.signed_in(), Err(profile::Error::NotSignedIn { .. }));
+        let others = if is_nobodys { self.profile.others_signed_in() } else { Vec::new() };
         if others.is_empty() {
             return failure;
         }
@@ -115,6 +120,15 @@ impl Context {
             self.output.aside("--offline skips the wait");
         }
         Ok(Reached { client, online })
+    }
+
+    /// The client, after reading the log as far as it can be reached.
+    pub(crate) async fn reached(&self) -> Result<Client, Failure> {
+        let reached = self.reach().await?;
+        if let Some(online) = reached.online {
+            online.close().await;
+        }
+        Ok(reached.client)
     }
 
     /// Says so where edits of this profile are parked.

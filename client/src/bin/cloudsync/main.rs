@@ -4,9 +4,11 @@
 
 mod args;
 mod away;
+mod check;
 mod commands;
 mod context;
 mod failure;
+mod log;
 mod output;
 mod parked;
 mod password;
@@ -21,7 +23,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::args::{Cli, QUOTING};
+use crate::args::{Cli, Command, QUOTING};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -88,6 +90,10 @@ fn misused(error: clap::Error) -> ExitCode {
 }
 
 async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
+    // A shell that starts has no profile.
+    if let Command::Completions { shell } = cli.command {
+        return commands::completions(output, shell);
+    }
     let typed = cli.options.profile.clone();
     let context = Context::new(cli.options, output).map_err(|failure| failure.of_profile(typed.as_deref()))?;
     commands::run(&context, cli.command).await.map_err(|failure| context.failure(failure))

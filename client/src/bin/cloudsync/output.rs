@@ -70,6 +70,12 @@ impl Output {
         written(lines.iter().try_for_each(|line| writeln!(stdout, "{line}")).and_then(|()| stdout.flush()))
     }
 
+    /// Data as it is, with its own ends of lines.
+    pub(crate) fn text(self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+    }
+
     pub(crate) fn json(self, object: &impl Serialize) -> Result<(), Failure> {
         self.line(&to_json(object))
     }

@@ -5,34 +5,60 @@
 mod account;
 mod conflicts;
 mod devices;
+mod doctor;
 mod edit;
+mod export;
 mod import;
 mod read;
 mod status;
 mod sync;
 mod watch;
 
-use crate::args::{Command, ConflictsCommand, DevicesCommand};
+use std::time::Instant;
+
+use clap::CommandFactory as _;
+
+use crate::args::{Cli, Command, ConflictsCommand, DevicesCommand};
 use crate::commands::devices::Shown;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::output::Output;
 
 /// Whether a command says itself which edits are in conflict.
 fn tells_conflicts(command: &Command) -> bool {
     match command {
-        Command::Conflicts(_) | Command::Status | Command::Sync(_) | Command::Watch => true,
-        Command::Register(_) | Command::Login(_) | Command::Logout(_) | Command::Devices(_) => true,
-        Command::Put(_) | Command::Delete(_) | Command::Get(_) | Command::List(_) | Command::Import(_) => false,
+        Command::Conflicts(_) | Command::Status(_) | Command::Sync(_) | Command::Watch => true,
+        Command::Register(_)
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::Devices(_)
+        | Command::Completions { .. }
+        | Command::Doctor => true,
+        Command::Put(_) | Command::Delete(_) | Command::Get(_) | Command::List(_) | Command::Import(_) | Command::Export(_) => false,
     }
 }
 
 pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
     let told = tells_conflicts(&command);
+    let (name, begun) = (command.name(), Instant::now());
+    tracing::info!(command = name, version = env!("CARGO_PKG_VERSION"), profile = %context.profile.folder().display(), "begun");
     let done = dispatch(context, command).await;
+    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match &done {
+        Ok(()) => tracing::info!(command = name, ms, "done"),
+        Err(failure) => tracing::warn!(command = name, ms, code = failure.code, exit = failure.exit as u8, "failed"),
+    }
     if !told && !matches!(&done, Err(failure) if failure.exit == Exit::Conflict) {
         context.mention_conflicts().await;
     }
     done
+}
+
+/// What a shell completes a command line with.
+pub(crate) fn completions(output: Output, shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "cloudsync", &mut script);
+    output.text(&String::from_utf8_lossy(&script))
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
@@ -46,7 +72,10 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::List(asked) => read::list(context, asked).await,
         Command::Watch => watch::watch(context).await,
         Command::Import(asked) => import::import(context, asked).await,
-        Command::Status => status::status(context).await,
+        Command::Export(asked) => export::export(context, asked).await,
+        Command::Completions { shell } => completions(context.output, shell),
+        Command::Doctor => doctor::doctor(context).await,
+        Command::Status(asked) => status::status(context, &asked).await,
         Command::Sync(asked) => sync::sync(context, asked).await,
         Command::Conflicts(asked) => match asked.command.unwrap_or(ConflictsCommand::List) {
             ConflictsCommand::List => conflicts::list(context).await,

@@ -15,7 +15,7 @@ const PAGE: usize = 500;
 
 pub(crate) async fn get(context: &Context, asked: args::Record) -> Result<(), Failure> {
     let key = key(&asked)?;
-    let client = reached(context).await?;
+    let client = context.reached().await?;
     let output = context.output;
     let Some(shown) = client.get(key.clone()).await? else {
         return Err(Failure::new(Exit::Refused, "record_unknown", format!("there is no record {key}"), "see `cloudsync list`"));
@@ -38,7 +38,7 @@ pub(crate) async fn get(context: &Context, asked: args::Record) -> Result<(), Fa
 
 pub(crate) async fn list(context: &Context, asked: args::List) -> Result<(), Failure> {
     let collection = asked.collection.map(CollectionName::new).transpose().map_err(Failure::usage)?;
-    let client = reached(context).await?;
+    let client = context.reached().await?;
     let output = context.output;
     let (mut rows, mut after) = (Vec::new(), None);
     loop {
@@ -61,13 +61,4 @@ pub(crate) async fn list(context: &Context, asked: args::List) -> Result<(), Fai
         Style::Json | Style::Plain => {}
     }
     Ok(())
-}
-
-/// The client, after reading the log as far as it can be reached.
-async fn reached(context: &Context) -> Result<cloudsync_client::sdk::Client, Failure> {
-    let reached = context.reach().await?;
-    if let Some(online) = reached.online {
-        online.close().await;
-    }
-    Ok(reached.client)
 }

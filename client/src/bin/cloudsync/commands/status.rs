@@ -2,11 +2,15 @@
 //!
 //! Never: a failure because the server is not reached; that is one of the facts.
 
-use cloudsync_client::sdk::Client;
+use cloudsync_client::carrier::ConnectError;
+use cloudsync_client::connection;
+use cloudsync_client::sdk::{self, Checked, Client};
 use cloudsync_engine::replica::Status;
 use cloudsync_protocol::ErrorCode;
 use serde::Serialize;
 
+use crate::args;
+use crate::check::{CheckJson, differs};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{SentBy, queued};
@@ -43,18 +47,39 @@ struct StatusJson<'a> {
     lost: u64,
     /// Records whose version does not open.
     damaged: u64,
+    /// With --check, what the comparison with the server found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<CheckJson>,
 }
 
-pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
+pub(crate) async fn status(context: &Context, asked: &args::Status) -> Result<(), Failure> {
+    if asked.check && context.offline {
+        return Err(Failure::usage("--check compares with the server: leave --offline out"));
+    }
     let client = context.client()?;
-    let problem = if context.offline { None } else { problem(&client).await };
+    let checked = if asked.check { Some(check(&client).await?) } else { None };
+    show(context, &client, checked.as_ref()).await?;
+    checked.as_ref().and_then(differs).map_or(Ok(()), Err)
+}
+
+async fn check(client: &Client) -> Result<Checked, Failure> {
+    let mut online = client.connect().await?;
+    let checked = online.check().await;
+    online.close().await;
+    Ok(checked?)
+}
+
+async fn show(context: &Context, client: &Client, checked: Option<&Checked>) -> Result<(), Failure> {
+    let error = if context.offline { None } else { problem(client).await };
+    let is_untrusted = error.as_ref().is_some_and(is_untrusted);
+    let problem = error.map(Failure::from);
     // Whoever refuses answers.
     let online = (!context.offline).then(|| problem.as_ref().is_none_or(|failure| failure.exit != Exit::Unreachable));
     let (status, records) = (client.status().await?, client.records_count().await?);
     let (card, output) = (client.card(), context.output);
     let (pending, paused, conflicts) = (status.edits.pending(), status.edits.paused, status.edits.parked + status.edits.lost_refused);
     let lost = status.edits.lost + status.edits.lost_paused;
-    let held = held(&client, &status).await?;
+    let held = held(client, &status).await?;
     let device_id = client.keys().device.id.to_string();
     if output.is_json() {
         return output.json(&StatusJson {
@@ -76,13 +101,14 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
             conflicts,
             lost,
             damaged: status.damaged,
+            check: checked.map(CheckJson::new),
         });
     }
-    let online = match (online, &problem) {
-        (Some(true), _) => "reachable",
-        (Some(false), Some(Failure { code: "certificate_not_pinned" | "certificate_untrusted", .. })) => "not trusted",
-        (Some(false), _) => "not reachable",
-        (None, _) => "not asked",
+    let online = match online {
+        Some(true) => "reachable",
+        Some(false) if is_untrusted => "not trusted",
+        Some(false) => "not reachable",
+        None => "not asked",
     };
     let mut facts = vec![
         ("account", card.email.clone()),
@@ -98,6 +124,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     facts.extend((lost > 0).then(|| ("lost", format!("{lost}, to be brought back"))));
     facts.extend(status.usage.map(|usage| ("used", room::used(usage))));
     facts.extend(problem.as_ref().map(|problem| ("problem", problem.code.to_owned())));
+    facts.extend(checked.map(|checked| ("check", CheckJson::new(checked).said())));
     output.facts(&facts)?;
     if let Some(problem) = &problem {
         output.say(&format!("{}\n{}", problem.message, problem.help));
@@ -134,12 +161,21 @@ pub(super) fn say_paused(context: &Context, status: &Status) {
 }
 
 /// Why no session is to be had.
-async fn problem(client: &Client) -> Option<Failure> {
+async fn problem(client: &Client) -> Option<sdk::Error> {
     match client.connect().await {
         Ok(online) => {
             online.close().await;
             None
         }
-        Err(error) => Some(error.into()),
+        Err(error) => Some(error),
+    }
+}
+
+/// Whether somebody answers who is not who was expected.
+fn is_untrusted(error: &sdk::Error) -> bool {
+    let sdk::Error::Connection(connection::Error::Unreachable(error)) = error else { return false };
+    match error {
+        ConnectError::CertificateNotPinned { .. } | ConnectError::CertificateUntrusted { .. } => true,
+        ConnectError::Unreachable { .. } => false,
     }
 }
