@@ -3,7 +3,7 @@
 //! Never: a new batch while an older one might still commit before it.
 
 use cloudsync_protocol::error::LastPush;
-use cloudsync_protocol::{Seq, TimelineId};
+use cloudsync_protocol::{DeviceSeq, Hash, Seq, TimelineId};
 
 use super::settle::Verdict;
 use super::{Replica, Tables, TablesError};
@@ -74,19 +74,18 @@ impl<T: Tables> Replica<'_, T> {
         }
         marks.chain_anew = false;
         self.tables.set_marks(&marks)?;
-        match batch {
-            Some(batch) => {
-                let operations = batch.made.len();
-                let from = last.seq.0.checked_sub(operations as u64).map(Seq);
-                self.commit(&batch, from.ok_or(ClaimError::Misplaced { seq: last.seq, operations })?)?;
-            }
-            None => {
-                marks.last_committed = Some(last).filter(|last| last.device_seq.0 > 0);
-                self.tables.set_marks(&marks)?;
-            }
+        if let Some(batch) = batch {
+            let operations = batch.made.len();
+            let from = last.seq.0.checked_sub(operations as u64).map(Seq);
+            self.commit(&batch, from.ok_or(ClaimError::Misplaced { seq: last.seq, operations })?)?;
         }
+        // One that was known committed before the rewind, and is left, is no news to the outbox; where the chain stands is.
+        if last.device_seq > DeviceSeq(0) {
+            self.committed_last(last)?;
+        }
+        let stands = self.tables.marks()?.last_committed.map_or_else(Hash::default, |known| known.hash);
         match self.open_batch()? {
-            Some(open) if open.prev_hash != last.hash => self.close(&open, |_| Verdict::Again)?,
+            Some(open) if open.prev_hash != stands => self.close(&open, |_| Verdict::Again)?,
             Some(_) | None => {}
         }
         Ok(ClaimOutcome::Push)

@@ -42,7 +42,7 @@ impl<T: Tables> Replica<'_, T> {
     }
 
     /// Takes note of this device's last committed push, if that is news.
-    fn committed_last(&mut self, last: LastPush) -> Result<(), TablesError> {
+    pub(super) fn committed_last(&mut self, last: LastPush) -> Result<(), TablesError> {
         let mut marks = self.tables.marks()?;
         if marks.last_committed.is_none_or(|known| known.device_seq < last.device_seq) {
             marks.last_committed = Some(last);

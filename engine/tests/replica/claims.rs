@@ -2,8 +2,8 @@
 //!
 //! Never: a number signed twice.
 
-use cloudsync_engine::replica::{BatchState, ClaimOutcome, Fate, Next, OpenReplicaError, Pending, Replica};
-use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure};
+use cloudsync_engine::replica::{BatchState, ClaimOutcome, Fate, Next, OpenReplicaError, Pending, Replica, Rewound, Told};
+use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, Seq, TimelineId};
 
 use crate::desk::{fate, put, shown, two};
 use crate::support::keys::{Keys, key, value};
@@ -33,6 +33,27 @@ fn a_claim_that_is_older_than_what_is_known_changes_nothing() {
     let batch = a.outgoing();
     assert_eq!(a.transact(|replica, _| replica.claimed(TIMELINE, old)).unwrap(), ClaimOutcome::Push);
     assert_eq!(a.outgoing(), batch);
+}
+
+#[test]
+fn after_a_rewind_the_next_batch_follows_the_last_push_that_is_left_also_one_that_was_known_committed() {
+    let (mut log, mut a, mut b) = two();
+    assert_eq!(a.replica().told(&[(TIMELINE, Seq(1))]).unwrap(), Told::Same);
+    put(&mut a, "s1", value("saved"));
+    a.drain(&mut log);
+    a.pull(&log);
+    let saved = log.clone();
+    put(&mut b, "s2", value("lost"));
+    b.drain(&mut log);
+    a.pull(&log);
+    let (next, fork) = (TimelineId([4; 16]), saved.head());
+    let told = a.replica().told(&[(TIMELINE, Seq(1)), (next, fork.next())]).unwrap();
+    let Told::Rewound(rewind) = told else { panic!("{told:?}") };
+    assert_eq!(a.replica().rewound(&rewind, fork).unwrap(), Rewound::Done);
+    let last = saved.last_of(a.me.device);
+    assert_eq!(a.replica().claimed(next, last).unwrap(), ClaimOutcome::Push);
+    put(&mut a, "s3", value("since"));
+    assert_eq!(a.outgoing().unwrap().prev_hash, last.hash);
 }
 
 #[test]
