@@ -5,12 +5,13 @@
 
 use bytes::Bytes;
 use cloudsync_protocol::statement::{
-    BatchStatement, CONTEXT_BATCH, CONTEXT_ENROL, CONTEXT_IDENTITY, CONTEXT_REVOKE, Carrier, EnrolChange, EnrolStatement, FORMAT,
-    IdentityChange, IdentityStatement, RevokeChange, RevokeStatement, RosterChange, Signature, Signed, hello_message, refresh_message,
+    BatchStatement, CONTEXT_BATCH, CONTEXT_ENROL, CONTEXT_IDENTITY, CONTEXT_REKEY, CONTEXT_REVOKE, Carrier, EnrolChange, EnrolStatement,
+    FORMAT, IdentityChange, IdentityStatement, RekeyChange, RekeyStatement, RevokeChange, RevokeStatement, RosterChange, Signature, Signed,
+    hello_message, recover_message, refresh_message,
 };
 use cloudsync_protocol::{DeviceId, DeviceSeq, Hash, LogId, Nonce, codec};
 
-use crate::keys::{DeviceKeys, Identity, SignError, SigningPair};
+use crate::keys::{DeviceKeys, Identity, KeyringPin, RecoveryCode, SignError, SigningPair};
 
 /// What a batch statement says beside who signs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +81,18 @@ pub fn revoke(identity: &Identity, log: LogId, facts: RevokeFacts) -> Result<Ros
     Ok(RevokeChange { signed: sign(&identity.signing, CONTEXT_REVOKE, &statement)? }.into())
 }
 
+/// Another keyring over the same account key, signed by the identity.
+pub fn rekey(identity: &Identity, log: LogId, keyring: KeyringPin, client_ts: u64) -> Result<RosterChange, SignError> {
+    let KeyringPin { version, hash } = keyring;
+    let statement = RekeyStatement { format: FORMAT, log, identity_epoch: identity.epoch, version, keyring: hash, client_ts };
+    Ok(RekeyChange { signed: sign(&identity.signing, CONTEXT_REKEY, &statement)? }.into())
+}
+
+/// What *recover* carries. `email` is in lower case.
+pub fn recover_proof(code: &RecoveryCode, nonce: &Nonce, email: &str) -> Result<Signature, SignError> {
+    code.signing().sign(&[], &recover_message(nonce, email))
+}
+
 /// What *hello* and *authenticate* carry: this device holds the token on this very connection.
 pub fn hello_proof(device: &DeviceKeys, nonce: &Nonce, carrier: Carrier, token: &str) -> Result<Signature, SignError> {
     device.signing.sign(&[], &hello_message(nonce, carrier, token))
@@ -121,6 +134,7 @@ mod tests {
             identity(&identity_keys, LOG, 1).unwrap(),
             enrol(&identity_keys, LOG, &device, (Bytes::from_static(b"name"), 2)).unwrap(),
             revoke(&identity_keys, LOG, revoked).unwrap(),
+            rekey(&identity_keys, LOG, KeyringPin { version: 2, hash: Hash([5; 32]) }, 4).unwrap(),
         ];
         for change in &changes {
             assert!(verify::statement(&identity_keys.signing.public(), change.context(), change.signed()).is_ok());

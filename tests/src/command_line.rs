@@ -88,6 +88,12 @@ impl CommandLine {
         Ok(Self { binary, home: tempfile::tempdir()?, url, pin })
     }
 
+    /// The same home, for a node that was started anew.
+    pub fn again(self, node: &NodeProcess, wire: Wire) -> anyhow::Result<Self> {
+        let (url, pin) = address(node, wire)?;
+        Ok(Self { url, pin, ..self })
+    }
+
     /// Where a profile of that name is.
     #[must_use]
     pub fn profile(&self, name: &str) -> PathBuf {
@@ -123,6 +129,17 @@ impl CommandLine {
     /// `login` with those arguments and no others: neither the node's address nor its pin.
     pub fn log_in_naming(&self, profile: &str, (email, password): (&str, &str), more: &[&str]) -> anyhow::Result<Ran> {
         self.with_password(profile, &[&["login", "--email", email], more].concat(), password)
+    }
+
+    /// `password`, from that one to this one.
+    pub fn change_password(&self, profile: &str, (old, new): (&str, &str)) -> anyhow::Result<Ran> {
+        self.with_password(profile, &["password"], &format!("{old}\n{new}"))
+    }
+
+    /// `recover`, by that code, to this password, with any more arguments.
+    pub fn recover(&self, profile: &str, (email, code, new): (&str, &str, &str), more: &[&str]) -> anyhow::Result<Ran> {
+        let asked = [&["--server", &self.url, "--pin", &self.pin, "recover", "--email", email, "--device", profile], more].concat();
+        self.with_password(profile, &asked, &format!("{code}\n{new}"))
     }
 
     fn with_password(&self, profile: &str, arguments: &[&str], password: &str) -> anyhow::Result<Ran> {

@@ -24,6 +24,9 @@ use serde_json::Value;
 const EMAIL: &str = "canary-email-4d1c@example.com";
 const PASSWORD: &str = "canary-password-81b7f2";
 const WRONG_PASSWORD: &str = "canary-wrong-password-5e07aa";
+/// What the password is changed to, and what the recovery code sets it to.
+const NEW_PASSWORD: &str = "canary-new-password-3fd2c8";
+const RECOVERED_PASSWORD: &str = "canary-recovered-password-a61b90";
 /// Profiles, and by that the names of their devices. The first two stand on one side of a QUIC wire, the third on a tapped one.
 const LAPTOP: &str = "canary-laptop-c3a9";
 const TABLET: &str = "canary-tablet-90de";
@@ -106,6 +109,16 @@ impl Devices {
         self.tapped.run(PHONE, &["import", "--format", "pomodoro", file])?.ended(0)?;
         let listed = self.tapped.run(PHONE, &["list", "timer_session"])?.ended(0)?;
         ensure!(listed.stdout.contains(CONTENTS[4]), "the import holds the canary: {}", listed.stdout);
+        Ok(())
+    }
+
+    /// Another password, on each wire: by the one in force and by the code, refused ones included.
+    fn change_passwords(&self, code: &str) -> anyhow::Result<()> {
+        self.quic.change_password(LAPTOP, (WRONG_PASSWORD, NEW_PASSWORD))?.ended(4)?;
+        self.quic.change_password(LAPTOP, (PASSWORD, NEW_PASSWORD))?.ended(0)?;
+        self.tapped.change_password(PHONE, (NEW_PASSWORD, PASSWORD))?.ended(0)?;
+        self.quic.recover(LAPTOP, (EMAIL, code, NEW_PASSWORD), &[])?.ended(0)?;
+        self.tapped.recover(PHONE, (EMAIL, code, RECOVERED_PASSWORD), &[])?.ended(0)?;
         Ok(())
     }
 
@@ -197,8 +210,10 @@ async fn prove(folder: &Path) -> anyhow::Result<()> {
     let devices = Devices { quic: CommandLine::at(quic, pin.clone())?, tapped: CommandLine::at(format!("ws://{}", tee.address()), pin)? };
     let recovery_code = devices.sign_in()?;
     devices.work()?;
+    devices.change_passwords(&recovery_code)?;
     let mut canaries: Vec<Canary> = CONTENTS.map(|content| Canary::text(content, content)).into();
-    canaries.extend([LAPTOP, TABLET, PHONE, PASSWORD, WRONG_PASSWORD].map(|text| Canary::text(text, text)));
+    canaries
+        .extend([LAPTOP, TABLET, PHONE, PASSWORD, WRONG_PASSWORD, NEW_PASSWORD, RECOVERED_PASSWORD].map(|text| Canary::text(text, text)));
     canaries.push(Canary::text("recovery code", &recovery_code));
     canaries.push(Canary::text("recovery code without dashes", &recovery_code.replace('-', "")));
     for profile in [LAPTOP, PHONE] {

@@ -12,7 +12,7 @@ use cloudsync_protocol::{DeviceId, DeviceSeq, ErrorCode, Hash, LogId, Seq, UserI
 
 use super::{Error, Tokens, client_ts};
 use crate::connection::{self, Connection, answer};
-use crate::keys::{AccountSecrets, DeviceKeys, KeyFile, KeyringPin, Opener, open_keyring, open_name, seal_name};
+use crate::keys::{AccountSecrets, DeviceKeys, KeyFile, KeyringPin, Opener, check_held, open_keyring, open_name, seal_name};
 use crate::statement::{RevokeFacts, enrol, identity, refresh_proof, revoke};
 
 /// How often a revoke is signed again because the device pushed meanwhile.
@@ -48,7 +48,18 @@ impl Authorization {
         Self::of(connection, authorized, secrets).await
     }
 
-    async fn of(connection: &Connection, authorized: Authorized, secrets: AccountSecrets) -> Result<Self, Error> {
+    /// For a device that has the account's keys and only wants leave to change what opens them.
+    pub(super) async fn held(connection: &Connection, authorized: Authorized, keys: &KeyFile) -> Result<Self, Error> {
+        if authorized.user != keys.secrets.user {
+            return Err(Error::OtherAccount);
+        }
+        check_held(&authorized.keyring, &keys.secrets)?;
+        let authorization = Self::of(connection, authorized, keys.secrets.clone()).await?;
+        authorization.check_pinned(keys)?;
+        Ok(authorization)
+    }
+
+    pub(super) async fn of(connection: &Connection, authorized: Authorized, secrets: AccountSecrets) -> Result<Self, Error> {
         let Authorized { request: _, user, ticket, keyring_version, keyring, roster, more } = authorized;
         let rows = all_rows(connection, &ticket, (roster, more)).await?;
         let roster = Roster::from_rows(LogId::from(user), &rows)?;
@@ -75,7 +86,8 @@ impl Authorization {
     }
 
     /// Which keyring this is.
-    pub(super) fn keyring_pin(&self) -> KeyringPin {
+    #[must_use]
+    pub fn keyring_pin(&self) -> KeyringPin {
         KeyringPin { version: self.keyring_version, hash: Hash::of(&[&self.keyring]) }
     }
 
@@ -89,6 +101,18 @@ impl Authorization {
     #[must_use]
     pub const fn keyring_version(&self) -> u64 {
         self.keyring_version
+    }
+
+    pub(super) const fn secrets(&self) -> &AccountSecrets {
+        &self.secrets
+    }
+
+    pub(super) const fn keyring(&self) -> &Bytes {
+        &self.keyring
+    }
+
+    pub(super) fn ticket(&self) -> Bytes {
+        self.ticket.clone()
     }
 
     /// Every device, verified.

@@ -12,6 +12,7 @@ mod authorization;
 pub(crate) mod opaque;
 mod register;
 mod revoke;
+mod secret;
 mod tokens;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -30,6 +31,7 @@ pub use authorization::{Authorization, Enrolment};
 pub use opaque::{ARGON2_LANES, ARGON2_MEMORY_KIB, ARGON2_PASSES, OpaqueError};
 pub use register::Registration;
 pub use revoke::revoke;
+pub use secret::{NewPassword, login_held, recover};
 pub use tokens::Tokens;
 
 /// How often somebody logs in because keys were changed meanwhile.

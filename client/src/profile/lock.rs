@@ -1,15 +1,33 @@
 //! One register, log-in or log-out at a time on a profile.
 //!
-//! Never: waiting; who comes second is told who is first. The system gives the lock back when its holder dies.
+//! Never: waiting for those; who comes second is told who is first. The system gives a lock back when its holder dies.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::{Error, files};
 
 pub(super) const LOCK: &str = "lock";
+/// A process that is stopped while it writes holds others up no longer than this.
+const PATIENCE: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(5);
+
+/// Waits a while for whoever holds that file; nothing when it is held all the while, or is none.
+pub(super) fn wait(path: &Path) -> Option<File> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(files::FILE_MODE).open(path).ok()?;
+    let until = Instant::now() + PATIENCE;
+    while file.try_lock().is_err() {
+        if Instant::now() >= until {
+            return None;
+        }
+        std::thread::sleep(POLL);
+    }
+    Some(file)
+}
 
 /// Held until dropped.
 #[derive(Debug)]

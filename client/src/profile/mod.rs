@@ -10,13 +10,15 @@ mod lock;
 
 use std::path::{Path, PathBuf};
 
+use cloudsync_protocol::UserId;
+
 pub use card::{Card, Pending};
 pub use error::Error;
 pub use files::write_atomically;
 pub use folder::{LocateError, Places, locate};
 pub use lock::Lock;
 
-use crate::keys::KeyFile;
+use crate::keys::{KeyFile, KeyringPin};
 
 /// Who is signed in where.
 pub const CARD: &str = "profile.json";
@@ -28,6 +30,8 @@ pub const PENDING: &str = "pending.json";
 pub const REPLICA: &str = "replica.db";
 /// Held by whoever renews the tokens.
 pub(crate) const REFRESH_LOCK: &str = "refresh.lock";
+/// Held by whoever writes the keys.
+const KEYS_LOCK: &str = "keys.lock";
 /// What SQLite keeps beside it.
 const REPLICA_BESIDE: [&str; 4] = ["replica.db-wal", "replica.db-shm", "replica.writer", "replica.turnstile"];
 
@@ -120,7 +124,20 @@ impl Profile {
 
     /// Stores keys, durably.
     pub fn write_keys(&self, keys: &KeyFile) -> Result<(), Error> {
+        let _held = lock::wait(&self.folder.join(KEYS_LOCK));
         self.write(KEYS, &keys.to_bytes())
+    }
+
+    /// Remembers the newest keyring that was seen, durably. An older one than is remembered changes nothing; nor does anything where
+    /// another process keeps the keys to itself: the next command sees that keyring again.
+    pub fn raise_keyring(&self, user: UserId, seen: KeyringPin) -> Result<(), Error> {
+        let Some(_held) = lock::wait(&self.folder.join(KEYS_LOCK)) else { return Ok(()) };
+        let Some(bytes) = self.read(KEYS)? else { return Ok(()) };
+        let keys = KeyFile::from_bytes(&bytes).map_err(|why| self.wrong(KEYS, why.into()))?;
+        if keys.secrets.user != user || keys.keyring.version >= seen.version {
+            return Ok(());
+        }
+        self.write(KEYS, &KeyFile { keyring: seen, ..keys }.to_bytes())
     }
 
     /// Stores what a registration needs to be finished later, durably: keys first.
@@ -161,11 +178,12 @@ impl Profile {
             return;
         }
         let only_locks = std::fs::read_dir(&self.folder).is_ok_and(|mut entries| {
-            entries.all(|entry| entry.is_ok_and(|entry| [lock::LOCK, REFRESH_LOCK].iter().any(|name| entry.file_name() == *name)))
+            entries
+                .all(|entry| entry.is_ok_and(|entry| [lock::LOCK, REFRESH_LOCK, KEYS_LOCK].iter().any(|name| entry.file_name() == *name)))
         });
         if only_locks {
             // What stays harms nobody.
-            for name in [REFRESH_LOCK, lock::LOCK] {
+            for name in [REFRESH_LOCK, KEYS_LOCK, lock::LOCK] {
                 drop(self.remove(name));
             }
             drop(std::fs::remove_dir(&self.folder));

@@ -68,6 +68,7 @@ impl Online {
             match read {
                 Ok(cursor) => {
                     tracing::debug!(seq = cursor.seq.0, "read to the head");
+                    self.client.pin_keyring().await?;
                     return Ok(cursor);
                 }
                 Err(error) => Box::pin(self.reconnect(error)).await?,

@@ -69,6 +69,9 @@ pub enum Error {
     /// The server takes no push of this device as things are.
     #[error("the server refuses to go on ({code}): {message}")]
     Stopped { code: ErrorCode, message: String },
+    /// The connection was lost again and again while the password was changed: which one counts is not known.
+    #[error("whether the password was changed is not known")]
+    PasswordUndecided,
     /// A task of our own ended.
     #[error("a task ended unexpectedly")]
     Task,
@@ -118,6 +121,7 @@ impl Error {
             | Self::Conflicted { .. }
             | Self::RolledBack
             | Self::Stopped { .. }
+            | Self::PasswordUndecided
             | Self::Task => return Offline::No,
         };
         match connection {

@@ -113,7 +113,7 @@ pub async fn register(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Erro
 }
 
 /// A sign-in that failed leaves no folder where nothing is.
-fn left_as_found(profile: &Profile, done: Result<SignedIn, Error>) -> Result<SignedIn, Error> {
+pub(super) fn left_as_found(profile: &Profile, done: Result<SignedIn, Error>) -> Result<SignedIn, Error> {
     if done.is_err()
         && profile.folder().exists()
         && let Ok(lock) = profile.lock()
@@ -175,6 +175,31 @@ fn give_back(profile: &Profile, before: Option<Begun>) -> Result<(), Error> {
     Ok(())
 }
 
+/// What a profile that somebody is to be signed in on holds, when it is not another account's.
+pub(super) fn begun_here(profile: &Profile, email: &str) -> Result<State, Error> {
+    let state = profile.state()?;
+    let before = match &state {
+        State::SignedIn(card, _) => Some(&card.email),
+        State::Pending(pending, _) => Some(&pending.email),
+        State::Unfinished(_) | State::Fresh => None,
+    };
+    match before.filter(|before| **before != normal(email)) {
+        Some(other) => Err(Error::OtherAccount(format!("this profile is of {other}"))),
+        None => Ok(state),
+    }
+}
+
+/// The keys that it goes on with.
+pub(super) fn keys_for(profile: &Profile, state: &State, authorization: &Authorization) -> Result<KeyFile, Error> {
+    Ok(match state {
+        // Left by a log-in that did not end, perhaps of another account: nothing was done with them.
+        State::Unfinished(keys) if keys.secrets.user != authorization.user() => authorization.device(None)?,
+        State::Fresh => authorization.device(None)?,
+        State::SignedIn(..) | State::Pending(..) | State::Unfinished(_) if is_rolled_back(profile)? => authorization.new_device(),
+        State::SignedIn(_, keys) | State::Pending(_, keys) | State::Unfinished(keys) => authorization.device(Some(keys))?,
+    })
+}
+
 /// Makes this profile a device of an account that is there; one that was a device of it keeps replica and queue.
 pub async fn log_in(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error> {
     let done = Box::pin(log_in_here(profile, asked)).await;
@@ -183,26 +208,10 @@ pub async fn log_in(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error>
 
 async fn log_in_here(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error> {
     let lock = profile.lock()?;
-    let state = profile.state()?;
-    let (email, keys) = match &state {
-        State::SignedIn(card, keys) => (Some(&card.email), Some(keys)),
-        State::Pending(pending, keys) => (Some(&pending.email), Some(keys)),
-        State::Unfinished(keys) => (None, Some(keys)),
-        State::Fresh => (None, None),
-    };
-    if let Some(email) = email.filter(|email| **email != normal(&asked.email)) {
-        return Err(Error::OtherAccount(format!("this profile is of {email}")));
-    }
+    let state = begun_here(profile, &asked.email)?;
     let connection = Connection::open(&asked.server).await?;
     let authorization = account::login(&connection, &asked.email, &asked.password).await?;
-    let user = authorization.user();
-    let keys = match keys {
-        // Left by a log-in that did not end, perhaps of another account: nothing was done with them.
-        Some(keys) if matches!(state, State::Unfinished(_)) && keys.secrets.user != user => authorization.device(None)?,
-        Some(_) if is_rolled_back(profile)? => authorization.new_device(),
-        Some(keys) => authorization.device(Some(keys))?,
-        None => authorization.device(None)?,
-    };
+    let keys = keys_for(profile, &state, &authorization)?;
     profile.write_keys(&keys)?;
     enrol(profile, lock, (asked, &connection), &keys, &authorization).await
 }
@@ -215,7 +224,7 @@ fn is_rolled_back(profile: &Profile) -> Result<bool, Error> {
 }
 
 /// Enrols the device, whose keys are stored, and makes the replica its own.
-async fn enrol(
+pub(super) async fn enrol(
     profile: &Profile,
     lock: Lock,
     (asked, connection): (&LogIn, &Connection),

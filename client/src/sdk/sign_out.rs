@@ -121,6 +121,7 @@ fn is_over(error: &Error) -> bool {
         | Error::Conflicted { .. }
         | Error::RolledBack
         | Error::Stopped { .. }
+        | Error::PasswordUndecided
         | Error::Task => None,
     };
     code.is_some_and(is_device_over)

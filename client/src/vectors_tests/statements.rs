@@ -3,13 +3,13 @@
 //! Never: a signature that depends on chance; Ed25519 has none.
 
 use bytes::Bytes;
-use cloudsync_protocol::statement::{Carrier, RosterChange, Signed, hello_message, refresh_message};
+use cloudsync_protocol::statement::{Carrier, RosterChange, Signed, hello_message, recover_message, refresh_message};
 use cloudsync_protocol::{DeviceId, DeviceSeq, Hash, LogId, Nonce};
 use serde_json::{Value, json};
 
 use super::{hex, pattern};
-use crate::keys::{AgreementPair, DeviceKeys, Identity, Secret, SigningPair};
-use crate::statement::{BatchFacts, RevokeFacts, batch, enrol, hello_proof, identity, refresh_proof, revoke};
+use crate::keys::{AgreementPair, DeviceKeys, Identity, KeyringPin, RecoveryCode, Secret, SigningPair};
+use crate::statement::{BatchFacts, RevokeFacts, batch, enrol, hello_proof, identity, recover_proof, refresh_proof, rekey, revoke};
 
 fn signed_json(context: &[u8], signed: &Signed) -> Value {
     json!({
@@ -22,6 +22,25 @@ fn signed_json(context: &[u8], signed: &Signed) -> Value {
 
 fn change_json(change: &RosterChange) -> Value {
     signed_json(change.context(), change.signed())
+}
+
+fn rekeyed(own: &Identity, log: LogId, client_ts: u64) -> Value {
+    let pin = KeyringPin { version: 2, hash: Hash(pattern(0xc0)) };
+    json!({
+        "version": pin.version,
+        "keyring": hex(pin.hash.as_bytes()),
+        "signed": change_json(&rekey(own, log, pin, client_ts).unwrap()),
+    })
+}
+
+fn recovered(nonce: &Nonce) -> Value {
+    let (code, email) = (pattern(0x11), "ada@example.com");
+    json!({
+        "recovery_code": hex(code),
+        "email": email,
+        "message": hex(recover_message(nonce, email)),
+        "signature": hex(recover_proof(&RecoveryCode::from_bytes(code), nonce, email).unwrap().0),
+    })
 }
 
 pub(super) fn signed() -> Value {
@@ -83,6 +102,7 @@ pub(super) fn signed() -> Value {
             "by": hex(leaving.by.as_bytes()),
             "signed": change_json(&revoke(&own, log, leaving).unwrap()),
         },
+        "rekey_change": rekeyed(&own, log, client_ts),
         "nonce": hex(nonce.as_bytes()),
         "token": token,
         "hello": [hello(Carrier::Quic), hello(Carrier::WebSocket)],
@@ -90,5 +110,6 @@ pub(super) fn signed() -> Value {
             "message": hex(refresh_message(&nonce, token)),
             "signature": hex(refresh_proof(&device, &nonce, token).unwrap().0),
         },
+        "recover": recovered(&nonce),
     })
 }

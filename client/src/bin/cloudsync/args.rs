@@ -73,6 +73,16 @@ pub(crate) enum Command {
         after_help = "With edits that the server does not have it is refused, unless --discard.\n\nExample:\n  cloudsync --profile b logout"
     )]
     Logout(Logout),
+    /// Change the account's password; every device stays signed in
+    #[command(
+        after_help = "Asks for the password in force, then twice for the new one. The recovery code stays the same.\n\nExample:\n  cloudsync password"
+    )]
+    Password(NewPassword),
+    /// Forgotten the password: set a new one by the recovery code, and make this profile a device of the account
+    #[command(
+        after_help = "Asks for the code, then twice for the new password. The code stays in force, and other devices stay signed in.\n\nExample:\n  cloudsync --profile b recover --email ada@example.com --device phone"
+    )]
+    Recover(Recover),
     /// Write a record, whose value is JSON
     #[command(
         after_help = "Examples:\n  cloudsync put timer_session s1 '{\"task\":\"write\",\"minutes\":25}'\n  cloudsync put timer_session s1 '{\"task\":\"rest\"}' --onto current   # settles a conflict\n  cloudsync put note n1 '\"a text has double quotes inside the single ones\"'\n  cloudsync put note n2 - < note.json"
@@ -138,6 +148,8 @@ impl Command {
             Self::Register(_) => "register",
             Self::Login(_) => "login",
             Self::Logout(_) => "logout",
+            Self::Password(_) => "password",
+            Self::Recover(_) => "recover",
             Self::Put(_) => "put",
             Self::Delete(_) => "delete",
             Self::Get(_) => "get",
@@ -164,6 +176,29 @@ pub(crate) struct SignIn {
     #[arg(long, value_name = "NAME")]
     pub(crate) device: Option<String>,
     /// Read the password from the first line of standard input
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// Revoke that device first, where there are as many as there may be
+    #[arg(long, value_name = "DEVICE-ID")]
+    pub(crate) instead_of: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewPassword {
+    /// Read the password in force from the first line of standard input, the new one from the second
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    /// The account's e-mail address
+    #[arg(long)]
+    pub(crate) email: String,
+    /// What this device is to be called [default: the machine's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<String>,
+    /// Read the recovery code from the first line of standard input, the new password from the second
     #[arg(long)]
     pub(crate) password_stdin: bool,
     /// Revoke that device first, where there are as many as there may be

@@ -157,9 +157,14 @@ impl Context {
         if stdin {
             return password::from_stdin();
         }
-        // Not kept: a server waits less long than people type.
-        Connection::open(server).await?.close().await;
+        self.is_there(server).await?;
         password::from_terminal(repeat)
+    }
+
+    /// Whether that server is there and trusted. The connection is not kept: a server waits less long than people type.
+    pub(crate) async fn is_there(&self, server: &Server) -> Result<(), Failure> {
+        Connection::open(server).await?.close().await;
+        Ok(())
     }
 }
 

@@ -277,6 +277,12 @@ impl From<sdk::Error> for Failure {
             sdk::Error::Unsound(_) | sdk::Error::Task => {
                 Self::new(Exit::Unexpected, "unexpected", &error, "try again; if it stays, report it")
             }
+            sdk::Error::PasswordUndecided => Self::new(
+                Exit::Unreachable,
+                "password_undecided",
+                &error,
+                "run `cloudsync password` again when the server can be reached: with the new password as the one in force, then with the old one",
+            ),
             sdk::Error::Conflicted { ref key } => Self::new(Exit::Conflict, "conflict", &error, settle(key)),
             sdk::Error::RolledBack => Self::new(
                 Exit::NotSignedIn,

@@ -2,7 +2,7 @@
 //!
 //! Never: a password shown, or taken from the command line or the environment.
 
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use zeroize::Zeroizing;
 
@@ -27,7 +27,20 @@ pub(crate) fn from_stdin() -> Result<Zeroizing<String>, Failure> {
     std::io::stdin().lock().read_line(&mut line).map_err(|error| Failure::usage(format!("can't read standard input: {error}")))?;
     let end = line.trim_end_matches(['\n', '\r']).len();
     line.truncate(end);
-    if line.is_empty() { Err(Failure::usage("there is no password on standard input")) } else { Ok(line) }
+    if line.is_empty() { Err(Failure::usage("there is a line too few on standard input, or an empty one")) } else { Ok(line) }
+}
+
+/// A recovery code; seen as it is typed, for it is copied from paper.
+pub(crate) fn code_from_terminal() -> Result<Zeroizing<String>, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "a recovery code is asked for on a terminal, and standard input is none: use --password-stdin to pipe it in",
+        ));
+    }
+    let mut talk = std::io::stderr();
+    // Who can't see the question can't answer it.
+    drop(write!(talk, "Recovery code: ").and_then(|()| talk.flush()));
+    from_stdin()
 }
 
 /// A new password is long enough.

@@ -3,6 +3,7 @@
 //! Never: a recovery code shown before the account is there, or forgotten before it was shown.
 
 use cloudsync_client::account::Password;
+use cloudsync_client::connection::Server;
 use cloudsync_client::profile::State;
 use cloudsync_client::sdk::{self, Discard, LogIn, Name, Reach, SignedIn};
 use cloudsync_protocol::DeviceId;
@@ -15,10 +16,9 @@ use crate::output::{SentBy, queued};
 use crate::password::{Repeat, long_enough};
 
 const CODE: &str = "\
-Your recovery code is shown this one time. It is made to open your records when
-the password is forgotten, and nothing else will: write it down and keep it
-where you keep papers, not on this device. Using it comes with a later release:
-until then a forgotten password can't be replaced.";
+Your recovery code is shown this one time. With it `cloudsync recover` sets a new
+password when yours is forgotten, and nothing else will: write it down and keep
+it where you keep papers, not on this device.";
 
 #[derive(Serialize)]
 struct SignedInJson<'a> {
@@ -34,6 +34,31 @@ struct SignedInJson<'a> {
 }
 
 async fn asked_for(context: &Context, asked: args::SignIn, repeat: Repeat) -> Result<LogIn, Failure> {
+    let place = place(context, &asked)?;
+    let typed = context.password(asked.password_stdin, repeat, &place.server).await?;
+    if repeat == Repeat::Twice {
+        long_enough(&typed)?;
+    }
+    Ok(place.log_in(asked, password(&typed)?))
+}
+
+/// Where somebody is to be signed in.
+pub(super) struct Place {
+    pub(super) server: Server,
+    address: String,
+    pin: Option<String>,
+    instead_of: Option<DeviceId>,
+}
+
+impl Place {
+    pub(super) fn log_in(self, asked: args::SignIn, password: Password) -> LogIn {
+        let Self { server, address, pin, instead_of } = self;
+        LogIn { server, address, pin, email: asked.email, password, device: asked.device.unwrap_or_else(machine), instead_of }
+    }
+}
+
+/// Everything that is asked before a secret is.
+pub(super) fn place(context: &Context, asked: &args::SignIn) -> Result<Place, Failure> {
     let (address, pin, server) = context.named_server().or_else(|failure| {
         // A profile that was signed in before remembers where.
         let (card, _) = context.profile.signed_in().map_err(|_| failure)?;
@@ -48,14 +73,13 @@ async fn asked_for(context: &Context, asked: args::SignIn, repeat: Repeat) -> Re
     }
     let instead_of = asked
         .instead_of
-        .map(|text| DeviceId::from_hex(&text).ok_or_else(|| Failure::usage(format!("{text:?} is not a device id: 32 hexadecimal digits"))));
-    let instead_of = instead_of.transpose()?;
-    let password = context.password(asked.password_stdin, repeat, &server).await?;
-    if repeat == Repeat::Twice {
-        long_enough(&password)?;
-    }
-    let password = Password::new(password.as_str()).ok_or_else(|| Failure::usage("the password is empty"))?;
-    Ok(LogIn { server, address, pin, email: asked.email, password, device: asked.device.unwrap_or_else(machine), instead_of })
+        .as_ref()
+        .map(|text| DeviceId::from_hex(text).ok_or_else(|| Failure::usage(format!("{text:?} is not a device id: 32 hexadecimal digits"))));
+    Ok(Place { server, address, pin, instead_of: instead_of.transpose()? })
+}
+
+pub(super) fn password(typed: &str) -> Result<Password, Failure> {
+    Password::new(typed).ok_or_else(|| Failure::usage("the password is empty"))
 }
 
 /// The machine's name.
@@ -91,7 +115,7 @@ pub(crate) async fn log_in(context: &Context, asked: args::SignIn) -> Result<(),
     show(context, signed_in)
 }
 
-fn show(context: &Context, signed_in: SignedIn) -> Result<(), Failure> {
+pub(super) fn show(context: &Context, signed_in: SignedIn) -> Result<(), Failure> {
     let (output, card) = (context.output, &signed_in.card);
     let code = signed_in.recovery.as_ref().map(|code| code.0.as_str());
     let pending = signed_in.kept.pending();

@@ -9,6 +9,7 @@ mod doctor;
 mod edit;
 mod export;
 mod import;
+mod password;
 mod read;
 mod status;
 mod sync;
@@ -32,6 +33,8 @@ fn tells_conflicts(command: &Command) -> bool {
         | Command::Login(_)
         | Command::Logout(_)
         | Command::Devices(_)
+        | Command::Password(_)
+        | Command::Recover(_)
         | Command::Completions { .. }
         | Command::Doctor => true,
         Command::Put(_) | Command::Delete(_) | Command::Get(_) | Command::List(_) | Command::Import(_) | Command::Export(_) => false,
@@ -66,6 +69,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Register(asked) => account::register(context, asked).await,
         Command::Login(asked) => account::log_in(context, asked).await,
         Command::Logout(asked) => account::log_out(context, asked).await,
+        Command::Password(asked) => password::change(context, asked).await,
+        Command::Recover(asked) => password::recover(context, asked).await,
         Command::Put(asked) => edit::put(context, asked).await,
         Command::Delete(asked) => edit::delete(context, asked).await,
         Command::Get(asked) => read::get(context, asked).await,
