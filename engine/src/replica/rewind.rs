@@ -115,6 +115,8 @@ impl<T: Tables> Replica<'_, T> {
         let is_whole = self.is_nothing_above(&marks, fork)?;
         marks.lineage.clone_from(&rewind.theirs);
         marks.snapshot = None;
+        // Theirs may have a push of this device that an earlier rewind lost.
+        marks.chain_anew = true;
         if is_whole {
             marks.cursor.timeline = marks.timeline().unwrap_or_default();
             self.tables.set_marks(&marks)?;
@@ -127,7 +129,6 @@ impl<T: Tables> Replica<'_, T> {
         // They count pushes that never were; a snapshot says where each device's stand.
         self.tables.clear_last_batches()?;
         marks.last_committed = None;
-        marks.chain_anew = true;
         marks.usage = None;
         marks.cursor = Cursor { timeline: marks.timeline().unwrap_or_default(), ..Cursor::default() };
         self.tables.set_marks(&marks)?;

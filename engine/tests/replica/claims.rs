@@ -35,6 +35,14 @@ fn a_claim_that_is_older_than_what_is_known_changes_nothing() {
     assert_eq!(a.outgoing(), batch);
 }
 
+/// Goes over to a log that has another timeline from there.
+fn goes_over(device: &mut Device, timeline: TimelineId, first: Seq, fork: Seq) {
+    let told = device.replica().told(&[(TIMELINE, Seq(1)), (timeline, first)]).unwrap();
+    let Told::Rewound(rewind) = told else { panic!("{told:?}") };
+    assert_eq!(rewind.common, fork);
+    assert_eq!(device.replica().rewound(&rewind, fork).unwrap(), Rewound::Done);
+}
+
 #[test]
 fn after_a_rewind_the_next_batch_follows_the_last_push_that_is_left_also_one_that_was_known_committed() {
     let (mut log, mut a, mut b) = two();
@@ -46,12 +54,33 @@ fn after_a_rewind_the_next_batch_follows_the_last_push_that_is_left_also_one_tha
     put(&mut b, "s2", value("lost"));
     b.drain(&mut log);
     a.pull(&log);
-    let (next, fork) = (TimelineId([4; 16]), saved.head());
-    let told = a.replica().told(&[(TIMELINE, Seq(1)), (next, fork.next())]).unwrap();
-    let Told::Rewound(rewind) = told else { panic!("{told:?}") };
-    assert_eq!(a.replica().rewound(&rewind, fork).unwrap(), Rewound::Done);
+    let next = TimelineId([4; 16]);
+    goes_over(&mut a, next, saved.head().next(), saved.head());
     let last = saved.last_of(a.me.device);
     assert_eq!(a.replica().claimed(next, last).unwrap(), ClaimOutcome::Push);
+    put(&mut a, "s3", value("since"));
+    assert_eq!(a.outgoing().unwrap().prev_hash, last.hash);
+}
+
+#[test]
+fn a_push_that_one_rewind_lost_and_the_next_brings_back_is_not_taken_for_a_rolled_back_profile() {
+    let (mut log, mut a, _) = two();
+    assert_eq!(a.replica().told(&[(TIMELINE, Seq(1))]).unwrap(), Told::Same);
+    put(&mut a, "s1", value("in both"));
+    a.drain(&mut log);
+    a.pull(&log);
+    let saved = log.clone();
+    put(&mut a, "s2", value("in the later one"));
+    a.drain(&mut log);
+    a.pull(&log);
+    let (older, later) = (TimelineId([4; 16]), TimelineId([5; 16]));
+    goes_over(&mut a, older, saved.head().next(), saved.head());
+    let last = saved.last_of(a.me.device);
+    assert_eq!(a.replica().claimed(older, last).unwrap(), ClaimOutcome::Push);
+    // Nothing was done since, so that all it has is in the later one too.
+    goes_over(&mut a, later, log.head().next(), saved.head());
+    let last = log.last_of(a.me.device);
+    assert_eq!(a.replica().claimed(later, last).unwrap(), ClaimOutcome::Push);
     put(&mut a, "s3", value("since"));
     assert_eq!(a.outgoing().unwrap().prev_hash, last.hash);
 }
