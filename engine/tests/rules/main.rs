@@ -26,6 +26,8 @@ mod pushes;
 #[cfg(test)]
 mod quotas;
 #[cfg(test)]
+mod rewinds;
+#[cfg(test)]
 mod rosters;
 mod rotations;
 #[cfg(test)]

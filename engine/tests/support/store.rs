@@ -35,7 +35,7 @@ pub enum Parked {
     Commit(Box<Commit>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Store {
     pub variant: Variant,
     pub head: Option<Head>,

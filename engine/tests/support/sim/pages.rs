@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::{Page, SnapshotPage, SnapshotToken};
-use cloudsync_protocol::{Cursor, Entry, RecordKey, Seq, TimelineId};
+use cloudsync_protocol::{Cursor, Entry, Operation, RecordKey, Seq, TimelineId};
 
 use crate::support::store::Store;
 
@@ -82,13 +82,16 @@ impl Store {
 fn follow(current: &mut BTreeMap<RecordKey, Row>, entry: &Entry) {
     let Entry::Batch(batch) = entry else { return };
     for (operation, number) in batch.operations.iter().zip(0..) {
-        let Some(put) = operation.as_put() else { continue };
-        let header = put.envelope.check().unwrap();
+        let Some(envelope) = operation.envelope() else { continue };
+        let header = envelope.check().unwrap();
         let held = current.get(&header.key()).map(|row| row.envelope.clone());
         let version = held.as_ref().map_or(0, |envelope| envelope.check().unwrap().version.0);
-        assert_eq!(header.version.0, version + 1, "{} follows", header.key());
-        assert_eq!(header.parent, held.map(|envelope| envelope.hash()).unwrap_or_default());
-        let row = Row { seq: batch.first.plus(number), server_ts: batch.server_ts, envelope: put.envelope.clone(), origin: None };
+        let over = held.map(|envelope| envelope.hash()).unwrap_or_default();
+        match operation {
+            Operation::Adopt(adopt) => assert!(header.version.0 > version && adopt.over == over, "{} is brought back", header.key()),
+            _ => assert!(header.version.0 == version + 1 && header.parent == over, "{} follows", header.key()),
+        }
+        let row = Row { seq: batch.first.plus(number), server_ts: batch.server_ts, envelope: envelope.clone(), origin: operation.origin() };
         current.insert(header.key(), row);
     }
 }
