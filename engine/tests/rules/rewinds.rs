@@ -28,7 +28,9 @@ struct World {
     devices: Vec<Device>,
     saved: Vec<Store>,
     timelines: u8,
-    sessions: u64,
+    /// The last one that was opened, and each device's.
+    session: u64,
+    sessions: Vec<u64>,
     rng: Rng,
     /// What each version was made from, or brought back over, in whatever timeline.
     behind: BTreeMap<Hash, BTreeSet<Hash>>,
@@ -46,7 +48,18 @@ impl World {
         let desk = Desk::with_devices(DEVICES);
         let devices = (1..=DEVICES).map(Device::new).collect();
         let (behind, acknowledged, settled) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        Self { desk, devices, saved: Vec::new(), timelines: 0, sessions: 100, rng: Rng::new(seed), behind, acknowledged, settled }
+        Self {
+            desk,
+            devices,
+            saved: Vec::new(),
+            timelines: 0,
+            session: 100,
+            sessions: vec![100; DEVICES.into()],
+            rng: Rng::new(seed),
+            behind,
+            acknowledged,
+            settled,
+        }
     }
 
     fn timeline(&self) -> TimelineId {

@@ -15,11 +15,14 @@ use crate::support::log::Device;
 
 /// Enough for everything that there is to do.
 pub(super) const PATIENT: u64 = 200;
+/// The same, and nobody comes between.
+const ALONE: u64 = PATIENT + 1;
 
 impl World {
     /// Connects, reads to the head, makes good what was lost, pushes; it may stop between any two of these.
     pub(super) fn sync(&mut self, device: usize, patience: u64) {
-        self.sessions += 1;
+        self.session += 1;
+        self.sessions[device] = self.session;
         let mut claimed = false;
         for _ in 0..patience {
             if !self.read(device) {
@@ -33,6 +36,11 @@ impl World {
             if !std::mem::replace(&mut claimed, true) {
                 self.claim(device);
             }
+            // Somebody else may have pushed since it read, and brought back the same.
+            let other = (device + 1) % self.devices.len();
+            if patience <= PATIENT && self.rng.chance(20) {
+                self.sync(other, ALONE);
+            }
             if !self.push(device, patience) {
                 return;
             }
@@ -40,7 +48,7 @@ impl World {
     }
 
     fn peer(&self, device: usize) -> Peer {
-        peer(self.sessions, u8::try_from(device).unwrap() + 1)
+        peer(self.sessions[device], u8::try_from(device).unwrap() + 1)
     }
 
     /// One step of reading; whether there is nothing more.
