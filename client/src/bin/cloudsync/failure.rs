@@ -246,11 +246,17 @@ impl From<sdk::Error> for Failure {
                 format!("the server lets this device in no longer ({code}): {error}"),
                 "`cloudsync login` on this profile makes it a new device and keeps them, `cloudsync sync` then sends them; --discard throws all of them away",
             ),
+            sdk::Error::EditsQueued { over: None, waiting: 0, .. } => Self::new(
+                Exit::Refused,
+                "edits_queued",
+                &error,
+                "`cloudsync conflicts` shows them, and how each is settled; --discard throws all of them away",
+            ),
             sdk::Error::EditsQueued { over: None, .. } => Self::new(
                 Exit::Refused,
                 "edits_queued",
                 &error,
-                "`cloudsync sync` sends them, `cloudsync conflicts` shows conflicts; --discard throws all of them away",
+                "`cloudsync sync` sends what there is room for, `cloudsync status` says what waits and why, `cloudsync conflicts` shows conflicts; --discard throws all of them away",
             ),
             sdk::Error::DevicesFull { .. } => {
                 Self::new(Exit::Refused, "devices_full", &error, "log in with --instead-of one of them, which is revoked")

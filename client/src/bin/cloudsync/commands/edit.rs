@@ -51,16 +51,16 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
     let onto = onto.map_or(Onto::Replica, |args::Onto::Current| Onto::Current);
     let done = queue_and_send(context, &key, &content, onto).await;
     let output = context.output;
-    let (version, acknowledged, failure) = match &done {
-        Ok(Done::Acknowledged(version) | Done::Nothing(version)) => (*version, true, None),
-        Ok(Done::Queued(version) | Done::Full(version)) => (*version, false, None),
-        Ok(Done::Held(version, failure)) => (*version, false, Some(failure)),
-        Err(failure) => (held_version(context, &key).await, false, Some(failure)),
+    let ((version, conflict), acknowledged, failure) = match &done {
+        Ok(Done::Acknowledged(version) | Done::Nothing(version)) => ((*version, false), true, None),
+        Ok(Done::Queued(version) | Done::Full(version)) => ((*version, false), false, None),
+        Ok(Done::Held(version, failure)) => ((*version, false), false, Some(failure)),
+        Err(failure) => (as_held(context, &key).await, false, Some(failure)),
     };
     if output.is_json() {
         let record = RecordJson {
             pending: done.is_ok() && !acknowledged,
-            conflict: failure.is_some_and(|failure| failure.exit == Exit::Conflict),
+            conflict: conflict || failure.is_some_and(|failure| failure.exit == Exit::Conflict),
             ..RecordJson::new(&key, version, &content)
         };
         let failure = failure.map(|failure| context.failure(failure.clone()));
@@ -90,10 +90,11 @@ const fn sent_by(context: &Context) -> &'static str {
     if context.offline { "`cloudsync sync` or a running watch sends it" } else { "`cloudsync sync` sends it when the server is back" }
 }
 
-/// The version that is held of a record whose edit was refused; 0 where there is none, or nothing can be read.
-async fn held_version(context: &Context, key: &RecordKey) -> u64 {
-    let Ok(client) = context.client() else { return 0 };
-    client.get(key.clone()).await.ok().flatten().map_or(0, |shown| shown.version.0)
+/// The version that is held of a record whose edit was refused, 0 where there is none or nothing can be read, and whether an
+/// edit of it is parked.
+async fn as_held(context: &Context, key: &RecordKey) -> (u64, bool) {
+    let Ok(client) = context.client() else { return (0, false) };
+    client.get(key.clone()).await.ok().flatten().map_or((0, false), |shown| (shown.version.0, shown.conflict.is_some()))
 }
 
 async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, onto: Onto) -> Result<Done, Failure> {
