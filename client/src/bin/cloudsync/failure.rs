@@ -223,6 +223,24 @@ impl From<account::Error> for Failure {
     }
 }
 
+/// A log-out that would lose edits: why, and what would send or settle them.
+fn edits_queued(error: &sdk::Error, over: Option<ErrorCode>, waiting: u64) -> Failure {
+    let refused = |message: String, help| Failure::new(Exit::Refused, "edits_queued", message, help);
+    match over {
+        Some(code) => refused(
+            format!("the server lets this device in no longer ({code}): {error}"),
+            "`cloudsync login` on this profile makes it a new device and keeps them, `cloudsync sync` then sends them; --discard throws all of them away",
+        ),
+        None if waiting == 0 => {
+            refused(error.to_string(), "`cloudsync conflicts` shows them, and how each is settled; --discard throws all of them away")
+        }
+        None => refused(
+            error.to_string(),
+            "`cloudsync sync` sends what there is room for, `cloudsync status` says what waits and why, `cloudsync conflicts` shows conflicts; --discard throws all of them away",
+        ),
+    }
+}
+
 impl From<sdk::Error> for Failure {
     fn from(error: sdk::Error) -> Self {
         match error {
@@ -240,24 +258,7 @@ impl From<sdk::Error> for Failure {
                 &error,
                 "for another account use another --profile; to leave this one, `cloudsync logout`",
             ),
-            sdk::Error::EditsQueued { over: Some(code), .. } => Self::new(
-                Exit::Refused,
-                "edits_queued",
-                format!("the server lets this device in no longer ({code}): {error}"),
-                "`cloudsync login` on this profile makes it a new device and keeps them, `cloudsync sync` then sends them; --discard throws all of them away",
-            ),
-            sdk::Error::EditsQueued { over: None, waiting: 0, .. } => Self::new(
-                Exit::Refused,
-                "edits_queued",
-                &error,
-                "`cloudsync conflicts` shows them, and how each is settled; --discard throws all of them away",
-            ),
-            sdk::Error::EditsQueued { over: None, .. } => Self::new(
-                Exit::Refused,
-                "edits_queued",
-                &error,
-                "`cloudsync sync` sends what there is room for, `cloudsync status` says what waits and why, `cloudsync conflicts` shows conflicts; --discard throws all of them away",
-            ),
+            sdk::Error::EditsQueued { over, waiting, .. } => edits_queued(&error, over, waiting),
             sdk::Error::DevicesFull { .. } => {
                 Self::new(Exit::Refused, "devices_full", &error, "log in with --instead-of one of them, which is revoked")
             }
