@@ -94,7 +94,9 @@ const fn sent_by(context: &Context) -> &'static str {
 /// edit of it is parked.
 async fn as_held(context: &Context, key: &RecordKey) -> (u64, bool) {
     let Ok(client) = context.client() else { return (0, false) };
-    client.get(key.clone()).await.ok().flatten().map_or((0, false), |shown| (shown.version.0, shown.conflict.is_some()))
+    let version = client.get(key.clone()).await.ok().flatten().map_or(0, |shown| shown.version.0);
+    let parked = client.conflicts().await.is_ok_and(|parked| parked.iter().any(|conflict| conflict.mine.key == *key));
+    (version, parked)
 }
 
 async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, onto: Onto) -> Result<Done, Failure> {
