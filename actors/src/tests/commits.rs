@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 
 use super::client::Client;
-use super::gated::Gate;
+use super::gates::Gate;
 use super::world::{World, by_account, until, within};
 use crate::Options;
 use crate::user_message::UserMessage;
@@ -32,7 +32,7 @@ async fn a_push_is_acknowledged_and_fanned_out_only_once_the_store_has_committed
     let world = World::start(Options::default()).await;
     let (a, b) = (world.enrol(1).await, world.enrol(2).await);
     let (mut a, mut b) = (world.pusher(&a).await, world.attached(&b).await);
-    let begun = *world.store.commits_begun.borrow();
+    let begun = *world.store.observer.commits_begun.borrow();
     world.commits(Gate::Shut);
     let push = a.batch("one", BODY);
     let request = push.request;
@@ -108,7 +108,7 @@ async fn an_unknown_outcome_is_resolved_and_committed_once() {
             Frame::Event(event) => assert_eq!(event.to, to, "{fault:?}"),
             other => panic!("{fault:?}: {other:?}"),
         }
-        world.store.inner.unpark_all();
+        world.store.store.unpark_all();
         let then = a.push("two").await;
         assert_eq!(then, to.next(), "{fault:?}");
         assert_eq!(records(&mut b).await.last(), Some(&then));
@@ -143,7 +143,7 @@ async fn a_user_actor_that_panics_is_replaced_and_nothing_acknowledged_is_lost()
     let (mut a, mut b) = (world.pusher(&a).await, world.attached(&b).await);
     let first = a.push("one").await;
     assert!(matches!(b.event().await, Frame::Event(_)));
-    let begun = *world.store.commits_begun.borrow();
+    let begun = *world.store.observer.commits_begun.borrow();
     world.commits(Gate::Shut);
     let push = a.batch("two", BODY);
     a.send(push.clone());

@@ -11,7 +11,7 @@ use cloudsync_storage::store::Family;
 use ed25519_dalek::Signer as _;
 
 use super::client::Client;
-use super::gated::Gate;
+use super::gates::Gate;
 use super::world::{Phone, TOKEN_LIFE, World, by_account, token, until, within};
 use crate::Options;
 use crate::region_actor::RegionMessage;
@@ -136,7 +136,7 @@ async fn a_drain_answers_everything_then_sends_everybody_away() {
     let world = World::start(Options::default()).await;
     let (a, b) = (world.enrol(1).await, world.enrol(2).await);
     let (mut a, mut b, mut idle) = (world.pusher(&a).await, world.pusher(&b).await, world.attached(&b).await);
-    let begun = *world.store.commits_begun.borrow();
+    let begun = *world.store.observer.commits_begun.borrow();
     world.commits(Gate::Shut);
     let (first, second) = (a.batch("a", BODY_BYTES_MIN), b.batch("b", BODY_BYTES_MIN));
     let (first_request, second_request) = (first.request, second.request);
@@ -167,7 +167,7 @@ async fn a_drain_whose_time_is_over_answers_busy_and_ends() {
     let world = World::start(Options::default()).await;
     let a = world.enrol(1).await;
     let mut a = world.pusher(&a).await;
-    let begun = *world.store.commits_begun.borrow();
+    let begun = *world.store.observer.commits_begun.borrow();
     world.commits(Gate::Shut);
     let push: Push = a.batch("a", BODY_BYTES_MIN);
     let request = push.request;
@@ -188,7 +188,7 @@ async fn a_region_actor_that_dies_is_noticed_and_everybody_is_sent_away() {
     let world = World::start(Options::default()).await;
     let (a, b) = (world.enrol(1).await, world.enrol(2).await);
     let (mut a, mut idle) = (world.pusher(&a).await, world.open(&b).await);
-    let begun = *world.store.commits_begun.borrow();
+    let begun = *world.store.observer.commits_begun.borrow();
     world.commits(Gate::Shut);
     let push = a.batch("a", BODY_BYTES_MIN);
     a.send(push);

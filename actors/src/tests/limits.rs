@@ -9,7 +9,7 @@ use cloudsync_protocol::limits::{PAGE_BYTES, PUSH_BYTES_MAX, UNANSWERED_BYTES_MA
 use cloudsync_protocol::{Cursor, ErrorCode, Frame, Nonce, Seq};
 
 use super::client::decode;
-use super::gated::Gate;
+use super::gates::Gate;
 use super::world::{World, until, within};
 use crate::{Lane, Options};
 
@@ -18,7 +18,7 @@ async fn a_users_undecided_pushes_have_a_bound() {
     let world = World::start(Options { user_bytes_max: PUSH_BYTES_MAX, ..Options::default() }).await;
     let (a, b) = (world.enrol(1).await, world.enrol(2).await);
     let (mut a, mut b) = (world.pusher(&a).await, world.pusher(&b).await);
-    let begun = *world.store.commits_begun.borrow();
+    let begun = *world.store.observer.commits_begun.borrow();
     world.commits(Gate::Shut);
     let (first, second) = (a.batch("a", 1000), b.batch("b", 1000));
     let (first_request, second_request) = (first.request, second.request);
@@ -57,7 +57,7 @@ async fn two_pages_of_a_session_are_in_memory_and_the_next_is_read_when_one_is_w
     for _ in 0..5 {
         a.pull();
     }
-    let pulls = || *world.store.pulls_begun.borrow();
+    let pulls = || *world.store.observer.pulls_begun.borrow();
     until(|| pulls() == 2).await;
     let first = within(a.outbound.next()).await.unwrap();
     let second = within(a.outbound.next()).await.unwrap();

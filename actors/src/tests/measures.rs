@@ -5,7 +5,7 @@ use cloudsync_protocol::limits::{BODY_BYTES_MAX, BODY_BYTES_MIN, DEVICE_QUEUE_FR
 use cloudsync_protocol::{CollectionName, ErrorCode, Frame, RecordId};
 use cloudsync_storage::memory::{Fault, Faults, MemoryStore, Target};
 
-use super::gated::Gate;
+use super::gates::Gate;
 use super::recorder::Numbers;
 use super::world::{World, until};
 use crate::Options;

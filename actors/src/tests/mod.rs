@@ -9,7 +9,7 @@ mod commits;
 mod credit;
 mod endings;
 mod feeds;
-mod gated;
+mod gates;
 mod histories;
 mod limit_table;
 mod limits;

@@ -10,7 +10,7 @@ use cloudsync_storage::memory::{Faults, MemoryStore, Reach};
 use futures_util::FutureExt as _;
 
 use super::client::Client;
-use super::gated::Gate;
+use super::gates::Gate;
 use super::world::{World, until, within};
 use crate::Options;
 use crate::recovery::{WAIT_MAX, WAIT_MIN};
@@ -31,18 +31,18 @@ async fn a_commit_that_was_durable_and_not_told_is_noticed_without_another_write
     let first = a.push("one").await;
     assert!(matches!(a.event().await, Frame::Committed(committed) if committed.to == first));
     assert!(matches!(b.event().await, Frame::Event(event) if event.to == first));
-    let done = *world.store.commits_done.borrow();
-    world.store.verdicts.send_replace(Gate::Shut);
+    let done = *world.store.observer.commits_done.borrow();
+    world.store.observer.verdicts.send_replace(Gate::Shut);
     let push = a.batch("two", BODY_BYTES_MIN);
     let (request, killed) = (push.request, world.now_ms());
     a.send(push);
-    within(world.store.commits_done.subscribe().wait_for(|count| *count > done)).await.unwrap();
+    within(world.store.observer.commits_done.subscribe().wait_for(|count| *count > done)).await.unwrap();
     world.region.shared.directory.send(world.log(), UserMessage::Panic);
     assert_eq!(a.refusal(request).await, ErrorCode::Busy);
     assert_eq!(head_at(&mut b).await, first.next());
     assert_eq!(head_at(&mut a).await, first.next(), "the pusher too: it has no answer");
     assert!(world.now_ms() - killed < 1000, "at once, not by a keep-alive");
-    world.store.verdicts.send_replace(Gate::Open);
+    world.store.observer.verdicts.send_replace(Gate::Open);
     assert_eq!(a.claim().await.seq, first.next());
     let third = a.push("three").await;
     assert!(matches!(b.event().await, Frame::Event(event) if (event.from, event.to) == (first.next(), third)), "still attached");
@@ -69,21 +69,21 @@ async fn while_the_store_is_away_activations_are_tried_with_waits_and_the_sessio
     let world = World::over(MemoryStore::with_faults(faults.clone()), Options::default()).await;
     let a = world.enrol(1).await;
     let mut a = world.attached(&a).await;
-    let (begun, head) = (*world.store.acquires_begun.borrow(), a.attach().await);
+    let (begun, head) = (*world.store.observer.acquires_begun.borrow(), a.attach().await);
     faults.set_reach(Reach::Down);
     world.region.shared.directory.send(world.log(), UserMessage::Panic);
     let away = Duration::from_secs(300);
     tokio::time::sleep(away).await;
-    let tried = *world.store.acquires_begun.borrow() - begun;
+    let tried = *world.store.observer.acquires_begun.borrow() - begun;
     let activations = tried / usize::try_from(cloudsync_engine::user::ACQUIRE_ATTEMPTS_MAX).unwrap();
     let most = usize::try_from(away.as_secs() / WAIT_MAX.as_secs()).unwrap() + 16;
     assert!((10..most).contains(&activations), "{activations} activations in {away:?}, waits from {WAIT_MIN:?} to {WAIT_MAX:?}");
     // Keep-alives.
     while a.outbound.next().now_or_never().flatten().is_some() {}
     faults.set_reach(Reach::Up);
-    let (back, was) = (world.now_ms(), *world.store.acquires_begun.borrow());
+    let (back, was) = (world.now_ms(), *world.store.observer.acquires_begun.borrow());
     assert_eq!(head_at(&mut a).await, head);
-    until(|| *world.store.acquires_begun.borrow() > was).await;
+    until(|| *world.store.observer.acquires_begun.borrow() > was).await;
     assert!(world.now_ms() - back <= u64::try_from(2 * WAIT_MAX.as_millis()).unwrap());
     a.claim().await;
     a.push("one").await;
@@ -94,11 +94,11 @@ async fn a_user_without_attached_sessions_is_activated_only_when_somebody_asks()
     let world = World::start(Options::default()).await;
     let a = world.enrol(1).await;
     let mut a = world.open(&a).await;
-    let begun = *world.store.acquires_begun.borrow();
+    let begun = *world.store.observer.acquires_begun.borrow();
     world.region.shared.directory.send(world.log(), UserMessage::Panic);
     until(|| world.region.users_active() == 0).await;
     tokio::time::sleep(WAIT_MAX * 3).await;
-    assert_eq!(*world.store.acquires_begun.borrow(), begun);
+    assert_eq!(*world.store.observer.acquires_begun.borrow(), begun);
     a.claim().await;
-    assert_eq!(*world.store.acquires_begun.borrow(), begun + 1);
+    assert_eq!(*world.store.observer.acquires_begun.borrow(), begun + 1);
 }

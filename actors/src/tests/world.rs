@@ -1,4 +1,4 @@
-//! One user with an identity, devices and sessions, on a region over the gated store.
+//! One user with an identity, devices and sessions, on a region over an observed store.
 //!
 //! Never: a shortcut past the public handles, except to kill an actor.
 
@@ -14,13 +14,13 @@ use cloudsync_protocol::statement::{
 };
 use cloudsync_protocol::{DeviceId, DeviceSeq, ErrorCode, Failure, Hash, LogId, Nonce, Seq, Signature, UserId, codec};
 use cloudsync_storage::Store as _;
-use cloudsync_storage::memory::MemoryStore;
+use cloudsync_storage::memory::{MemoryStore, ObservedStore};
 use cloudsync_storage::store::{Account, Credentials};
 use ed25519_dalek::{Signer as _, SigningKey};
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::gated::{Gate, GatedStore};
+use super::gates::{Gate, Gates};
 use crate::{Access, Clock, OpenRequest, Options, Region, Tokens};
 
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
@@ -64,7 +64,7 @@ pub(crate) struct Phone {
 
 pub(crate) struct World {
     pub(crate) region: Region,
-    pub(crate) store: Arc<GatedStore>,
+    pub(crate) store: Arc<ObservedStore<Gates>>,
     pub(crate) user: UserId,
     identity: SigningKey,
     clock: Arc<TokioClock>,
@@ -95,7 +95,7 @@ impl World {
     }
 
     pub(crate) async fn over(memory: MemoryStore, options: Options) -> Self {
-        let store = Arc::new(GatedStore::new(memory));
+        let store = Arc::new(ObservedStore { store: memory, observer: Gates::default() });
         let (user, identity, clock) = (UserId([7; 16]), key(200), Arc::new(TokioClock(Instant::now())));
         let account = Account { email: "ada@example.com".to_owned(), user, created_ts: START_MS };
         let [opaque_record, keyring] = [&b"record"[..], b"keyring"].map(Bytes::from_static);
@@ -188,12 +188,12 @@ impl World {
     }
 
     pub(crate) fn commits(&self, gate: Gate) {
-        self.store.commits.send_replace(gate);
+        self.store.observer.commits.send_replace(gate);
     }
 
     /// Waits until the store was asked for `count` commits since it was made.
     pub(crate) async fn commits_begun(&self, count: usize) {
-        within(self.store.commits_begun.subscribe().wait_for(|begun| *begun >= count)).await.unwrap();
+        within(self.store.observer.commits_begun.subscribe().wait_for(|begun| *begun >= count)).await.unwrap();
     }
 }
 

@@ -5,6 +5,7 @@
 mod accounts;
 mod faults;
 mod log;
+mod observed;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ use crate::write::{Write, Written};
 use accounts::Accounts;
 pub use faults::{Fault, Faults, Rates, Reach, Target};
 use log::Log;
+pub use observed::{ObservedStore, Observer};
 
 /// A [`Store`] in memory. Clones share what they hold.
 #[derive(Debug, Clone, Default)]
