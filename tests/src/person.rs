@@ -3,8 +3,10 @@
 //! Never: keys that more than one test knows.
 
 use cloudsync_client::account::{Enrolment, Password, Registration, Tokens, login};
+use cloudsync_client::carrier::Trust;
 use cloudsync_client::connection::{Connection, Events, Server, Session};
 use cloudsync_client::keys::KeyFile;
+use cloudsync_client::sdk::LogIn;
 
 use anyhow::Context as _;
 
@@ -26,6 +28,20 @@ pub struct Person {
 
 fn password() -> anyhow::Result<Password> {
     Password::new(PASSWORD).context("a password")
+}
+
+/// What signs a device of that name in through a profile.
+pub fn log_in_as(server: &Server, email: &str, device: &str) -> anyhow::Result<LogIn> {
+    let pin = if let Trust::Pinned(pin) = &server.trust { Some(pin.to_string()) } else { None };
+    Ok(LogIn {
+        address: server.address.to_string(),
+        pin,
+        server: server.clone(),
+        email: email.to_owned(),
+        password: password()?,
+        device: device.to_owned(),
+        instead_of: None,
+    })
 }
 
 const fn named(name: &str) -> Enrolment<'_> {

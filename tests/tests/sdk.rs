@@ -5,13 +5,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use cloudsync_client::account::Password;
 use cloudsync_client::profile::Profile;
 use cloudsync_client::replica::{Access, Store, StoreError};
-use cloudsync_client::sdk::{Client, LogIn, Target, Watch, WatchEvent, register};
+use cloudsync_client::sdk::{Client, Target, Watch, WatchEvent, register};
 use cloudsync_engine::replica::{Content, Onto, SnapshotProgress, Tables as _};
 use cloudsync_protocol::frame::SnapshotToken;
 use cloudsync_protocol::{CollectionName, RecordId, RecordKey, TimelineId};
+use cloudsync_tests::person::log_in_as;
 use cloudsync_tests::{TestNode, Wire};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -20,16 +20,7 @@ async fn client(node: &TestNode, wire: Wire, folder: &tempfile::TempDir) -> anyh
     let profile = Profile::at(folder.path().join("profile"));
     let server = node.server(wire)?;
     if !profile.folder().exists() {
-        let asked = LogIn {
-            address: node.url(wire)?,
-            pin: Some(node.pin().to_string()),
-            server: server.clone(),
-            email: "ada@example.com".to_owned(),
-            password: Password::new("correct horse battery staple").context("a password")?,
-            device: "laptop".to_owned(),
-            instead_of: None,
-        };
-        let signed_in = register(&profile, &asked).await?;
+        let signed_in = register(&profile, &log_in_as(&server, "ada@example.com", "laptop")?).await?;
         assert!(signed_in.recovery.is_some());
         signed_in.shown()?;
     }

@@ -5,13 +5,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use cloudsync_client::account::Password;
 use cloudsync_client::connection::Server;
 use cloudsync_client::profile::Profile;
-use cloudsync_client::sdk::{Client, Deadline, LogIn, Offline, Online, Target, register};
+use cloudsync_client::sdk::{Client, Deadline, Offline, Online, Target, register};
 use cloudsync_engine::replica::{Content, Fate, Onto};
 use cloudsync_protocol::{CollectionName, RecordId, RecordKey};
+use cloudsync_tests::person::log_in_as;
 use cloudsync_tests::{CommandLine, Relay, SlowStore, TestNode, Wire};
 use serde_json::json;
 
@@ -45,19 +44,10 @@ impl Device {
         let (store, folder) = (Arc::new(SlowStore::default()), tempfile::tempdir()?);
         let node = TestNode::start_on(store.clone()).await?;
         let relay = Relay::before(&node, wire).await?;
-        let address = format!("{}://{}", wire.scheme(), relay.address());
-        let server = Server { address: address.parse()?, trust: node.server(wire)?.trust };
+        let address = format!("{}://{}", wire.scheme(), relay.address()).parse()?;
+        let server = Server { address, trust: node.server(wire)?.trust };
         let profile = Profile::at(folder.path().join("profile"));
-        let asked = LogIn {
-            address,
-            pin: Some(node.pin().to_string()),
-            server: server.clone(),
-            email: "ada@example.com".to_owned(),
-            password: Password::new("correct horse battery staple").context("a password")?,
-            device: "laptop".to_owned(),
-            instead_of: None,
-        };
-        register(&profile, &asked).await?.shown()?;
+        register(&profile, &log_in_as(&server, "ada@example.com", "laptop")?).await?.shown()?;
         let client = Client::open(profile, Target { server })?;
         Ok(Self { relay, store, client, _node: node, _folder: folder })
     }
@@ -109,7 +99,7 @@ async fn a_commit_that_takes_longer_than_the_silence_that_decides_is_waited_for_
         let device = Device::signed_in(wire).await?;
         let mut online = device.session().await?;
         let (connections, begun) = (device.relay.connections(), Instant::now());
-        device.store.commits_take(SLOW_COMMIT);
+        device.store.observer.take(SLOW_COMMIT);
         let id = device.client.edit(key("g1")?, Content::Value("1".into()), Onto::Replica).await?;
         assert_eq!(online.settle(key("g1")?, id, PATIENCE).await?, Fate::Gone, "{wire:?}");
         assert!(begun.elapsed() >= SLOW_COMMIT);
@@ -145,8 +135,8 @@ async fn the_command_line_says_queued_within_seconds_of_silence() -> Tested {
         let relay = Relay::before(&node, wire).await?;
         let cli = CommandLine::at(format!("{}://{}", wire.scheme(), relay.address()), node.pin().to_string())?;
         cli.account("ada@example.com", &["a"])?;
-        store.commits_take(Duration::from_secs(3600));
-        let (mut begun, before) = (store.commits_begun(), *store.commits_begun().borrow());
+        store.observer.take(Duration::from_secs(3600));
+        let (mut begun, before) = (store.observer.begun(), *store.observer.begun().borrow());
         let put = cli.command("a", &["put", "goal", "g1", "1", "--json"]).spawn()?;
         begun.wait_for(|begun| *begun > before).await?;
         relay.silence();

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use cloudsync_client::keys::{DeviceKeys, Identity};
 use cloudsync_client::statement;
@@ -20,9 +19,9 @@ use cloudsync_storage::store::{Account, Credentials};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::cores::Cores;
+use crate::NodeProcess;
 use crate::minted::Mint;
 use crate::process::{EndedNode, Start};
-use crate::{NodeProcess, node::Wire};
 
 /// So many accounts are written at once: one group of the store's.
 const AT_ONCE: usize = 256;
@@ -114,10 +113,4 @@ async fn write_roster(store: &dyn Store, user: UserId, changes: Vec<RosterChange
     head.commit = CommitId(rand::random());
     store.commit(Commit { log: user.into(), after, entries, head: head.clone(), credentials: None, wraps: Vec::new() }).await?;
     Ok(head)
-}
-
-/// Where clients find it.
-pub fn address(node: &NodeProcess, wire: Wire) -> anyhow::Result<std::net::SocketAddr> {
-    let address = node.server(wire)?.address;
-    Ok(std::net::SocketAddr::new(address.host.parse().context("an IP address")?, address.port))
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
-use cloudsync_client::account::Password;
 use cloudsync_client::connection::Server;
 use cloudsync_client::profile::Profile;
 use cloudsync_client::sdk::{Client, LogIn, Target, log_in, register};
@@ -17,9 +16,10 @@ use super::Effort;
 use super::cores::Cores;
 use super::report::{Aim, Bound, Figure, Section, Table, Unit};
 use crate::NodeProcess;
-use crate::command_line::{CommandLine, PASSWORD};
+use crate::command_line::CommandLine;
 use crate::device::key;
 use crate::node::Wire;
+use crate::person::log_in_as;
 use crate::process::Start;
 
 /// Records, and how long a device may take to have them all, in microseconds.
@@ -55,15 +55,7 @@ fn history() -> Option<PathBuf> {
 
 impl Owner<'_> {
     fn asked(&self, device: &str) -> anyhow::Result<LogIn> {
-        Ok(LogIn {
-            address: self.server.address.to_string(),
-            pin: None,
-            server: self.server.clone(),
-            email: self.email.clone(),
-            password: Password::new(PASSWORD).context("a password")?,
-            device: device.to_owned(),
-            instead_of: None,
-        })
+        log_in_as(&self.server, &self.email, device)
     }
 
     /// Signs the first device in and has it push so many records.
