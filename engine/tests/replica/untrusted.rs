@@ -155,14 +155,20 @@ fn a_roster_that_begins_with_another_identity_is_refused() {
     assert!(matches!(applied.stopped.unwrap().why, Why::Identity { .. }));
 }
 
-#[test]
-fn rows_past_the_last_number_are_no_rows_and_nobody_stumbles_over_them() {
-    let (mut writer, mut reader) = (Device::new(1), Device::new(2));
+/// A device that read nothing yet, and a log with two records that another pushed at once.
+fn two_records_of_one_batch() -> (Device, Log) {
+    let (mut writer, reader) = (Device::new(1), Device::new(2));
     let mut log = Log::with(&[&writer.keys, &reader.keys]);
     writer.pull(&log);
     put(&mut writer, "s1", value("s1"));
     put(&mut writer, "s2", value("s2"));
     writer.drain(&mut log);
+    (reader, log)
+}
+
+#[test]
+fn rows_past_the_last_number_are_no_rows_and_nobody_stumbles_over_them() {
+    let (mut reader, mut log) = two_records_of_one_batch();
     // The numbers are the server's to give; no device signs them.
     let batch = last_batch(&mut log);
     assert_eq!(batch.operations.len(), 2);
@@ -177,12 +183,7 @@ fn rows_past_the_last_number_are_no_rows_and_nobody_stumbles_over_them() {
 
 #[test]
 fn a_snapshot_that_begins_at_the_last_number_leaves_no_row_to_come_after_it() {
-    let (mut writer, mut reader) = (Device::new(1), Device::new(2));
-    let mut log = Log::with(&[&writer.keys, &reader.keys]);
-    writer.pull(&log);
-    put(&mut writer, "s1", value("s1"));
-    put(&mut writer, "s2", value("s2"));
-    writer.drain(&mut log);
+    let (mut reader, mut log) = two_records_of_one_batch();
     let batch = last_batch(&mut log);
     batch.first = Seq(u64::MAX);
     let entry = Entry::from(batch.clone());

@@ -8,6 +8,7 @@ use cloudsync_engine::session::Peer;
 use cloudsync_engine::user::Event;
 use cloudsync_protocol::Hash;
 use cloudsync_protocol::entry::Operation;
+use cloudsync_protocol::error::LastPush;
 use cloudsync_protocol::frame::{Claim, OWN_LOG, Push};
 
 use super::{Checked, DEVICES, Simulation};
@@ -27,15 +28,22 @@ impl Simulation {
         self.tell(at, Event::Claim { peer, claim: Claim { request: 1, log: OWN_LOG } })
     }
 
-    pub(super) fn client_push(&mut self, argument: u8, at: usize) -> Checked {
+    /// A session that may push, which has then used that up, and the push that its next follows.
+    pub(super) fn ready(&mut self, argument: u8) -> Option<(Peer, LastPush)> {
         let mut peer = self.peer(argument);
-        let number = peer.device.0[0];
-        if let Some(session) = self.pens[&number].ready.keys().next() {
+        let pen = self.pens.get_mut(&peer.device.0[0])?;
+        if let Some(session) = pen.ready.keys().next() {
             peer.session = *session;
         }
-        let Some(last) = self.pens.get_mut(&number).and_then(|pen| pen.ready.remove(&peer.session)) else {
+        let last = pen.ready.remove(&peer.session)?;
+        Some((peer, last))
+    }
+
+    pub(super) fn client_push(&mut self, argument: u8, at: usize) -> Checked {
+        let Some((peer, last)) = self.ready(argument) else {
             return self.client_claim(argument, at);
         };
+        let number = peer.device.0[0];
         let mut currents: BTreeMap<String, (u64, Hash)> = self
             .store
             .currents()

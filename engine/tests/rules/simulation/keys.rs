@@ -77,14 +77,10 @@ impl Simulation {
 
     /// New wraps of what is current, some of them of rows that are not, by whoever may push.
     pub(super) fn client_rewrap(&mut self, argument: u8, at: usize) -> Checked {
-        let mut peer = self.peer(argument);
-        let number = peer.device.0[0];
-        if let Some(session) = self.pens[&number].ready.keys().next() {
-            peer.session = *session;
-        }
-        let Some(last) = self.pens.get_mut(&number).and_then(|pen| pen.ready.remove(&peer.session)) else {
+        let Some((peer, last)) = self.ready(argument) else {
             return self.client_claim(argument, at);
         };
+        let number = peer.device.0[0];
         let epoch = self.store.head.as_ref().map_or(1, |head| head.key_epoch);
         let mut rows: Vec<_> = self.store.versions().into_iter().map(|(_, current)| (current.seq, current.hash)).collect();
         rows.sort_unstable();
