@@ -3,6 +3,8 @@
 //!
 //! Never: a look-up, or a body opened.
 
+use std::collections::BTreeMap;
+
 use cloudsync_protocol::codec::{self, DecodeError};
 use cloudsync_protocol::entry::{Batch, Rewrap};
 use cloudsync_protocol::envelope::EnvelopeError;
@@ -172,7 +174,12 @@ pub fn check_operations(statement: BatchStatement, signed: &Signed, operations: 
     if !errors.is_empty() {
         return Err(BatchError::Invalid(errors));
     }
-    let hashes = operations.iter().map(Operation::hash).collect();
+    // Of a put the statement's hash is the envelope's: no body is hashed a second time.
+    let hash = |(operation, stated): (&Operation, &Hash)| match operation {
+        Operation::Adopt(adopt) => adopt.envelope.hash(),
+        Operation::Put(_) | Operation::Rewrap(_) => *stated,
+    };
+    let hashes = operations.iter().zip(&statement.envelopes).map(hash).collect();
     Ok(Checked { hash: signed.hash(), statement, headers, hashes })
 }
 
@@ -185,9 +192,15 @@ fn check_rewrap(rewrap: &Rewrap) -> Result<(), BatchError> {
 
 /// A record that is adopted has no other operation in its batch.
 fn adopted_twice(operations: &[Operation], headers: &[Header]) -> Vec<OperationError> {
-    let of_record = |header: &Header| headers.iter().filter(|other| other.key() == header.key()).count();
+    if operations.iter().all(|operation| operation.origin().is_none()) {
+        return Vec::new();
+    }
+    let mut of_record: BTreeMap<_, usize> = BTreeMap::new();
+    for header in headers {
+        *of_record.entry((&header.collection, &header.record)).or_default() += 1;
+    }
     let adopts = operations.iter().zip(headers).enumerate().filter(|(_, (operation, _))| operation.origin().is_some());
-    let twice = adopts.filter(|(_, (_, header))| of_record(header) > 1);
+    let twice = adopts.filter(|(_, (_, header))| of_record.get(&(&header.collection, &header.record)).is_some_and(|count| *count > 1));
     twice.map(|(index, (_, header))| OperationError { index, key: Some(header.key()), issue: OperationIssue::Field("record") }).collect()
 }
 

@@ -166,6 +166,15 @@ impl Operation {
         }
     }
 
+    /// The account key's epoch under which it wraps.
+    #[must_use]
+    pub fn key_epoch(&self) -> u64 {
+        match self {
+            Self::Put(Put { envelope, .. }) | Self::Adopt(Adopt { envelope, .. }) => envelope.key_epoch(),
+            Self::Rewrap(rewrap) => rewrap.epoch,
+        }
+    }
+
     /// What counts against `EVENT_BODY_BYTES_MAX`: its body, or its new wraps.
     fn body_bytes(&self) -> usize {
         match self {

@@ -210,9 +210,10 @@ impl<T: Tables> Replica<'_, T> {
             return Ok(None);
         }
         for (device, standing) in roster.devices() {
-            let named = standing.revoked.filter(|revocation| revocation.seq == seq).and_then(|revocation| revocation.last);
+            let revocation = standing.revoked.filter(|revocation| revocation.seq == seq);
+            let Some(named) = revocation.and_then(|revocation| revocation.last) else { continue };
             let read = self.tables.last_batch(device)?.map(|read| read.device_seq).unwrap_or_default();
-            if named.is_some_and(|named| named < read) {
+            if named < read {
                 return Ok(Some(Why::Chain { last: read }));
             }
         }

@@ -56,7 +56,11 @@ impl<T: Tables> Replica<'_, T> {
         let mut marks = self.tables.marks()?;
         let own = marks.last_committed.map_or(Seq::ZERO, |last| last.seq);
         let is_older = told.at < marks.cursor.seq.max(own);
-        marks.usage = Some(if is_older { self.held_usage(told.limit, marks.cursor.seq)? } else { told });
+        let usage = Some(if is_older { self.held_usage(told.limit, marks.cursor.seq)? } else { told });
+        if marks.usage == usage {
+            return Ok(());
+        }
+        marks.usage = usage;
         self.tables.set_marks(&marks)
     }
 

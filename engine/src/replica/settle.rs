@@ -35,11 +35,11 @@ impl<T: Tables> Replica<'_, T> {
     /// After a committed version of a record was written: an edit in no batch that was made from an older one is settled
     /// by equal content or parked, unless a lost version of it is to be brought back first. A signed edit waits for its answer, and so does the one made from it.
     pub(super) fn reconcile(&mut self, record: &Record) -> Result<(), TablesError> {
+        let edits = self.tables.edits_of(&record.key)?;
+        let [edit] = edits.as_slice() else { return Ok(()) };
         if self.is_restoring(&record.key)? {
             return Ok(());
         }
-        let edits = self.tables.edits_of(&record.key)?;
-        let [edit] = edits.as_slice() else { return Ok(()) };
         let is_older = (edit.base, edit.parent) != (record.version, record.hash);
         match edit.state {
             EditState::Signed(_) => Ok(()),

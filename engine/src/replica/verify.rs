@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use cloudsync_protocol::entry::{Adopt, Put};
 use cloudsync_protocol::statement::{BatchStatement, PublicKey};
 use cloudsync_protocol::{Batch, DeviceId, DeviceSeq, Entry, Hash, LogId, Operation, RecordKey, Seq, Version, codec};
 
@@ -196,11 +195,7 @@ pub(super) fn of_account(roster: &Roster, me: &Me) -> Result<(), Why> {
 
 /// Everything of a batch is wrapped under the account key that the log had come to.
 fn are_under(expected: u64, operations: &[Operation]) -> Result<(), Why> {
-    let epochs = operations.iter().map(|operation| match operation {
-        Operation::Put(Put { envelope, .. }) | Operation::Adopt(Adopt { envelope, .. }) => envelope.key_epoch(),
-        Operation::Rewrap(rewrap) => rewrap.epoch,
-    });
-    let other = epochs.into_iter().find(|found| *found != expected);
+    let other = operations.iter().map(Operation::key_epoch).find(|found| *found != expected);
     other.map_or(Ok(()), |found| Err(Why::KeyEpoch { found, expected }))
 }
 

@@ -85,12 +85,7 @@ impl Tentative<'_> {
     /// Everything is wrapped under the account key that the log has come to: what a revoked device knows opens nothing new.
     fn fits_key_epoch(&self, request: u32, operations: &[Operation]) -> Result<(), Failure> {
         let current = self.head.key_epoch;
-        let epochs = || {
-            operations.iter().map(|operation| match operation {
-                Operation::Put(Put { envelope, .. }) | Operation::Adopt(Adopt { envelope, .. }) => envelope.key_epoch(),
-                Operation::Rewrap(rewrap) => rewrap.epoch,
-            })
-        };
+        let epochs = || operations.iter().map(Operation::key_epoch);
         let off = epochs().find(|epoch| *epoch < current).or_else(|| epochs().find(|epoch| *epoch > current));
         match off {
             None => Ok(()),
