@@ -55,7 +55,8 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
         Ok(Done::Acknowledged(version) | Done::Nothing(version)) => ((*version, false), true, None),
         Ok(Done::Queued(version) | Done::Full(version)) => ((*version, false), false, None),
         Ok(Done::Held(version, failure)) => ((*version, false), false, Some(failure)),
-        Err(failure) => (as_held(context, &key).await, false, Some(failure)),
+        Err(failure) if output.is_json() => (as_held(context, &key).await, false, Some(failure)),
+        Err(failure) => ((0, false), false, Some(failure)),
     };
     if output.is_json() {
         let record = RecordJson {
