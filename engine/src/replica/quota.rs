@@ -78,12 +78,14 @@ impl<T: Tables> Replica<'_, T> {
     pub(super) fn wake_beside(&mut self, closed: &[Made]) -> Result<(), TablesError> {
         let Some(usage) = self.tables.marks()?.usage else { return Ok(()) };
         let (mut room, mut after) = (usage.room(), EditId::default());
-        if self.tables.paused(after, room, 1)?.is_empty() {
-            return self.wake_lost(room);
+        if self.tables.paused(after, room, 1)?.is_empty() && self.tables.lost_paused(LostId::default(), room, 1)?.is_empty() {
+            return Ok(());
         }
         for made in closed.iter().filter(|made| made.content != Content::Deleted) {
             let key = made.key()?;
-            if self.tables.edits_of(&key)?.iter().any(|edit| edit.state == EditState::Waiting) {
+            let is_batched_anew = self.tables.edits_of(&key)?.iter().any(|edit| edit.state == EditState::Waiting)
+                || self.tables.lost_of(&key)?.iter().any(|lost| lost.state == LostState::Waiting);
+            if is_batched_anew {
                 let held = self.tables.record(&key)?.map_or(0, |held| live_bytes(&held));
                 room = room.saturating_sub(made.envelope()?.bytes().saturating_sub(held));
             }

@@ -2,10 +2,10 @@
 //!
 //! Never: a number signed twice.
 
-use cloudsync_engine::replica::{BatchState, ClaimOutcome, Fate, Next, OpenReplicaError, Pending, Replica, Rewound, Told};
+use cloudsync_engine::replica::{BatchState, ClaimOutcome, Fate, Next, OpenReplicaError, Pending, Replica, Told};
 use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, Seq, TimelineId};
 
-use crate::desk::{fate, put, shown, two};
+use crate::desk::{fate, goes_over, put, shown, two};
 use crate::support::keys::{Keys, key, value};
 use crate::support::log::Device;
 use crate::support::log::TIMELINE;
@@ -33,14 +33,6 @@ fn a_claim_that_is_older_than_what_is_known_changes_nothing() {
     let batch = a.outgoing();
     assert_eq!(a.transact(|replica, _| replica.claimed(TIMELINE, old)).unwrap(), ClaimOutcome::Push);
     assert_eq!(a.outgoing(), batch);
-}
-
-/// Goes over to a log that has another timeline from there.
-fn goes_over(device: &mut Device, timeline: TimelineId, first: Seq, fork: Seq) {
-    let told = device.replica().told(&[(TIMELINE, Seq(1)), (timeline, first)]).unwrap();
-    let Told::Rewound(rewind) = told else { panic!("{told:?}") };
-    assert_eq!(rewind.common, fork);
-    assert_eq!(device.replica().rewound(&rewind, fork).unwrap(), Rewound::Done);
 }
 
 #[test]

@@ -2,12 +2,12 @@
 //!
 //! Never: an assertion about the rules.
 
-use cloudsync_engine::replica::{Content, EditError, EditId, Fate, NewEdit, Onto, OutboxBatch, Pending};
+use cloudsync_engine::replica::{Content, EditError, EditId, Fate, NewEdit, Onto, OutboxBatch, Pending, Rewound, Told};
 use cloudsync_protocol::error::RecordIssue;
-use cloudsync_protocol::{ErrorCode, Header, Operation, Seq, Version};
+use cloudsync_protocol::{ErrorCode, Header, Operation, Seq, TimelineId, Version};
 
 use crate::support::keys::{key, value};
-use crate::support::log::{Device, Log};
+use crate::support::log::{Device, Log, TIMELINE};
 
 pub(crate) fn put(device: &mut Device, record: &str, content: Content) -> EditId {
     edit(device, record, content, Onto::Replica).unwrap()
@@ -61,6 +61,14 @@ pub(crate) fn written(records: &[&str]) -> (Log, Device, Device) {
         writer.pull(&log);
     }
     (log, writer, reader)
+}
+
+/// Goes over to a log that has another timeline from there.
+pub(crate) fn goes_over(device: &mut Device, timeline: TimelineId, first: Seq, fork: Seq) {
+    let told = device.replica().told(&[(TIMELINE, Seq(1)), (timeline, first)]).unwrap();
+    let Told::Rewound(rewind) = told else { panic!("{told:?}") };
+    assert_eq!(rewind.common, fork);
+    assert_eq!(device.replica().rewound(&rewind, fork).unwrap(), Rewound::Done);
 }
 
 pub(crate) fn header(batch: &OutboxBatch) -> Header {

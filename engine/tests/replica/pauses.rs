@@ -2,10 +2,11 @@
 //!
 //! Never: an edit tried again that can't fit, or one that waits while there is room.
 
-use cloudsync_engine::replica::{Content, Fate, Next, Onto, Pending, Reason, Replica, Start, Tables, Usage};
-use cloudsync_protocol::{ErrorCode, Failure, Seq, Version};
+use cloudsync_engine::replica::{Content, Fate, Next, Onto, Pending, Reason, Replica, Start, Stretch, Tables, Usage};
+use cloudsync_protocol::error::RecordIssue;
+use cloudsync_protocol::{ErrorCode, Failure, Seq, TimelineId, Version, error};
 
-use crate::desk::{conflicts, content, edit, fate, issue, put, shown, two, write};
+use crate::desk::{conflicts, content, edit, fate, goes_over, issue, put, shown, two, write};
 use crate::support::keys::{Keys, key, value};
 use crate::support::log::{Device, Log};
 
@@ -122,6 +123,31 @@ fn what_is_batched_anew_keeps_its_room_and_what_is_parked_gives_it_up() {
         a.drain(&mut log);
         assert_eq!(fate(&mut a, "s3", third) == Fate::Gone, parked);
     }
+}
+
+#[test]
+fn lost_versions_that_fit_one_by_one_and_not_together_are_not_tried_together_again() {
+    let (mut log, mut a, _) = two();
+    a.replica().told(&log.attached(Seq::ZERO).lineage).unwrap();
+    let saved = log.clone();
+    ["s1", "s2"].into_iter().for_each(|record| write(&mut a, &mut log, record, long(250)));
+    let timeline = TimelineId([4; 16]);
+    goes_over(&mut a, timeline, saved.head().next(), saved.head());
+    let (to, entries) = (saved.head(), &saved.entries);
+    a.transact(|replica, keys| replica.apply(Stretch { timeline, from: Seq::ZERO, to, entries }, keys)).unwrap();
+    let last = saved.last_of(a.me.device);
+    a.replica().claimed(timeline, last).unwrap();
+    let both = a.outgoing().unwrap();
+    let [_, second] = both.made.as_slice() else { panic!("{both:?}") };
+    let envelope = second.operation.envelope().unwrap();
+    let (key, grows) = (envelope.check().unwrap().key(), envelope.bytes());
+    let usage = error::Usage { used: 0, limit: 2 * grows - 1, need: 2 * grows, at: to };
+    let records = vec![RecordIssue { key, code: ErrorCode::QuotaExceeded, current: Version::NONE, current_seq: Seq::ZERO, grows }];
+    let late = Failure { records, quota: Some(Box::new(usage)), ..Failure::new(1, ErrorCode::QuotaExceeded, "") };
+    let answer = |replica: &mut Replica<'_, _>| replica.push_failed(timeline, (both.device_seq, both.hash), &late);
+    assert_eq!(a.transact(|replica, _| answer(replica)).unwrap(), Next::Push);
+    assert_eq!(a.outgoing().unwrap().made.len(), 1, "what is batched anew keeps its room");
+    assert_eq!(a.replica().status().unwrap().edits.lost_paused, 1);
 }
 
 #[test]
