@@ -19,6 +19,7 @@ use crate::process::{NodeProcess, node_binary};
 pub const PASSWORD: &str = "correct horse battery staple";
 /// For what takes milliseconds, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(30);
+const POLL_EVERY: Duration = Duration::from_millis(5);
 
 /// `cloudsync` with a home of its own.
 #[derive(Debug)]
@@ -237,6 +238,21 @@ impl Watching {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn ended(mut self) -> anyhow::Result<Ran> {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            ensure!(Instant::now() < deadline, "it does not end");
+            // Nothing says when a process ends that may be killed meanwhile: it is looked at again and again.
+            std::thread::sleep(POLL_EVERY);
+        };
+        let said = |lines: &Receiver<String>| lines.iter().map(|line| line + "\n").collect();
+        Ok(Ran { code: status.code(), stdout: said(&self.stdout), stderr: said(&self.stderr) })
     }
 
     /// Ends it by a signal; gives its exit code and what it had left to show.

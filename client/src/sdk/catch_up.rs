@@ -7,6 +7,7 @@ use cloudsync_protocol::frame::SnapshotToken;
 use cloudsync_protocol::{Cursor, ErrorCode, Seq};
 
 use super::keys::DeviceSeal;
+use super::rewound::WentBack;
 use super::{Error, Online};
 use crate::connection;
 use crate::replica::{Access, SqliteTables};
@@ -85,13 +86,20 @@ impl Online {
             let start = match self.session.attach(cursor).await {
                 Ok(attached) => {
                     self.attached = true;
-                    if self.goes_over(attached.lineage.clone(), Some(cursor)).await? {
+                    // A server that takes a cursor has a row there.
+                    if attached.head < cursor.seq {
+                        return Err(Error::Rewound(format!(
+                            "the log is said to end at {}, behind {} that was read",
+                            attached.head, cursor.seq
+                        )));
+                    }
+                    if self.goes_over(attached.lineage.clone(), Some(cursor), WentBack::Stops).await? {
                         continue;
                     }
                     self.client.replica(Access::Write, move |replica, _| replica.attached(&attached)).await?
                 }
                 Err(connection::Error::Refused(failure)) if failure.code == ErrorCode::TimelineUnknown && !failure.lineage.is_empty() => {
-                    if self.goes_over(failure.lineage.clone().into_vec(), None).await? {
+                    if self.goes_over(failure.lineage.clone().into_vec(), None, WentBack::Stops).await? {
                         continue;
                     }
                     return Err(Error::Rewound(failure.message));
@@ -156,8 +164,10 @@ impl Online {
         Ok(Read::Whole)
     }
 
-    /// Takes the current state anew, whatever the replica holds; edits are kept.
+    /// Takes the current state anew, whatever the replica holds; edits are kept. A log that is where it was before a rewind that
+    /// was seen is taken as it is, and what that loses is brought back.
     pub async fn from_snapshot(&mut self) -> Result<Cursor, Error> {
+        self.take_timeline().await?;
         let mut attempts = Attempts::default();
         loop {
             let (cursor, resume) = self.place().await?;
@@ -166,6 +176,19 @@ impl Online {
                 return self.catch_up().await;
             }
         }
+    }
+
+    /// Goes over to the timeline that the log has, be it one of before.
+    async fn take_timeline(&mut self) -> Result<(), Error> {
+        let (cursor, _) = self.place().await?;
+        let (lineage, accepted) = match self.session.attach(cursor).await {
+            Ok(attached) => (attached.lineage, Some(cursor)),
+            Err(connection::Error::Refused(failure)) if !failure.lineage.is_empty() => (failure.lineage.into_vec(), None),
+            // What is wrong with where the replica is does not matter here.
+            Err(connection::Error::Refused(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        self.goes_over(lineage, accepted, WentBack::IsTaken).await.map(drop)
     }
 
     /// Takes a snapshot, or goes on with one. `cursor` is where the replica was when that was decided: once another

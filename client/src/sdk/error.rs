@@ -51,6 +51,9 @@ pub enum Error {
     /// The server's log is not the one that was read.
     #[error("{0}")]
     Rewound(String),
+    /// The server's log is where it was before a rewind that was seen.
+    #[error("the log is where it was before a rewind that was seen")]
+    WentBack,
     /// Something in the log does not verify.
     #[error("stopped reading at what does not verify: {0}")]
     Untrusted(#[from] Box<Untrusted>),
@@ -115,6 +118,7 @@ impl Error {
             | Self::Account(_)
             | Self::NotAdmitted { .. }
             | Self::Rewound(_)
+            | Self::WentBack
             | Self::Untrusted(_)
             | Self::Unfit(_)
             | Self::Unsound(_)

@@ -13,14 +13,24 @@ use crate::replica::Access;
 /// Histories that are asked for before a batch.
 const QUESTIONS: usize = 64;
 
+/// What is done about a log that is where it was before a rewind that was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WentBack {
+    /// Nothing: whoever runs the server is to be told.
+    Stops,
+    /// A person takes it as it is; what is lost by that is brought back.
+    IsTaken,
+}
+
 impl Online {
     /// Takes in the log's timelines; `accepted` is the cursor that the server took in this session, if it did. Says whether the
     /// replica went over to another: attach again.
-    pub(super) async fn goes_over(&mut self, lineage: Lineage, accepted: Option<Cursor>) -> Result<bool, Error> {
+    pub(super) async fn goes_over(&mut self, lineage: Lineage, accepted: Option<Cursor>, back: WentBack) -> Result<bool, Error> {
         let told = self.client.replica(Access::Write, move |replica, _| replica.told(&lineage)).await?;
         let rewind = match told {
             Told::Same => return Ok(false),
-            Told::WentBack => return Err(Error::Rewound("the log is where it was before a rewind that was seen".to_owned())),
+            Told::WentBack(rewind) if back == WentBack::IsTaken => rewind,
+            Told::WentBack(_) => return Err(Error::WentBack),
             Told::Unfit => return Err(Error::Unfit("one timeline is said to begin in two places".to_owned())),
             Told::Rewound(rewind) => rewind,
         };

@@ -115,6 +115,7 @@ fn is_over(error: &Error) -> bool {
         | Error::EditsQueued { .. }
         | Error::DevicesFull { .. }
         | Error::Rewound(_)
+        | Error::WentBack
         | Error::Untrusted(_)
         | Error::Unfit(_)
         | Error::Unsound(_)

@@ -248,7 +248,7 @@ impl<T: Tables> Replica<'_, T> {
     /// Writes a committed row unless a later one is held, and settles what this device has pending of it.
     pub(super) fn write(&mut self, record: &Record) -> Result<(), TablesError> {
         let held = self.tables.record(&record.key)?;
-        if held.as_ref().is_some_and(|held| held.seq >= record.seq) {
+        if held.as_ref().is_some_and(|held| held.seq >= record.seq && !record.heals(held)) {
             return Ok(());
         }
         self.tables.put_record(record)?;

@@ -67,6 +67,13 @@ impl Record {
             origin,
         }
     }
+
+    /// Whether it opens, and takes the place of a copy of the same row that does not: where a wrap, or all of a snapshot's row, was
+    /// spoiled on its way. Never an older version: that one was not to be read is no leave to go back.
+    pub(super) fn heals(&self, held: &Self) -> bool {
+        let opens = |record: &Self| record.content != Content::Damaged;
+        opens(self) && !opens(held) && (held.seq, &held.key) == (self.seq, &self.key) && held.version <= self.version
+    }
 }
 
 /// One committed version, in the order of the log.

@@ -18,8 +18,9 @@ pub enum Told {
     Same,
     /// The log went on under another: find the fork, then [`Replica::rewound`].
     Rewound(Rewind),
-    /// The log is where it was before a rewind that was seen: keep everything, and stop.
-    WentBack,
+    /// The log is where it was before a rewind that was seen, or that was pretended: keep everything, and stop. Where a person
+    /// takes the log as it is now, it is a rewind like any other.
+    WentBack(Rewind),
     /// One timeline can't begin in two places.
     Unfit,
 }
@@ -88,12 +89,14 @@ impl<T: Tables> Replica<'_, T> {
         if own.iter().zip(theirs).take(common).any(|(own, theirs)| own.1 != theirs.1) {
             return Ok(Told::Unfit);
         }
-        if common == theirs.len() {
-            return Ok(if own.len() == common { Told::Same } else { Told::WentBack });
+        if own.len() == common && theirs.len() == common {
+            return Ok(Told::Same);
         }
         let end = |lineage: &[(TimelineId, Seq)]| lineage.get(common).map_or(Seq(u64::MAX), |(_, next)| Seq(next.0.saturating_sub(1)));
         let upto = if common == 0 { Seq::ZERO } else { end(&own).min(end(theirs)) };
-        Ok(Told::Rewound(Rewind { own, theirs: theirs.to_vec(), common: upto }))
+        let went_back = common == theirs.len();
+        let rewind = Rewind { own, theirs: theirs.to_vec(), common: upto };
+        Ok(if went_back { Told::WentBack(rewind) } else { Told::Rewound(rewind) })
     }
 
     /// The highest row up to there that this device can name, as a cursor: whether the log has it is asked by a pull of nothing.

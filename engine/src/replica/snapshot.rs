@@ -140,8 +140,9 @@ impl<T: Tables> Replica<'_, T> {
         Ok(())
     }
 
-    /// A page's rows are in order of key, go on where the page before ended, and leave out no record that was read.
-    fn check_keys(&self, asked: Option<&SnapshotToken>, page: &SnapshotPage, records: &[Record]) -> Result<(), SnapshotError> {
+    /// A page's rows are in order of key, go on where the page before ended, and leave out no record that was read. One that never
+    /// opened, and that nobody has, goes.
+    fn check_keys(&mut self, asked: Option<&SnapshotToken>, page: &SnapshotPage, records: &[Record]) -> Result<(), SnapshotError> {
         let stop = |seq, hash, why| Err(Box::new(Untrusted { seq, device: None, device_seq: None, hash, why }).into());
         let begin = asked.and_then(|token| token.last.as_ref());
         let mut end = begin;
@@ -166,6 +167,10 @@ impl<T: Tables> Replica<'_, T> {
                 }
                 let is_given = records.binary_search_by(|given| given.key.cmp(&record.key)).is_ok();
                 if record.seq <= page.start.seq && !is_given {
+                    if record.content == Content::Damaged {
+                        self.tables.remove_record(&record.key)?;
+                        continue;
+                    }
                     return stop(record.seq, record.hash, Why::LeftOut { key: record.key.clone(), held: record.version });
                 }
             }
@@ -179,6 +184,15 @@ impl<T: Tables> Replica<'_, T> {
     /// Whether a row contradicts what is held: the log was `read` to there, the snapshot is of `start`.
     fn goes_back(&self, record: &Record, device_seq: DeviceSeq, (read, start): (Seq, Seq)) -> Result<Option<Why>, TablesError> {
         let held = self.tables.record(&record.key)?;
+        if let Some(held) = &held {
+            if record.heals(held) {
+                return Ok(None);
+            }
+            // Its device signed nothing of this row that could be seen here: it may be the server's own doing.
+            if record.content == Content::Damaged && held.content != Content::Damaged && held.seq < record.seq {
+                return Ok(Some(Why::Unreadable { key: record.key.clone(), held: held.version }));
+            }
+        }
         let (seq, version, hash) = held.map_or_else(Default::default, |held| (held.seq, held.version, held.hash));
         let is_back = match seq.cmp(&record.seq) {
             Ordering::Less => version >= record.version,
@@ -189,7 +203,8 @@ impl<T: Tables> Replica<'_, T> {
         if is_back {
             return Ok(Some(Why::Version { key: record.key.clone(), version: record.version, held: version }));
         }
-        if (seq == record.seq && hash != record.hash) || (record.seq <= read && seq < record.seq) {
+        let is_another = seq == record.seq && hash != record.hash;
+        if is_another || (record.seq <= read && seq < record.seq && !self.is_damaged_at(record.seq)?) {
             return Ok(Some(Why::OtherRow { seq: record.seq }));
         }
         // What was brought back has the number that it had when it was made.
@@ -199,6 +214,11 @@ impl<T: Tables> Replica<'_, T> {
         // A device's pushes rise with the log.
         let last = self.tables.last_batch(record.device)?.map(|last| last.device_seq).unwrap_or_default();
         Ok(if record.seq > read && device_seq <= last { Some(Why::Chain { last }) } else { None })
+    }
+
+    /// Whether what was read there did not open, under whatever name it came: that was no reading.
+    fn is_damaged_at(&self, seq: Seq) -> Result<bool, TablesError> {
+        Ok(self.tables.record_at(seq)?.is_some_and(|held| held.content == Content::Damaged))
     }
 
     /// The log was read to there, and not read from there to the snapshot.

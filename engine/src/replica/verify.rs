@@ -42,6 +42,9 @@ pub enum Why {
     /// A record that was read is not in the snapshot.
     #[error("{key}, read at version {held}, is left out")]
     LeftOut { key: RecordKey, held: Version },
+    /// A row of a snapshot that does not open, in place of a version that does.
+    #[error("{key} does not open, and version {held} does, which is held")]
+    Unreadable { key: RecordKey, held: Version },
     /// A page whose rows are not in order of key, or that does not go on where it ended.
     #[error("rows that are not in their order")]
     Disordered,

@@ -9,7 +9,7 @@ use cloudsync_client::statement::{self, BatchFacts};
 use cloudsync_protocol::entry::{Batch, Put, RosterRow};
 use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::statement::RosterChange;
-use cloudsync_protocol::{DeviceSeq, Entry, Envelope, Hash, Operation, RecordKey, Seq, Version};
+use cloudsync_protocol::{DeviceSeq, Entry, Envelope, Hash, Header, Operation, RecordKey, Seq, Version, codec};
 
 /// When it is said to have been committed.
 const SERVER_TS: u64 = 1_700_000_000_000;
@@ -57,4 +57,12 @@ pub fn enrolment(keys: &KeyFile, identity: &Identity, device: &DeviceKeys) -> an
 #[must_use]
 pub const fn roster_row(seq: Seq, change: RosterChange) -> RosterRow {
     RosterRow { seq, server_ts: SERVER_TS, change }
+}
+
+/// Says something else in an envelope's header, by whoever has no key.
+pub fn with_header(envelope: &mut Envelope, change: impl FnOnce(&mut Header)) -> anyhow::Result<()> {
+    let mut header: Header = codec::decode(&envelope.header)?;
+    change(&mut header);
+    envelope.header = codec::encode(&header).into();
+    Ok(())
 }

@@ -48,19 +48,23 @@ mod passing;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use cloudsync_client::carrier::{Address, Trust};
 use cloudsync_client::connection::Server;
 use cloudsync_protocol::Frame;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::node::{TestNode, Wire};
 
 pub use frames::{batches, pages, rows};
+
+/// For what takes milliseconds, on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Which way a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +81,7 @@ type Trick = Box<dyn FnMut(Way, Frame) -> Vec<(Way, Frame)> + Send>;
 /// What all of its connections share.
 struct Shared {
     trick: Mutex<Trick>,
-    heard: Mutex<Vec<(Way, Frame)>>,
+    heard: watch::Sender<Vec<(Way, Frame)>>,
     /// Where each open session takes what is said of the server's own accord.
     sessions: Mutex<Vec<mpsc::UnboundedSender<Frame>>>,
 }
@@ -88,8 +92,9 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     fn pass(&self, way: Way, frame: Frame) -> Vec<(Way, Frame)> {
-        lock(&self.heard).push((way, frame.clone()));
-        lock(&self.trick)(way, frame)
+        let instead = lock(&self.trick)(way, frame.clone());
+        self.heard.send_modify(|heard| heard.push((way, frame)));
+        instead
     }
 }
 
@@ -118,7 +123,7 @@ impl DishonestServer {
         let address: Address = format!("{}://{}", wire.scheme(), listener.local_addr()?).parse()?;
         let shared = Arc::new(Shared {
             trick: Mutex::new(Box::new(|way, frame| vec![(way, frame)])),
-            heard: Mutex::default(),
+            heard: watch::Sender::default(),
             sessions: Mutex::default(),
         });
         let mut accepting = JoinSet::new();
@@ -182,12 +187,20 @@ impl DishonestServer {
     /// Everything that came in since it began or was last [forgotten](Self::forget), as it was before a trick.
     #[must_use]
     pub fn heard(&self) -> Vec<(Way, Frame)> {
-        lock(&self.shared.heard).clone()
+        self.shared.heard.borrow().clone()
+    }
+
+    /// Waits until it has heard, and dealt with, what the node says that this holds for.
+    pub async fn hears(&self, which: impl Fn(&Frame) -> bool) -> anyhow::Result<()> {
+        let mut heard = self.shared.heard.subscribe();
+        let any = |heard: &Vec<(Way, Frame)>| heard.iter().any(|(way, frame)| *way == Way::ToClient && which(frame));
+        tokio::time::timeout(PATIENCE, heard.wait_for(any)).await.context("it was not said")??;
+        Ok(())
     }
 
     /// Forgets what it heard.
     pub fn forget(&self) {
-        lock(&self.shared.heard).clear();
+        self.shared.heard.send_modify(Vec::clear);
     }
 }
 

@@ -1,30 +1,75 @@
 //! Devices that nobody of the account enrolled.
 //!
-//! Never: the identity's own signature; who has that may enrol.
+//! Never: the identity's signature by anybody who was not a device once.
 
-use cloudsync_client::keys::{DeviceKeys, Identity};
-use cloudsync_protocol::{Entry, Frame, Seq};
+use cloudsync_client::keys::{DeviceKeys, Identity, KeyFile};
+use cloudsync_protocol::{DeviceSeq, Entry, Frame, Hash, Seq, Version};
 use cloudsync_tests::Wire;
-use cloudsync_tests::dishonest::{forge, pages};
+use cloudsync_tests::dishonest::forge;
 
-use crate::world::World;
+use crate::world::{World, shown};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_another_identity_enrols_is_caught_in_the_log() -> anyhow::Result<()> {
     let world = World::start(Wire::Ws).await?;
     world.put("g3", "3")?;
     let change = forge::enrolment(&world.keys("b")?, &Identity::first(), &DeviceKeys::random())?;
-    world.server.tells(move |frame| {
-        if let Frame::Page(page) = frame {
-            page.to = page.to.next();
-        }
-        pages(frame, |entries| {
-            let next = entries.last().map_or(Seq::ZERO, Entry::last).next();
-            entries.push(Entry::Roster(forge::roster_row(next, change.clone())));
-        });
-    });
+    world.server.tells(move |frame| more(frame, |next| Ok(vec![Entry::Roster(forge::roster_row(next, change.clone()))])));
     world.catches("log_untrusted", "signature")?;
     // What came before it in the page was the log's.
-    assert!(crate::world::shown(&world.cheated, "b")?.iter().any(|(id, _)| id == "g3"));
+    assert!(shown(&world.cheated, "b")?.iter().any(|(id, _)| id == "g3"));
     world.goes_on()
+}
+
+/// Adds entries behind the last one of each page.
+fn more(frame: &mut Frame, entries: impl Fn(Seq) -> anyhow::Result<Vec<Entry>>) {
+    let Frame::Page(page) = frame else { return };
+    let next = page.entries.last().map_or(page.from, Entry::last).next();
+    page.entries.extend(entries(next).expect("what has keys can be made"));
+    page.to = page.entries.last().map_or(page.to, Entry::last);
+}
+
+/// A version of a record that is new, pushed as the first of a device.
+fn first_push(keys: &KeyFile, seq: Seq) -> anyhow::Result<Entry> {
+    let key = cloudsync_tests::device::key("goal", "ghost")?;
+    let number = DeviceSeq(1);
+    let forged = forge::Forged { key: &key, version: Version(1), parent: Hash::default(), value: "\"a ghost's\"" };
+    forge::batch(keys, seq, (number, Hash::default()), vec![forge::version(keys, number, forged)?])
+}
+
+/// `c` was a device of the account, and is revoked.
+async fn with_a_revoked_device() -> anyhow::Result<(World, KeyFile)> {
+    let world = World::start(Wire::Ws).await?;
+    world.log_in("c")?;
+    let revoked = world.keys("c")?;
+    world.honest.run("a", &["devices", "revoke", "c"])?.ended(0)?;
+    Ok((world, revoked))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_revoked_device_signs_is_caught() -> anyhow::Result<()> {
+    let (world, revoked) = with_a_revoked_device().await?;
+    world.server.tells(move |frame| more(frame, |next| Ok(vec![first_push(&revoked, next)?])));
+    world.catches("log_untrusted", "was not enrolled")?;
+    world.goes_on()
+}
+
+/// Not claimed as long as keys are not rotated: a revoked device knows the identity, and with a server that helps it enrols another.
+#[tokio::test(flavor = "multi_thread")]
+async fn not_claimed_before_a_rotation_a_revoked_device_enrols_another_and_the_honest_log_gives_it_away() -> anyhow::Result<()> {
+    let (world, revoked) = with_a_revoked_device().await?;
+    let ghost = KeyFile { device: DeviceKeys::random(), ..revoked.clone() };
+    let enrolment = forge::enrolment(&revoked, &revoked.secrets.identity, &ghost.device)?;
+    world.server.tells(move |frame| {
+        more(frame, |next| Ok(vec![Entry::Roster(forge::roster_row(next, enrolment.clone())), first_push(&ghost, next.next())?]));
+    });
+    let before = shown(&world.cheated, "b")?;
+    world.sync()?;
+    assert!(shown(&world.cheated, "b")?.iter().any(|(id, _)| id == "ghost"), "it is believed");
+    world.server.behave();
+    let ran = world.sync()?.ended(4)?;
+    assert_eq!(ran.error_code()?, "store_rewound", "{ran:?}");
+    let kept = shown(&world.cheated, "b")?;
+    assert!(before.iter().all(|record| kept.contains(record)), "{kept:?}");
+    Ok(())
 }

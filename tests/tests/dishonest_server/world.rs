@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, ensure};
 use cloudsync_client::keys::KeyFile;
-use cloudsync_protocol::Seq;
+use cloudsync_protocol::{Frame, Seq, TimelineId};
 use cloudsync_tests::{CommandLine, DishonestServer, Ran, TestNode, Wire};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ pub(crate) const ADA: &str = "ada@example.com";
 /// The devices, and what is between them.
 pub(crate) struct World {
     /// The real one, as long as this is.
-    _node: TestNode,
+    pub(crate) node: TestNode,
     /// What `b` takes for it.
     pub(crate) server: DishonestServer,
     /// Where `a` is.
@@ -40,7 +40,7 @@ impl World {
         let server = DishonestServer::before(&node, wire).await?;
         let honest = CommandLine::at(node.url(Wire::Ws)?, node.pin().to_string())?;
         let cheated = CommandLine::at(server.url(), node.pin().to_string())?;
-        let world = Self { _node: node, server, honest, cheated };
+        let world = Self { node, server, honest, cheated };
         world.honest.account(ADA, &["a"])?;
         world.put("g1", "1")?;
         world.put("g2", "1")?;
@@ -95,6 +95,7 @@ impl World {
         ensure!(ran.error_code()? == code, "{code} was due: {ran:?}");
         let exit = match code {
             "protocol" => 1,
+            "unreachable" | "connection_closed" => 3,
             "replica_differs" => 6,
             _ => 4,
         };
@@ -137,4 +138,10 @@ impl World {
 pub(crate) fn shown(cli: &CommandLine, profile: &str) -> anyhow::Result<Shown> {
     let listed = cli.run(profile, &["list", "--offline", "--json"])?.ended(0)?.json()?;
     listed.into_iter().map(|record| Ok((record["id"].as_str().context("an id")?.to_owned(), record["value"].clone()))).collect()
+}
+
+/// The log's timeline, as the node told it.
+pub(crate) fn timeline(server: &DishonestServer) -> anyhow::Result<TimelineId> {
+    let told = |(_, frame)| if let Frame::Welcome(welcome) = frame { Some(welcome.timeline) } else { None };
+    server.heard().into_iter().find_map(told).context("nobody was welcomed")
 }

@@ -274,6 +274,12 @@ impl From<sdk::Error> for Failure {
                 &error,
                 "the server lost what it had acknowledged: everything here is kept, tell its operator",
             ),
+            sdk::Error::WentBack => Self::new(
+                Exit::Refused,
+                "store_rewound",
+                &error,
+                "everything here is kept, tell the server's operator; `cloudsync sync --from-snapshot` takes the log as it is now, and brings back what it lacks",
+            ),
             sdk::Error::Untrusted(_) => Self::new(
                 Exit::Refused,
                 "log_untrusted",

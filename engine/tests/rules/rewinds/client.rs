@@ -93,7 +93,7 @@ impl World {
         let rewind = match self.devices[device].transact(|replica, _| replica.told(lineage)).unwrap() {
             Told::Same => return false,
             Told::Rewound(rewind) => rewind,
-            other @ (Told::WentBack | Told::Unfit) => panic!("{other:?}"),
+            other @ (Told::WentBack(_) | Told::Unfit) => panic!("{other:?}"),
         };
         let named = self.devices[device].replica().named(&rewind, rewind.common).unwrap();
         assert!(named.is_none_or(|row| self.has(row)), "no timeline forks by itself");
