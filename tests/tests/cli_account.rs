@@ -99,6 +99,14 @@ async fn a_revoked_device_is_out_at_once_and_keeps_its_edits_for_its_next_log_in
     let put = cli.run("b", &["put", "goal", "g3", "3", "--json"])?.ended(7)?;
     let put = put.last()?;
     assert_eq!((&put["acknowledged"], &put["pending"], &put["error"]["code"]), (&json!(false), &json!(true), &json!("device_revoked")));
+    let rows = cli.home().join("rows.csv");
+    std::fs::write(
+        &rows,
+        "\"X.words\",\"word_cnt\",\"description\",\"DONE\",\"date\",\"estimate\",\"actual\"\n\"@a\",\"1\",1,1,2009-04-09,NA,2\n",
+    )?;
+    let import = cli.run("b", &["import", "--format", "pomodoro", &rows.to_string_lossy(), "--json"])?.ended(7)?;
+    assert_eq!((&import.last()?["imported"], import.error_code()?.as_str()), (&json!(1), "device_revoked"));
+    assert!(import.stderr.contains("is kept, queued"), "as a put says: {import:?}");
     let status = cli.run("b", &["status", "--json"])?.ended(0)?.last()?;
     assert_eq!((&status["online"], &status["problem"]), (&json!(true), &json!("device_revoked")));
     let spoken = cli.run("b", &["status"])?.ended(0)?.stderr;
@@ -108,7 +116,7 @@ async fn a_revoked_device_is_out_at_once_and_keeps_its_edits_for_its_next_log_in
     cli.run("b", &["watch"])?.ended(7)?;
     assert_eq!(cli.run("b", &["get", "goal", "g2", "--offline"])?.ended(0)?.stdout, "2\n");
     let back = cli.sign_in("b", ("login", ADA, PASSWORD), &[])?.ended(0)?.last()?;
-    assert_eq!(back["pending"], json!(2), "what was typed after the revoke as well");
+    assert_eq!(back["pending"], json!(3), "what was typed after the revoke as well");
     assert_ne!(back["device_id"], revoked["device_id"], "a device id is never used again");
     cli.run("b", &["sync"])?.ended(0)?;
     for value in [2, 3] {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cloudsync_client::import::pomodoro::Sessions;
-use cloudsync_client::sdk::{Client, Deleted, Offline, Online, Pushing};
+use cloudsync_client::sdk::{self, Client, Deleted, Offline, Online, Pushing};
 use cloudsync_engine::replica::{Content, EditId, Status};
 use cloudsync_protocol::RecordKey;
 use serde::Serialize;
@@ -44,6 +44,8 @@ struct Sender<'a> {
     context: &'a Context,
     online: Option<Online>,
     deleted: Deleted,
+    /// Why the server can't be worked with; the rest is queued all the same.
+    refused: Option<Failure>,
 }
 
 impl Sender<'_> {
@@ -56,27 +58,34 @@ impl Sender<'_> {
         };
         match sent {
             Ok(()) => Ok(()),
-            Err(error) if error.offline() == Offline::Yes => self.lost(&error.to_string()),
-            Err(error) => Err(error.into()),
+            Err(error) => self.ended(error),
         }
     }
 
-    fn lost(&mut self, why: &str) -> Result<(), Failure> {
-        self.context.output.end_updates();
-        self.context.output.aside(&format!("offline: {why}; the rest is queued"));
+    /// Nothing is sent any more. Where this machine is the trouble, nothing is queued either.
+    fn ended(&mut self, error: sdk::Error) -> Result<(), Failure> {
         self.online = None;
+        if error.offline() == Offline::Yes {
+            self.context.output.end_updates();
+            self.context.output.aside(&format!("offline: {error}; the rest is queued"));
+            return Ok(());
+        }
+        let failure = Failure::from(error);
+        if matches!(failure.exit, Exit::Damage | Exit::Unexpected) {
+            return Err(failure);
+        }
+        self.refused = Some(failure);
         Ok(())
     }
 
-    /// Sends all that is left.
-    async fn finish(mut self) -> Result<(), Failure> {
-        let Some(mut online) = self.online.take() else { return Ok(()) };
-        let sent = online.push_all(PATIENCE).await;
-        online.close().await;
-        match sent {
-            Err(error) if error.offline() == Offline::Yes => self.lost(&error.to_string()),
-            sent => Ok(sent?),
+    /// Sends all that is left; says why the server takes nothing, if so.
+    async fn finish(mut self) -> Result<Option<Failure>, Failure> {
+        if let Some(mut online) = self.online.take() {
+            let sent = online.push_all(PATIENCE).await;
+            online.close().await;
+            sent.or_else(|error| self.ended(error))?;
         }
+        Ok(self.refused)
     }
 }
 
@@ -86,9 +95,13 @@ pub(crate) async fn import(context: &Context, asked: args::Import) -> Result<(),
         Failure::new(Exit::Usage, "usage", message, "name a CSV file with the columns that `cloudsync import --help` lists")
     };
     let bytes = std::fs::read(&asked.file).map_err(|error| unfit(format!("can't read {}: {error}", asked.file.display())))?;
-    let Reached { client, online } = context.reach().await?;
+    let (client, online, refused) = match context.reach().await {
+        Ok(Reached { client, online }) => (client, online, None),
+        // Where the profile itself is the trouble, nothing can be kept in it.
+        Err(failure) => (context.client().map_err(|_| failure.clone())?, None, Some(failure)),
+    };
     let deleted = if asked.deleted { Deleted::Return } else { Deleted::Stay };
-    let sender = Sender { context, online, deleted };
+    let sender = Sender { context, online, deleted, refused };
     let ids = client.keys().secrets.record_ids.clone();
     let mut sessions = Sessions::new(&bytes, &ids).map_err(|error| unfit(format!("{}: {error}", asked.file.display())))?;
     let lines = (bytes.iter().filter(|byte| **byte == b'\n').count() as u64).saturating_sub(1);
@@ -100,7 +113,7 @@ pub(crate) async fn import(context: &Context, asked: args::Import) -> Result<(),
         _ = interrupted.recv() => Err(stopped(&done, lines)),
     };
     bar.clear();
-    ended?;
+    let refused = ended?;
     let status = client.status().await?;
     done.acknowledged = status.edits.pending() == 0;
     done.paused_edits = status.edits.paused;
@@ -110,7 +123,10 @@ pub(crate) async fn import(context: &Context, asked: args::Import) -> Result<(),
     };
     report(context, &done, (waiting, &status))?;
     say_held(context, held(&client, &status).await?);
-    Ok(())
+    match refused {
+        Some(failure) => Err(Failure { message: format!("{}; what was read is kept, queued", failure.message), ..failure }),
+        None => Ok(()),
+    }
 }
 
 /// Ctrl-C: what was read is here, and sent as far as it went.
@@ -124,7 +140,7 @@ async fn import_all(
     mut sender: Sender<'_>,
     client: &Client,
     (sessions, done, bar): (&mut Sessions<'_>, &mut Imported, &Progress),
-) -> Result<(), Failure> {
+) -> Result<Option<Failure>, Failure> {
     bar.at(0);
     loop {
         let rows = next_rows(sender.context, sessions, done, bar);
