@@ -41,6 +41,8 @@ async fn a_stale_edit_is_parked_and_the_rest_of_the_queue_goes_on() -> anyhow::R
     let refused = put(&cli, "a", ("g1", "3"), &[])?.ended(5)?;
     assert_eq!((&refused.last()?["acknowledged"], &refused.last()?["conflict"]), (&json!(false), &json!(true)));
     assert!(refused.stderr.contains("is not kept") && refused.stderr.contains("put goal g1 … --onto current"), "{refused:?}");
+    let refused = cli.run("a", &["delete", "goal", "g1"])?.ended(5)?.stderr;
+    assert!(refused.contains("delete goal g1 --onto current") && !refused.contains(" put "), "who deletes is not told to write: {refused}");
     cli.run("a", &["logout"])?.ended(4)?;
     assert_eq!(put(&cli, "a", ("g1", "4"), &["--onto", "current"])?.ended(0)?.last()?["version"], json!(2));
     assert_eq!(conflicts(&cli, "a")?, Vec::<Value>::new());

@@ -11,7 +11,7 @@ use cloudsync_client::{account, connection};
 use cloudsync_protocol::ErrorCode;
 use serde::Serialize;
 
-use crate::parked::settle;
+use crate::parked::{Typed, settle};
 
 /// The exit codes that scripts rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -296,7 +296,7 @@ impl From<sdk::Error> for Failure {
                 &error,
                 "run `cloudsync password` again when the server can be reached: with the new password as the one in force, then with the old one",
             ),
-            sdk::Error::Conflicted { ref key } => Self::new(Exit::Conflict, "conflict", &error, settle(key)),
+            sdk::Error::Conflicted { ref key } => Self::new(Exit::Conflict, "conflict", &error, settle(key, Typed::Put)),
             sdk::Error::RolledBack => Self::new(
                 Exit::NotSignedIn,
                 "rolled_back",

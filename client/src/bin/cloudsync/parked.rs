@@ -12,11 +12,22 @@ use crate::output::{counted, visible};
 /// How a conflict ends.
 pub(crate) const SETTLE: &str = "see `cloudsync conflicts`; settle each by `cloudsync put … --onto current`, `cloudsync delete … --onto current` or `cloudsync conflicts drop …`";
 
+/// What was to be done to a record whose edit is in conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Typed {
+    Put,
+    Delete,
+}
+
 /// How that one ends.
-pub(crate) fn settle(key: &RecordKey) -> String {
+pub(crate) fn settle(key: &RecordKey, typed: Typed) -> String {
     let (collection, record) = (visible(key.collection.as_str()), visible(key.record.as_str()));
+    let again = match typed {
+        Typed::Delete => format!("delete it by `cloudsync delete {collection} {record} --onto current`"),
+        Typed::Put => format!("write it by `cloudsync put {collection} {record} … --onto current`"),
+    };
     format!(
-        "see `cloudsync conflicts`; write it by `cloudsync put {collection} {record} … --onto current`, which takes the place of the edit in conflict, \
+        "see `cloudsync conflicts`; {again}, which takes the place of the edit in conflict, \
          or give that one up first by `cloudsync conflicts drop {collection} {record}`"
     )
 }

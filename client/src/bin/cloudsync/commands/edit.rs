@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use cloudsync_client::sdk::{Client, Deadline, Offline, Online};
+use cloudsync_client::sdk::{self, Client, Deadline, Offline, Online};
 use cloudsync_engine::replica::{Content, Fate, Onto, Pending, Reason};
 use cloudsync_protocol::{ErrorCode, RecordKey};
 
 use crate::args;
 use crate::context::{Context, Reached};
 use crate::failure::{Exit, Failure};
-use crate::parked::{SETTLE, parked_help};
+use crate::parked::{SETTLE, Typed, parked_help, settle as settle_one};
 use crate::record::{EditJson, RecordJson, key};
 use crate::{room, value};
 
@@ -114,7 +114,7 @@ async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, o
         return Ok(Done::Nothing(version));
     }
     let paused_before = client.status().await?.edits.paused;
-    let id = client.edit(key.clone(), content.clone(), onto).await?;
+    let id = client.edit(key.clone(), content.clone(), onto).await.map_err(|error| not_made(error, content))?;
     let is_reached = online.is_some();
     let sent = async {
         let fate = match online {
@@ -144,6 +144,16 @@ async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, o
         )),
         Fate::Parked(Reason::Refused(code)) => Err(parked(key, code)),
     }
+}
+
+/// Why an edit was not made; where an earlier one is in the way, a delete is not told to write.
+fn not_made(error: sdk::Error, content: &Content) -> Failure {
+    if let sdk::Error::Conflicted { key } = &error
+        && *content == Content::Deleted
+    {
+        return Failure { help: settle_one(key, Typed::Delete), ..error.into() };
+    }
+    error.into()
 }
 
 /// The server can't be worked with: what was typed is kept all the same, for when it can.
