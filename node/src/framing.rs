@@ -2,6 +2,7 @@
 //!
 //! Never: decoding one. A carrier checks lengths and pace, before it allocates.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
@@ -56,6 +57,18 @@ pub(crate) enum WriteError {
 pub(crate) trait Source: Send {
     /// The next frame, as encoded; `None` when the peer ended orderly.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, ReadError>> + Send;
+
+    /// While no frame is wanted: answers what the carrier's own pings ask, and keeps the frame that comes, if one does. Never ends.
+    fn attend(&mut self) -> impl Future<Output = Infallible> + Send;
+}
+
+/// Does something long while the other end is attended to: it may ask meanwhile whether anybody is there.
+pub(crate) async fn attending<R: Source, T>(source: &mut R, work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = source.attend() => match never {},
+    }
 }
 
 /// Where frames go.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::close::Ending;
-use crate::framing::{ReadError, Sink, Source, WriteError};
+use crate::framing::{ReadError, Sink, Source, WriteError, attending};
 use crate::metrics::Meters;
 use crate::shared::Shared;
 use crate::throttle::Visitor;
@@ -107,7 +107,7 @@ pub(crate) async fn greet<R: Source, W: Sink>(
         let all_done = *all_done.get_or_insert_with(|| Instant::now() + shared.patience.account_calls_max);
         let name = frame.name();
         let answered = match visitor.calls(&frame) {
-            Ok(()) => conversation.handle(frame, shared.clock.now_ms()).await,
+            Ok(()) => attending(source, conversation.handle(frame, shared.clock.now_ms())).await,
             Err(throttled) => Err(throttled),
         };
         let answer = match answered {

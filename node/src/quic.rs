@@ -2,6 +2,8 @@
 //!
 //! Never: allocating what a length only claims.
 
+use std::convert::Infallible;
+
 use bytes::{Bytes, BytesMut};
 use cloudsync_protocol::ErrorCode;
 use cloudsync_protocol::limits::FRAME_BYTES_MAX;
@@ -86,6 +88,11 @@ impl Source for QuicSource {
         }
         let body = std::mem::take(&mut self.body).freeze();
         Ok(Some(self.whole(body)))
+    }
+
+    async fn attend(&mut self) -> Infallible {
+        // The connection's driver acknowledges each packet, whatever is read.
+        std::future::pending().await
     }
 }
 

@@ -16,7 +16,7 @@ use cloudsync_protocol::{ErrorCode, Failure, Frame, codec};
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::framing::{ReadError, Sink, Source};
+use crate::framing::{ReadError, Sink, Source, attending};
 use crate::handshake::{Greeting, Refusal, decode, greet};
 use crate::shared::Shared;
 use crate::throttle::{Verdict, Visitor};
@@ -43,7 +43,7 @@ pub(crate) async fn begin<R: Source, W: Sink>(
     sink: &mut W,
 ) -> Result<(SessionHandle, Outbound), Refusal> {
     let greeting = greet(shared, (carrier, visitor), source, sink).await?;
-    open(shared, (carrier, visitor), greeting, sink).await
+    attending(source, open(shared, (carrier, visitor), greeting, sink)).await
 }
 
 /// Opens the session that a hello asks for and says welcome.
@@ -143,7 +143,7 @@ pub(crate) async fn write<T>(session: &SessionHandle, close_timeout: Duration, w
 /// The next frame, read from then on.
 pub(crate) async fn next<R: Source>(source: &mut R, read_at: Option<Instant>) -> Result<Option<Bytes>, ReadError> {
     if let Some(at) = read_at {
-        tokio::time::sleep_until(at).await;
+        attending(source, tokio::time::sleep_until(at)).await;
     }
     source.next().await
 }

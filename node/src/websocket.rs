@@ -2,6 +2,8 @@
 //!
 //! Never: compression (it would tell lengths of ciphertext apart, and costs memory), or text.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use cloudsync_protocol::ErrorCode;
 use cloudsync_protocol::limits::FRAME_BYTES_MAX;
@@ -46,7 +48,7 @@ pub(crate) async fn split<S: AsyncRead + AsyncWrite + Unpin + Send>(
 ) -> (WebSocketSource<S>, WebSocketSink<S>) {
     let stream = WebSocketStream::from_raw_socket(Paced::new(io, patience), Role::Server, Some(config())).await;
     let (sink, stream) = stream.split();
-    (WebSocketSource { stream, meters: meters.clone() }, WebSocketSink { sink, meters: meters.clone() })
+    (WebSocketSource { stream, meters: meters.clone(), kept: None }, WebSocketSink { sink, meters: meters.clone() })
 }
 
 /// Frames that come in.
@@ -54,6 +56,8 @@ pub(crate) async fn split<S: AsyncRead + AsyncWrite + Unpin + Send>(
 pub(crate) struct WebSocketSource<S> {
     stream: SplitStream<WebSocketStream<Paced<S>>>,
     meters: Meters,
+    /// What came while nothing was wanted.
+    kept: Option<Result<Option<Bytes>, ReadError>>,
 }
 
 fn refused(code: ErrorCode, message: impl Into<String>) -> ReadError {
@@ -74,8 +78,8 @@ fn read_error(error: Error) -> ReadError {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for WebSocketSource<S> {
-    async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> WebSocketSource<S> {
+    async fn read(&mut self) -> Result<Option<Bytes>, ReadError> {
         loop {
             let message = match self.stream.next().await {
                 None | Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => return Ok(None),
@@ -88,10 +92,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for WebSocketSource<S> {
                     return Ok(Some(frame));
                 }
                 Message::Text(_) => return Err(refused(ErrorCode::Malformed, "a text message: frames are binary messages")),
+                // Pings are answered underneath, when the next message is waited for.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
                 Message::Close(_) => return Ok(None),
             }
         }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for WebSocketSource<S> {
+    async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        match self.kept.take() {
+            Some(kept) => kept,
+            None => self.read().await,
+        }
+    }
+
+    async fn attend(&mut self) -> Infallible {
+        if self.kept.is_none() {
+            self.kept = Some(self.read().await);
+        }
+        std::future::pending().await
     }
 }
 

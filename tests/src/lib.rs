@@ -34,5 +34,5 @@ pub use node::{TestClock, TestNode, Wire};
 pub use person::Person;
 pub use process::NodeProcess;
 pub use raw::{RawClient, Received};
-pub use relay::Relay;
+pub use relay::{Relay, Way};
 pub use slow_store::SlowStore;

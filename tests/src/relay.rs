@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -19,18 +19,47 @@ use crate::node::{TestNode, Wire};
 const CHUNK_BYTES: usize = 4096;
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From a client.
+    Up,
+    /// From the node.
+    Down,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Line {
     /// Connections below that number are carried no more.
     carried_from: u64,
     bytes_per_second: Option<u64>,
+    /// What was carried of all connections, up and down.
+    carried: [u64; 2],
+    /// From so much on of either nothing is.
+    carried_max: [u64; 2],
+    /// What a connection of its own gets from the node.
+    each_max: u64,
+    /// Since when nothing is carried.
+    silent_since: Option<Instant>,
+    /// When something of the node's was carried last.
+    heard_at: Option<Instant>,
 }
+
+const OPEN: Line = Line {
+    carried_from: 0,
+    bytes_per_second: None,
+    carried: [0; 2],
+    carried_max: [u64::MAX; 2],
+    each_max: u64::MAX,
+    silent_since: None,
+    heard_at: None,
+};
 
 /// A running relay; it ends when it is dropped.
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
-    line: watch::Sender<Line>,
+    line: Arc<watch::Sender<Line>>,
     connections: Arc<AtomicU64>,
     _serving: JoinSet<()>,
 }
@@ -39,17 +68,72 @@ pub struct Relay {
 #[derive(Debug, Clone)]
 struct Place {
     number: u64,
-    line: watch::Receiver<Line>,
+    line: Arc<watch::Sender<Line>>,
+}
+
+/// What one connection carried in one direction.
+#[derive(Debug)]
+struct Lane {
+    place: Place,
+    way: Way,
+    carried: u64,
+    /// It had all that one gets.
+    is_over: bool,
 }
 
 impl Place {
-    /// Waits until so much may be carried.
+    const fn lane(self, way: Way) -> Lane {
+        Lane { place: self, way, carried: 0, is_over: false }
+    }
+
+    fn is_open(&self, line: &Line) -> bool {
+        self.number >= line.carried_from
+    }
+}
+
+impl Lane {
+    /// Counts what is to be carried; says whether it is, and how fast. What would go past a limit makes the line silent.
+    fn count(&mut self, bytes: usize) -> Option<Option<u64>> {
+        let mut carried = None;
+        let (place, of_this) = (self.way as usize, self.carried + bytes as u64);
+        self.place.line.send_if_modified(|line| {
+            self.is_over |= self.way == Way::Down && of_this > line.each_max;
+            if self.is_over || !self.place.is_open(line) {
+                return false;
+            }
+            let (Some(sum), Some(most)) = (line.carried.get_mut(place), line.carried_max.get(place)) else { return false };
+            if *sum + bytes as u64 > *most {
+                (line.carried_from, line.silent_since) = (u64::MAX, Some(Instant::now()));
+                return true;
+            }
+            *sum += bytes as u64;
+            if self.way == Way::Down {
+                line.heard_at = Some(Instant::now());
+            }
+            carried = Some(line.bytes_per_second);
+            false
+        });
+        self.carried += if carried.is_some() { bytes as u64 } else { 0 };
+        carried
+    }
+
+    /// Waits until so much may be carried, and was.
     async fn carried(&mut self, bytes: usize) {
-        let number = self.number;
-        let Ok(line) = self.line.wait_for(|line| number >= line.carried_from).await.map(|line| *line) else { return };
-        if let Some(pace) = line.bytes_per_second {
-            tokio::time::sleep(Duration::from_micros(bytes as u64 * 1_000_000 / pace)).await;
-        }
+        let mut seen = self.place.line.subscribe();
+        let pace = loop {
+            match self.count(bytes) {
+                Some(pace) => break pace,
+                None if seen.changed().await.is_err() => return,
+                None => {}
+            }
+        };
+        slowly(bytes, pace).await;
+    }
+}
+
+async fn slowly(bytes: usize, pace: Option<u64>) {
+    if let Some(pace) = pace {
+        tokio::time::sleep(Duration::from_micros(bytes as u64 * 1_000_000 / pace)).await;
     }
 }
 
@@ -57,9 +141,9 @@ impl Relay {
     /// In front of a node's wire.
     pub async fn before(node: &TestNode, wire: Wire) -> anyhow::Result<Self> {
         let server = node.address(wire)?;
-        let (line, seen) = watch::channel(Line { carried_from: 0, bytes_per_second: None });
+        let line = Arc::new(watch::Sender::new(OPEN));
         let (connections, mut serving) = (Arc::<AtomicU64>::default(), JoinSet::new());
-        let place = Place { number: 0, line: seen };
+        let place = Place { number: 0, line: Arc::clone(&line) };
         let count = Arc::clone(&connections);
         let address = match wire {
             Wire::Quic => {
@@ -92,7 +176,40 @@ impl Relay {
 
     /// Carries nothing any more, of whatever connection.
     pub fn silence(&self) {
-        self.line.send_modify(|line| line.carried_from = u64::MAX);
+        self.line.send_modify(|line| (line.carried_from, line.silent_since) = (u64::MAX, Some(Instant::now())));
+    }
+
+    /// What was carried that way so far.
+    #[must_use]
+    pub fn carried(&self, way: Way) -> u64 {
+        self.line.borrow().carried.get(way as usize).copied().unwrap_or_default()
+    }
+
+    /// When something of the node's was carried last, on whatever connection.
+    #[must_use]
+    pub fn heard_at(&self) -> Option<Instant> {
+        self.line.borrow().heard_at
+    }
+
+    /// Carries so much more that way, and then nothing any more, of whatever connection and either way.
+    pub fn silence_after(&self, way: Way, bytes: u64) {
+        self.line.send_modify(|line| {
+            if let (Some(carried), Some(most)) = (line.carried.get(way as usize), line.carried_max.get_mut(way as usize)) {
+                *most = carried + bytes;
+            }
+        });
+    }
+
+    /// Carries so much from the node of each connection, and then nothing more of that one down.
+    pub fn silence_each_after(&self, bytes: u64) {
+        self.line.send_modify(|line| line.each_max = bytes);
+    }
+
+    /// Waits until nothing is carried, and says since when.
+    pub async fn silent(&self) -> Instant {
+        let mut seen = self.line.subscribe();
+        let silent = seen.wait_for(|line| line.silent_since.is_some()).await.ok().and_then(|line| line.silent_since);
+        silent.unwrap_or_else(Instant::now)
     }
 
     /// Carries nothing any more of the connections that there are; new ones it does.
@@ -100,9 +217,9 @@ impl Relay {
         self.line.send_modify(|line| line.carried_from = self.connections());
     }
 
-    /// Carries all again.
+    /// Carries all again, at whatever pace.
     pub fn carry(&self) {
-        self.line.send_modify(|line| line.carried_from = 0);
+        self.line.send_modify(|line| *line = Line { carried: line.carried, ..OPEN });
     }
 
     /// Carries so much in each direction of a connection.
@@ -118,26 +235,26 @@ async fn carry_streams(listener: TcpListener, server: SocketAddr, place: Place, 
         connections.spawn(async move {
             let Ok(server) = TcpStream::connect(server).await else { return };
             let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-            tokio::join!(copy(from_client, to_server, place.clone()), copy(from_server, to_client, place));
+            tokio::join!(copy(from_client, to_server, place.clone().lane(Way::Up)), copy(from_server, to_client, place.lane(Way::Down)));
         });
     }
 }
 
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut place: Place) {
+async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut lane: Lane) {
     let mut bytes = vec![0; CHUNK_BYTES];
     while let Ok(read @ 1..) = from.read(&mut bytes).await {
-        place.carried(read).await;
+        lane.carried(read).await;
         if to.write_all(bytes.get(..read).unwrap_or_default()).await.is_err() {
             break;
         }
     }
-    place.carried(0).await;
+    lane.carried(0).await;
     // The peer that it would be said to may have gone.
     drop(to.shutdown().await);
 }
 
 async fn carry_datagrams(socket: Arc<UdpSocket>, server: SocketAddr, place: Place, count: Arc<AtomicU64>) {
-    let (mut clients, mut answering) = (HashMap::<SocketAddr, (Arc<UdpSocket>, Place)>::new(), JoinSet::new());
+    let (mut clients, mut answering) = (HashMap::<SocketAddr, (Arc<UdpSocket>, Lane)>::new(), JoinSet::new());
     let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
     while let Ok((bytes, client)) = socket.recv_from(&mut datagram).await {
         if let std::collections::hash_map::Entry::Vacant(new) = clients.entry(client) {
@@ -146,31 +263,29 @@ async fn carry_datagrams(socket: Arc<UdpSocket>, server: SocketAddr, place: Plac
                 return;
             }
             let (near, place) = (Arc::new(near), Place { number: count.fetch_add(1, Ordering::AcqRel), ..place.clone() });
-            answering.spawn(answer(Arc::clone(&near), Arc::clone(&socket), client, place.clone()));
-            new.insert((near, place));
+            answering.spawn(answer(Arc::clone(&near), Arc::clone(&socket), client, place.clone().lane(Way::Down)));
+            new.insert((near, place.lane(Way::Up)));
         }
-        let Some((near, place)) = clients.get_mut(&client) else { continue };
-        if pass(place, bytes).await {
+        let Some((near, lane)) = clients.get_mut(&client) else { continue };
+        if pass(lane, bytes).await {
             // A node that is gone takes nothing.
             drop(near.send(datagram.get(..bytes).unwrap_or_default()).await);
         }
     }
 }
 
-async fn answer(near: Arc<UdpSocket>, socket: Arc<UdpSocket>, client: SocketAddr, mut place: Place) {
+async fn answer(near: Arc<UdpSocket>, socket: Arc<UdpSocket>, client: SocketAddr, mut lane: Lane) {
     let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
     while let Ok(bytes) = near.recv(&mut datagram).await {
-        if pass(&mut place, bytes).await {
+        if pass(&mut lane, bytes).await {
             drop(socket.send_to(datagram.get(..bytes).unwrap_or_default(), client).await);
         }
     }
 }
 
 /// Whether a datagram gets through: what is not carried is lost.
-async fn pass(place: &mut Place, bytes: usize) -> bool {
-    let is_carried = place.number >= place.line.borrow().carried_from;
-    if is_carried {
-        place.carried(bytes).await;
-    }
-    is_carried
+async fn pass(lane: &mut Lane, bytes: usize) -> bool {
+    let Some(pace) = lane.count(bytes) else { return false };
+    slowly(bytes, pace).await;
+    true
 }

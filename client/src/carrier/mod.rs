@@ -17,14 +17,17 @@ use cloudsync_protocol::limits::FRAME_BYTES_MAX;
 use cloudsync_protocol::statement::Carrier;
 use futures_util::FutureExt as _;
 use futures_util::future::select_ok;
+use tokio::time::Instant;
 
 pub use address::{Address, AddressError, Scheme};
 pub use trust::{Pin, PinError, Trust};
 
 use trust::Rejection;
 
-/// From the first packet to the server's challenge. A device decides within it whether it is offline.
+/// From the first packet to the server's challenge, in this process's own time. A device decides within it whether it is offline.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How soon it is noticed that a process stood still while it waited.
+const AWAKE_STEP: Duration = Duration::from_millis(100);
 /// How long one address of a host is tried alone before the next one joins in (RFC 8305, 5).
 const NEXT_ADDRESS_DELAY: Duration = Duration::from_millis(250);
 
@@ -97,9 +100,9 @@ impl fmt::Debug for Link {
 /// What tells a slow line from a dead one.
 #[derive(Debug, Clone)]
 pub(crate) enum Ear {
-    /// Every datagram of the connection.
+    /// Every datagram of the connection: requests under way are acknowledged bit by bit.
     Quic(quinn::Connection),
-    /// Every read of the socket.
+    /// Every read of the socket, and every write that waited for room in it.
     Socket(websocket::Heard),
 }
 
@@ -108,7 +111,7 @@ impl Ear {
     pub(crate) fn heard(&self) -> u64 {
         match self {
             Self::Quic(connection) => connection.stats().udp_rx.datagrams,
-            Self::Socket(heard) => heard.reads(),
+            Self::Socket(heard) => heard.count(),
         }
     }
 }
@@ -130,12 +133,37 @@ impl Writer {
         }
     }
 
+    /// Asks whether the other side is there: it answers underneath, whatever else it does.
+    pub(crate) async fn ask(&mut self) -> Result<(), LinkError> {
+        match self {
+            // The connection asks by itself, often enough.
+            Self::Quic(_) => Ok(()),
+            Self::WebSocket(sink) => websocket::ask(sink).await,
+        }
+    }
+
     pub(crate) async fn close(&mut self) {
         match self {
             // The connection's close says it.
             Self::Quic(_) => {}
             Self::WebSocket(sink) => websocket::close(sink).await,
         }
+    }
+}
+
+/// How much of `passed` counts of a wait that was to take `wanted`: a process that stood still, or a machine that slept, has
+/// not listened meanwhile.
+pub(crate) fn awake(passed: Duration, wanted: Duration) -> Duration {
+    passed.min(wanted * 2)
+}
+
+/// Waits for so long of this process's own time.
+pub(crate) async fn sleep_awake(time: Duration) {
+    let mut left = time;
+    while !left.is_zero() {
+        let (step, begun) = (left.min(AWAKE_STEP), Instant::now());
+        tokio::time::sleep(step).await;
+        left = left.saturating_sub(awake(begun.elapsed(), step));
     }
 }
 

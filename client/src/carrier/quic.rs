@@ -15,9 +15,11 @@ use super::address::Address;
 use super::trust::{Trust, tls};
 use super::{ConnectError, LinkError, addresses, first_of};
 
-/// A connection is given up after so much silence, kept up by pings at a third of it. A node that was started anew answers
-/// the first of them with a stateless reset.
+/// A connection is given up after so much silence at the latest; whoever uses it does so before.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After so much silence the server is asked whether it is there; it answers whatever else it does. A node that was started anew
+/// answers with a stateless reset.
+const ASK_AFTER: Duration = Duration::from_secs(1);
 /// The server opens one control stream.
 const SERVER_STREAMS_MAX: u32 = 1;
 const LENGTH_BYTES: usize = 4;
@@ -43,7 +45,7 @@ pub(crate) async fn connect(address: &Address, trust: Trust) -> Result<(Quic, Se
     let crypto = QuicClientConfig::try_from(tls.config).expect("TLS 1.3 with AES-128-GCM, as QUIC asks for");
     let mut transport = TransportConfig::default();
     transport.max_idle_timeout(Some(IDLE_TIMEOUT.try_into().expect("a short time")));
-    transport.keep_alive_interval(Some(IDLE_TIMEOUT / 3));
+    transport.keep_alive_interval(Some(ASK_AFTER));
     transport.max_concurrent_bidi_streams(SERVER_STREAMS_MAX.into());
     transport.max_concurrent_uni_streams(SERVER_STREAMS_MAX.into());
     let mut config = ClientConfig::new(Arc::new(crypto));

@@ -14,6 +14,7 @@ pub(crate) mod tests;
 mod vigil;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use cloudsync_protocol::{Frame, codec};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::carrier::{self, Address, CONNECT_TIMEOUT, ConnectError, Link, Reader, Trust, Writer, quic};
+use crate::carrier::{self, Address, CONNECT_TIMEOUT, ConnectError, Link, Reader, Trust, Writer, quic, sleep_awake};
 use crate::keys::DeviceKeys;
 use crate::statement::hello_proof;
 
@@ -33,6 +34,7 @@ pub use error::Error;
 pub use pages::{Pages, SnapshotPages};
 pub use route::SessionEvent;
 pub use session::{Events, HistoryRequest, Session};
+pub(crate) use session::{Heard, Line};
 
 use shared::{OUTGOING_FRAMES_MAX, Shared};
 
@@ -46,6 +48,20 @@ pub struct Server {
     pub address: Address,
     /// What its certificate is judged by.
     pub trust: Trust,
+}
+
+/// Whether a server that is being connected to has said anything yet.
+#[derive(Debug, Default)]
+pub(crate) struct Spoken(AtomicBool);
+
+impl Spoken {
+    fn note(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_so(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// A connection that has been challenged and has not said hello: account calls go here.
@@ -67,8 +83,13 @@ pub(crate) struct Inner {
 impl Connection {
     /// Connects and waits for the challenge, within [`CONNECT_TIMEOUT`].
     pub async fn open(server: &Server) -> Result<Self, Error> {
+        Self::open_noting(server, &Spoken::default()).await
+    }
+
+    /// The same, and notes once the server has said something.
+    pub(crate) async fn open_noting(server: &Server, spoken: &Spoken) -> Result<Self, Error> {
         let begun = Instant::now();
-        let opened = Self::opened(server).await;
+        let opened = Self::opened(server, spoken).await;
         let ms = begun.elapsed().as_millis();
         match &opened {
             Ok(connection) => tracing::debug!(address = %server.address, ms, server_ts = connection.challenge.server_ts, "connected"),
@@ -77,16 +98,20 @@ impl Connection {
         opened
     }
 
-    async fn opened(server: &Server) -> Result<Self, Error> {
-        let late = |_| {
-            let why = format!("no answer within {} s", CONNECT_TIMEOUT.as_secs());
-            Error::Unreachable(ConnectError::Unreachable { address: server.address.to_string(), why })
-        };
-        tokio::time::timeout(CONNECT_TIMEOUT, Box::pin(Self::challenged(server))).await.map_err(late)?
+    async fn opened(server: &Server, spoken: &Spoken) -> Result<Self, Error> {
+        tokio::select! {
+            biased;
+            opened = Box::pin(Self::challenged(server, spoken)) => opened,
+            () = sleep_awake(CONNECT_TIMEOUT) => {
+                let why = format!("no answer within {} s", CONNECT_TIMEOUT.as_secs());
+                Err(Error::Unreachable(ConnectError::Unreachable { address: server.address.to_string(), why }))
+            }
+        }
     }
 
-    async fn challenged(server: &Server) -> Result<Self, Error> {
+    async fn challenged(server: &Server, spoken: &Spoken) -> Result<Self, Error> {
         let mut link = carrier::connect(&server.address, server.trust).await?;
+        spoken.note();
         let first = link.reader.next().await?.ok_or_else(|| Error::Closed("before it was challenged".to_owned()))?;
         let frame: Frame = codec::decode(&first).map_err(|error| Error::Protocol(error.to_string()))?;
         let frame = shared::refusal(frame)?;
@@ -162,7 +187,11 @@ impl Inner {
     }
 
     pub(crate) async fn close(mut self) {
+        let is_silent = *self.shared.silence().borrow();
         self.shared.end(&Error::Closed("closed here".to_owned()));
+        if is_silent {
+            return;
+        }
         // Closing takes a moment; a server that does not answer may not take more.
         let closing = async {
             if let Some(quic) = &self.quic {
@@ -176,12 +205,17 @@ impl Inner {
 
 async fn write(shared: Arc<Shared>, mut writer: Writer, mut waiting: mpsc::Receiver<Bytes>) {
     loop {
-        let frame = tokio::select! {
+        let next = tokio::select! {
             frame = waiting.recv() => frame,
+            () = shared.to_ask() => Some(Bytes::new()),
             _ = shared.ended() => None,
         };
-        let Some(frame) = frame else { break };
-        if let Err(error) = writer.send(frame).await {
+        let written = match next {
+            None => break,
+            Some(frame) if frame.is_empty() => writer.ask().await,
+            Some(frame) => writer.send(frame).await,
+        };
+        if let Err(error) = written {
             // The server's last words may still be on their way in: the reader ends the connection when it has read them.
             tracing::debug!(%error, "can't write");
             break;

@@ -15,6 +15,7 @@ use cloudsync_protocol::{Cursor, Frame, Nonce, Operation, RecordKey, Seq, Versio
 use super::answer::answer;
 use super::pages::{Pages, SnapshotPages};
 use super::route::SessionEvent;
+use super::shared::Shared;
 use super::{Error, Inner};
 use crate::keys::DeviceKeys;
 use crate::statement::hello_proof;
@@ -31,6 +32,62 @@ pub struct Session {
 #[derive(Debug)]
 pub struct Events {
     inner: Arc<Inner>,
+}
+
+/// What is heard on a session's connection, or not.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    shared: Arc<Shared>,
+}
+
+/// How a line came out of a silence, or out of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Something came.
+    Something,
+    /// The connection ended.
+    Ended,
+}
+
+/// Requests of so much are no reason for silence on a slow line.
+const SMALL_BYTES: usize = 16 * 1024;
+
+impl Line {
+    /// Waits until the server has owed an answer and said nothing for a second, or the connection is lost. An error where it
+    /// ended for a reason that was told.
+    pub(crate) async fn silent(&self) -> Result<(), Error> {
+        let mut silence = self.shared.silence();
+        tokio::select! {
+            biased;
+            ended = self.shared.ended() => if matches!(ended, Error::Closed(_)) { Ok(()) } else { Err(ended) },
+            _ = silence.wait_for(|is_silent| *is_silent) => Ok(()),
+        }
+    }
+
+    /// Waits until the silence is over.
+    pub(crate) async fn heard(&self) -> Heard {
+        let mut silence = self.shared.silence();
+        tokio::select! {
+            biased;
+            _ = self.shared.ended() => Heard::Ended,
+            _ = silence.wait_for(|is_silent| !*is_silent) => Heard::Something,
+        }
+    }
+
+    /// Whether the server owed an answer and said nothing to the last.
+    pub(crate) fn is_silent(&self) -> bool {
+        *self.shared.silence().borrow()
+    }
+
+    /// Whether what was asked can't be on its way still, on however slow a line.
+    pub(crate) fn owes_little(&self) -> bool {
+        self.shared.unanswered_bytes() <= SMALL_BYTES
+    }
+
+    /// Ends it: another connection is there in its place.
+    pub(crate) fn replace(&self) {
+        self.shared.end(&Error::Closed("silent, and another connection is there".to_owned()));
+    }
 }
 
 /// Versions of one record to ask for, newest first.
@@ -110,6 +167,11 @@ impl Session {
     /// Why the connection ended, once it has.
     pub async fn closed(&self) -> Error {
         self.inner.shared.ended().await
+    }
+
+    /// What tells whether the server is silent, without keeping the connection.
+    pub(crate) fn line(&self) -> Line {
+        Line { shared: Arc::clone(&self.inner.shared) }
     }
 
     /// Says goodbye, and waits until that is on its way when this is the last handle.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use cloudsync_protocol::frame::{GoingAway, Ping, Pong, Welcome};
+use cloudsync_protocol::frame::{GoingAway, Pong, Welcome};
 use cloudsync_protocol::limits::{FRAME_BYTES_MAX, UNANSWERED_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
 use cloudsync_protocol::{Failure, Frame, codec};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -31,6 +31,10 @@ pub(crate) struct Shared {
     request_bytes: Arc<Semaphore>,
     /// Something was asked.
     asked: Notify,
+    /// The server is to be asked whether it is there.
+    ask: Notify,
+    /// Whether the server owes an answer and has said nothing for long.
+    silent: watch::Sender<bool>,
     outgoing: mpsc::Sender<Bytes>,
     ended: watch::Sender<Option<Error>>,
 }
@@ -40,10 +44,8 @@ struct State {
     last_request: u32,
     answers: HashMap<u32, (oneshot::Sender<Result<Frame, Error>>, Credit)>,
     welcome: Option<oneshot::Sender<Result<Welcome, Error>>>,
-    welcomed: bool,
     /// What the server said before it closes.
     leaving: Option<GoingAway>,
-    pings: u64,
 }
 
 impl Shared {
@@ -54,6 +56,8 @@ impl Shared {
             requests: Arc::new(Semaphore::new(UNANSWERED_REQUESTS_MAX)),
             request_bytes: Arc::new(Semaphore::new(UNANSWERED_BYTES_MAX)),
             asked: Notify::new(),
+            ask: Notify::new(),
+            silent: watch::Sender::new(false),
             outgoing,
             ended: watch::Sender::new(None),
         }
@@ -119,17 +123,13 @@ impl Shared {
 
     /// What the server has still to answer, on whichever stream it was asked.
     pub(crate) fn unanswered(&self) -> Unanswered {
-        let (welcomed, greeting) = {
-            let state = self.state();
-            (state.welcomed, state.welcome.is_some())
-        };
-        let bytes = UNANSWERED_BYTES_MAX.saturating_sub(self.request_bytes.available_permits());
-        match (welcomed, bytes) {
-            (true, 0) => Unanswered::Nothing,
-            (true, bytes) => Unanswered::Requests { bytes },
-            (false, 0) if !greeting => Unanswered::Nothing,
-            (false, _) => Unanswered::BeforeWelcome,
-        }
+        let is_greeting = self.state().welcome.is_some();
+        if is_greeting || self.unanswered_bytes() > 0 { Unanswered::Something } else { Unanswered::Nothing }
+    }
+
+    /// How much the unanswered requests are.
+    pub(crate) fn unanswered_bytes(&self) -> usize {
+        UNANSWERED_BYTES_MAX.saturating_sub(self.request_bytes.available_permits())
     }
 
     /// Waits until something is asked.
@@ -137,19 +137,24 @@ impl Shared {
         self.asked.notified().await;
     }
 
-    /// Whether the session is open: before, the server takes no ping.
-    pub(crate) fn is_welcome(&self) -> bool {
-        self.state().welcomed
+    /// Asks whether the other side is there, as soon as what is being written is.
+    pub(crate) fn ask(&self) {
+        self.ask.notify_one();
     }
 
-    /// Asks whether the other side is there, unless so much waits to be written that it would not be asked in time.
-    pub(crate) fn try_ping(&self) {
-        let number = {
-            let mut state = self.state();
-            state.pings += 1;
-            state.pings
-        };
-        drop(self.outgoing.try_send(codec::encode(&Frame::from(Ping { number })).into()));
+    /// Waits until that is to be asked.
+    pub(crate) async fn to_ask(&self) {
+        self.ask.notified().await;
+    }
+
+    /// Notes whether the server owes an answer and says nothing.
+    pub(crate) fn note_silence(&self, is_silent: bool) {
+        self.silent.send_if_modified(|silent| std::mem::replace(silent, is_silent) != is_silent);
+    }
+
+    /// Whether it does, as it changes.
+    pub(crate) fn silence(&self) -> watch::Receiver<bool> {
+        self.silent.subscribe()
     }
 
     /// Takes one frame of the server in. An error ends the connection.
@@ -166,11 +171,8 @@ impl Shared {
                 Ok(())
             }
             Route::Welcome(welcome) => {
-                let waiting = {
-                    let mut state = self.state();
-                    state.welcomed = true;
-                    state.welcome.take().ok_or_else(|| Error::Protocol("a welcome without a hello".to_owned()))?
-                };
+                let waiting = self.state().welcome.take();
+                let waiting = waiting.ok_or_else(|| Error::Protocol("a welcome without a hello".to_owned()))?;
                 drop(waiting.send(Ok(welcome)));
                 Ok(())
             }

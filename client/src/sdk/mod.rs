@@ -21,6 +21,7 @@ mod refresh;
 mod rewound;
 mod sign_in;
 mod sign_out;
+mod standby;
 mod time;
 mod watch;
 

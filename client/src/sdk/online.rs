@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::refresh::{RENEW_BEFORE, Renew, admission};
+use super::standby::Standby;
 use super::{Error, Offline, time};
-use crate::connection::{Connection, Events, Session};
+use crate::connection::{Connection, Events, Session, Spoken};
 use crate::replica::Access;
 
 /// A clock that is off by less is not noted anew at each connection.
@@ -18,8 +19,6 @@ const OFFSET_NOTED_MS: u64 = 1000;
 
 /// Nodes that leave one after the other, before that is said.
 const LEFT_MAX: u32 = 8;
-/// A connection that is lost is made anew at once, one time: a line that changed is there again, one that is gone is not.
-const LOST_MAX: u32 = 1;
 /// A node that only starts anew is back by then.
 const BACK_WITHIN: Duration = Duration::from_secs(3);
 
@@ -39,23 +38,38 @@ pub struct Online {
     pub(super) pushed_to: Seq,
     /// How many nodes left it.
     pub(super) left: u32,
-    /// How often it was lost since something was decided.
-    pub(super) lost: u32,
+    /// What takes its place when it falls silent, or is lost; nothing where that happened already and nothing was decided since.
+    standby: Option<Standby>,
+    /// Whether anything is to take its place at all.
+    stands_by: bool,
 }
 
 impl Client {
-    /// Opens a session. Whether there is a connection is decided within 2 s.
+    /// Opens a session. Whether there is a connection is decided within 2 s. When it is lost, or falls silent, another one takes
+    /// its place, one time until something is decided.
     pub async fn connect(&self) -> Result<Online, Error> {
-        match self.connect_with(Renew::WhenDue).await {
+        let mut online = self.connect_once().await?;
+        online.stand_by();
+        Ok(online)
+    }
+
+    /// The same, and what is lost is lost.
+    pub(super) async fn connect_once(&self) -> Result<Online, Error> {
+        self.connect_noting(&Spoken::default()).await
+    }
+
+    /// The same, and notes once the server has said something.
+    pub(super) async fn connect_noting(&self, spoken: &Spoken) -> Result<Online, Error> {
+        match self.connect_with(Renew::WhenDue, spoken).await {
             Err(Error::NotAdmitted { code: ErrorCode::TokenExpired | ErrorCode::TokenInvalid, .. }) => {
-                self.connect_with(Renew::Instead).await
+                self.connect_with(Renew::Instead, spoken).await
             }
             other => other,
         }
     }
 
-    async fn connect_with(&self, renew: Renew) -> Result<Online, Error> {
-        let connection = Connection::open(&self.shared.server).await?;
+    async fn connect_with(&self, renew: Renew, spoken: &Spoken) -> Result<Online, Error> {
+        let connection = Connection::open_noting(&self.shared.server, spoken).await?;
         let offset_ms = connection.clock_offset_ms();
         let tokens = self.fresh_tokens(&connection, renew).await?;
         let (session, events) = connection.hello(&self.shared.keys.device, &tokens.access_token).await.map_err(admission)?;
@@ -66,7 +80,8 @@ impl Client {
         tracing::debug!(session = session.welcome().session, offset_ms, "session open");
         let token_expires_ts = session.welcome().token_expires_ts;
         let (client, pushed_to) = (self.clone(), Seq::ZERO);
-        Ok(Online { client, session, events, offset_ms, token_expires_ts, claimed: false, attached: false, pushed_to, left: 0, lost: 0 })
+        let (claimed, attached, left, standby, stands_by) = (false, false, 0, None, false);
+        Ok(Online { client, session, events, offset_ms, token_expires_ts, claimed, attached, pushed_to, left, standby, stands_by })
     }
 
     async fn note_offset(&self, offset_ms: i64) -> Result<(), Error> {
@@ -108,12 +123,29 @@ impl Online {
         Ok(())
     }
 
-    /// Where the connection was lost: connects again at once, one time. Where the node said that it leaves: after the time
+    /// From now on another session takes its place when it is lost.
+    pub(super) fn stand_by(&mut self) {
+        self.stands_by = true;
+        if self.standby.is_none() {
+            self.standby = Some(Standby::beside(self));
+        }
+    }
+
+    /// Something was decided: what is lost from now on is lost for the first time.
+    pub(super) fn went_well(&mut self) {
+        if self.stands_by {
+            self.stand_by();
+        }
+    }
+
+    /// Where the connection was lost: goes on over the one that stood by. Where the node said that it leaves: after the time
     /// that it told. Any other error is given back.
     pub async fn reconnect(&mut self, error: Error) -> Result<(), Error> {
-        if error.is_lost() && self.lost < LOST_MAX {
-            let next = self.client.connect().await?;
-            *self = Self { left: self.left, lost: self.lost + 1, ..next };
+        if error.is_lost()
+            && let Some(standby) = self.standby.take()
+        {
+            let next = standby.take_over(error).await?;
+            *self = Self { left: self.left, stands_by: true, ..next };
             return Ok(());
         }
         let Some(told) = error.leaving().filter(|_| self.left < LEFT_MAX) else { return Err(error) };
@@ -121,9 +153,10 @@ impl Online {
         let until = Instant::now() + wait + BACK_WITHIN;
         loop {
             tokio::time::sleep(wait).await;
-            match self.client.connect().await {
+            match self.client.connect_once().await {
                 Ok(next) => {
-                    *self = Self { left: self.left + 1, lost: self.lost, ..next };
+                    *self = Self { left: self.left + 1, stands_by: self.stands_by, ..next };
+                    self.went_well();
                     return Ok(());
                 }
                 Err(error) if error.offline() == Offline::No || Instant::now() >= until => return Err(error),
@@ -134,6 +167,7 @@ impl Online {
 
     /// Says goodbye.
     pub async fn close(self) {
+        drop(self.standby);
         self.session.close(self.events).await;
     }
 }

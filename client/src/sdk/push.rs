@@ -89,7 +89,7 @@ impl Online {
             Err(connection::Error::Refused(failure)) => self.refused((device_seq, hash), *failure).await?,
             Err(error) => return Err(error.into()),
         };
-        self.lost = 0;
+        self.went_well();
         self.after(next).await
     }
 

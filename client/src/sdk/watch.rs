@@ -129,7 +129,7 @@ impl Watch {
 
     async fn go_online(&mut self) -> Result<Online, Error> {
         tokio::time::sleep_until(self.connect_at).await;
-        let mut online = self.client.connect().await?;
+        let mut online = self.client.connect_once().await?;
         let cursor = online.catch_up().await?;
         match self.told {
             None => self.told = Some(cursor),
