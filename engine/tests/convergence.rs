@@ -17,12 +17,20 @@ use cloudsync_engine::invariants::Invariant;
 use cloudsync_protocol::ErrorCode;
 use proptest::prelude::*;
 use support::sim::reader::Snapshots;
-use support::sim::world::{Plan, Quota, World};
+use support::sim::world::{Plan, Policies, Quota, World};
 
 /// More processes that overtake one another.
 const RACING: Plan = Plan { devices: 2, processes: 3, steps: 2000, records: 6, ..TWO };
-const TWO: Plan = Plan { devices: 2, processes: 2, steps: 1000, records: 3, snapshots: Snapshots::AsDesigned, quota: Quota::Ample };
-const THREE: Plan = Plan { devices: 3, processes: 1, steps: 1000, records: 4, snapshots: Snapshots::AsDesigned, quota: Quota::Ample };
+const TWO: Plan = Plan {
+    devices: 2,
+    processes: 2,
+    steps: 1000,
+    records: 3,
+    snapshots: Snapshots::AsDesigned,
+    quota: Quota::Ample,
+    policies: Policies::Reject,
+};
+const THREE: Plan = Plan { devices: 3, processes: 1, records: 4, ..TWO };
 const SCARCE: Plan = Plan { devices: 3, processes: 2, steps: 1000, records: 5, quota: Quota::Scarce(4), ..TWO };
 
 /// 96 unless `CLOUDSYNC_SIM_CASES` says more.
@@ -33,6 +41,8 @@ fn cases() -> u32 {
 fn run(seed: u64, plan: Plan) {
     let one: Option<u64> = std::env::var("CLOUDSYNC_SIM_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = one.unwrap_or(seed);
+    let drawn = [Policies::Reject, Policies::LastWriteWins, Policies::Changing];
+    let plan = Plan { policies: drawn[(seed % 3) as usize], ..plan };
     if let Err(panic) = std::panic::catch_unwind(|| World::new(seed, plan).run().unwrap()) {
         eprintln!("CLOUDSYNC_SIM_SEED={seed} with {plan:?}");
         std::panic::resume_unwind(panic);

@@ -91,6 +91,7 @@ pub(super) fn read_edit(row: &Columns<'_, '_>) -> Result<Edit, TablesError> {
         parent: row.id("parent", Hash::from_slice)?,
         hlc: row.hlc()?,
         state,
+        yields: row.get("yields")?,
     })
 }
 

@@ -3,7 +3,7 @@
 //! Never: a table read that another release wrote in another shape; `user_version` is checked first.
 
 /// What `user_version` says.
-pub(super) const FORMAT: i64 = 6;
+pub(super) const FORMAT: i64 = 7;
 /// What `application_id` says: "CSrp".
 pub(super) const APPLICATION_ID: i64 = 0x4353_7270;
 
@@ -51,7 +51,7 @@ CREATE TABLE edits (
     collection TEXT NOT NULL, record TEXT NOT NULL,
     content INTEGER NOT NULL, value BLOB,
     base INTEGER NOT NULL, parent BLOB NOT NULL, hlc INTEGER NOT NULL,
-    state INTEGER NOT NULL, device_seq INTEGER, reason TEXT, grows INTEGER
+    state INTEGER NOT NULL, device_seq INTEGER, reason TEXT, grows INTEGER, yields INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX edits_by_record ON edits (collection, record, id);
 CREATE INDEX edits_by_state ON edits (state, id);

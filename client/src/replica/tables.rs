@@ -256,7 +256,7 @@ impl Tables for SqliteTables<'_> {
         };
         self.execute(
             "edits",
-            "INSERT OR REPLACE INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            "INSERT OR REPLACE INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             params![
                 signed(edit.id.0),
                 signed(edit.last.0),
@@ -271,6 +271,7 @@ impl Tables for SqliteTables<'_> {
                 device_seq,
                 reason,
                 grows,
+                edit.yields,
             ],
         )
     }

@@ -25,7 +25,8 @@ fn key(collection: &str, record: &str) -> RecordKey {
 }
 
 fn edit(id: u64, key: RecordKey, content: Content, state: EditState) -> Edit {
-    Edit { id: EditId(id), last: EditId(id), key, content, base: Version(id), parent: Hash([7; 32]), hlc: Hlc(id << 40), state }
+    let (base, parent, hlc, yields) = (Version(id), Hash([7; 32]), Hlc(id << 40), id.is_multiple_of(3));
+    Edit { id: EditId(id), last: EditId(id), key, content, base, parent, hlc, state, yields }
 }
 
 fn any_state() -> impl Strategy<Value = EditState> {
@@ -116,10 +117,10 @@ fn a_missing_an_empty_a_foreign_a_newer_and_an_older_file_are_each_named() {
     std::fs::remove_file(&file).unwrap();
     drop(Store::open_or_create(&file).unwrap());
     rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 9).unwrap();
-    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatUnknown { found: 9, known: 6 });
+    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatUnknown { found: 9, known: 7 });
     rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 5).unwrap();
-    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatOutdated { found: 5, known: 6 });
-    assert_eq!(Store::open_or_create(&file).unwrap_err(), StoreError::FormatOutdated { found: 5, known: 6 });
+    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatOutdated { found: 5, known: 7 });
+    assert_eq!(Store::open_or_create(&file).unwrap_err(), StoreError::FormatOutdated { found: 5, known: 7 });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Never: a rule, or a statement outside the transaction that the store began.
 
-use cloudsync_engine::replica::{EditId, TablesError};
+use cloudsync_engine::replica::{EditId, RESERVED_COLLECTION, TablesError};
 use rusqlite::{Connection, Params, params};
 
 use super::codec::{Columns, DELETED, failed, signed};
@@ -30,8 +30,8 @@ impl<'a> SqliteTables<'a> {
 
     /// How many records there are that are not deleted.
     pub fn records_count(&self) -> Result<u64, TablesError> {
-        let count =
-            self.one("records", ("SELECT count(*) AS number FROM records WHERE content <> ?1", [DELETED]), |row| row.number("number"))?;
+        let sql = "SELECT count(*) AS number FROM records WHERE content <> ?1 AND collection <> ?2";
+        let count = self.one("records", (sql, params![DELETED, RESERVED_COLLECTION]), |row| row.number("number"))?;
         Ok(count.unwrap_or_default())
     }
 

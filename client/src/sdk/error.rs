@@ -66,6 +66,9 @@ pub enum Error {
     /// The record has a parked conflict: edit onto current, or drop it.
     #[error("{key} has an edit in conflict that is not settled: what was to be written now is not kept")]
     Conflicted { key: RecordKey },
+    /// The collection has the account's own settings.
+    #[error("collection cloudsync has the account's settings and takes no records")]
+    Reserved,
     /// The profile was restored from an older copy, or copied.
     #[error("this profile was restored from an older copy or is used twice: the server has newer pushes of its device")]
     RolledBack,
@@ -123,6 +126,7 @@ impl Error {
             | Self::Unfit(_)
             | Self::Unsound(_)
             | Self::Conflicted { .. }
+            | Self::Reserved
             | Self::RolledBack
             | Self::Stopped { .. }
             | Self::PasswordUndecided
@@ -200,6 +204,7 @@ impl From<EditError> for Error {
     fn from(error: EditError) -> Self {
         match error {
             EditError::Conflicted { key } => Self::Conflicted { key },
+            EditError::Reserved => Self::Reserved,
             EditError::Tables(error) => error.into(),
         }
     }

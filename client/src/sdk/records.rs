@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cloudsync_engine::replica::{Conflict, Content, EditId, Fate, Listing, LostConflict, NewEdit, Onto, Replica, Shown, Status};
+use cloudsync_engine::replica::{Conflict, Content, EditId, Fate, Listing, LostConflict, NewEdit, Onto, Policy, Replica, Shown, Status};
 use cloudsync_protocol::{CollectionName, RecordKey};
 
 use super::client::Client;
@@ -61,11 +61,32 @@ impl Client {
         .await
     }
 
-    /// Queues those edits whose record is not there yet, in one transaction.
-    pub async fn edit_missing(&self, edits: Vec<(RecordKey, Content)>, deleted: Deleted) -> Result<Missing, Error> {
+    /// What becomes of a collection's stale edits.
+    pub async fn policy(&self, collection: CollectionName) -> Result<Policy, Error> {
+        self.replica(Access::Read, move |replica, _| replica.policy(&collection)).await
+    }
+
+    /// Every collection that a policy was set for, in order of name.
+    pub async fn policies(&self) -> Result<Vec<(CollectionName, Policy)>, Error> {
+        self.replica(Access::Read, |replica, _| replica.policies()).await
+    }
+
+    /// Sets a collection's policy for all devices: queues an edit of [`policy_key`], durably. Nothing when it is in force already.
+    ///
+    /// [`policy_key`]: cloudsync_engine::replica::policy_key
+    pub async fn set_policy(&self, collection: CollectionName, policy: Policy) -> Result<Option<EditId>, Error> {
         let me = self.shared.me;
         self.tables(Access::Write, move |tables| {
             let now_ms = time::server_ms(tables.clock_offset_ms()?);
+            Replica::open(tables, &me)?.set_policy(&collection, policy, now_ms).map_err(Error::from)
+        })
+        .await
+    }
+
+    /// Queues those edits whose record is not there yet, in one transaction. They go over no edit of another device, whoever comes first.
+    pub async fn edit_missing(&self, edits: Vec<(RecordKey, Content)>, deleted: Deleted) -> Result<Missing, Error> {
+        let me = self.shared.me;
+        self.tables(Access::Write, move |tables| {
             let mut replica = Replica::open(tables, &me)?;
             let parked: std::collections::BTreeSet<RecordKey> =
                 replica.conflicts()?.into_iter().map(|conflict| conflict.mine.key).collect();
@@ -78,7 +99,7 @@ impl Client {
                 } else if is_deleted && deleted == Deleted::Stay {
                     done.deleted += 1;
                 } else {
-                    let id = replica.edit(NewEdit { key, content, onto: Onto::Replica, now_ms })?;
+                    let id = replica.import(key, content)?;
                     done.made += 1;
                     done.first.get_or_insert(id);
                 }
@@ -98,12 +119,12 @@ impl Client {
         self.replica(Access::Read, move |replica, _| replica.get(&key)).await
     }
 
-    /// At most `count` records with a key after `after`, of one collection or all.
+    /// At most `count` records with a key after `after`, of one collection or all but the reserved one.
     pub async fn list(&self, collection: Option<CollectionName>, after: Option<RecordKey>, count: usize) -> Result<Listing, Error> {
         self.replica(Access::Read, move |replica, _| replica.list(collection.as_ref(), after.as_ref(), count)).await
     }
 
-    /// Every record of one moment, of one collection or all.
+    /// Every record of one moment, of one collection or all but the reserved one.
     pub async fn all(&self, collection: Option<CollectionName>) -> Result<Vec<Shown>, Error> {
         self.replica(Access::Read, move |replica, _| {
             let (mut all, mut after) = (Vec::new(), None);

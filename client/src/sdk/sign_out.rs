@@ -120,6 +120,7 @@ fn is_over(error: &Error) -> bool {
         | Error::Unfit(_)
         | Error::Unsound(_)
         | Error::Conflicted { .. }
+        | Error::Reserved
         | Error::RolledBack
         | Error::Stopped { .. }
         | Error::PasswordUndecided

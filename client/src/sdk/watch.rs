@@ -10,7 +10,7 @@ mod telling;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use cloudsync_engine::replica::{Change, Conflict, Status, Usage};
+use cloudsync_engine::replica::{Change, Conflict, Status, Usage, is_reserved};
 use cloudsync_engine::roster::Roster;
 use cloudsync_protocol::frame::GoingAway;
 use cloudsync_protocol::{Cursor, ErrorCode, Seq};
@@ -33,7 +33,7 @@ const SEND_AFTER: Duration = Duration::from_secs(1);
 pub enum WatchEvent {
     /// Everything committed after that number will be told.
     Live(Seq),
-    /// Something was committed.
+    /// Something was committed, of any collection but the reserved one.
     Change(Change),
     /// An edit of this profile could not be committed as it was made, and is kept.
     Parked(Box<Conflict>),
@@ -91,6 +91,10 @@ impl Watch {
     pub async fn next(&mut self) -> Result<WatchEvent, Error> {
         loop {
             if let Some(event) = self.ready.pop_front() {
+                // Settings of the account are no records of an app.
+                if matches!(&event, WatchEvent::Change(change) if is_reserved(&change.key.collection)) {
+                    continue;
+                }
                 return Ok(event);
             }
             let stepped = match self.online.take() {

@@ -73,6 +73,8 @@ impl<T: Tables> Replica<'_, T> {
         match verdict {
             Verdict::Again => self.tables.put_lost(&Lost { state: LostState::Waiting, ..lost }),
             Verdict::Pause(grows) => self.pause_lost(&lost, grows),
+            // Its stamp is not asked for.
+            Verdict::Ahead(_) => self.refuse_lost(&lost, ErrorCode::ClockAhead),
             Verdict::Park(Reason::Refused(code)) => self.refuse_lost(&lost, code),
             Verdict::Park(Reason::Stale) => {
                 let current = self.tables.record(&key)?;

@@ -53,9 +53,6 @@ pub enum AnswerError {
     Tables(#[from] TablesError),
 }
 
-/// For the server's clock to get on.
-const CLOCK_RETRY_AFTER_MS: u32 = 10_000;
-
 impl<T: Tables> Replica<'_, T> {
     /// The push is durable: its rows are written and its edits end. The cursor stays.
     pub fn pushed(&mut self, pushed: &Pushed) -> Result<Next, AnswerError> {
@@ -114,20 +111,17 @@ impl<T: Tables> Replica<'_, T> {
         }
     }
 
-    /// Parks or pauses what is named, or settles it when the record says the same by now; the rest is batched anew. A refusal that
+    /// Parks, pauses or stamps anew what is named, or settles it against what the record says by now; the rest is batched anew. A refusal that
     /// names nothing of the batch is of all of it.
     fn refused(&mut self, batch: &OutboxBatch, failure: &Failure) -> Result<Next, AnswerError> {
         let concerned = |key: &RecordKey| failure.records.iter().find(|issue| issue.key == *key);
         let keys = batch.made.iter().map(Made::key).collect::<Result<Vec<_>, _>>()?;
         let named = keys.iter().filter_map(concerned).collect::<Vec<&RecordIssue>>();
         let whole = if named.is_empty() { Some(failure.code) } else { None };
-        // Only its time has not come: the same bytes again, once the server's clock has got there.
-        if whole.into_iter().chain(named.iter().map(|issue| issue.code)).all(|code| code == ErrorCode::ClockAhead) {
-            return Ok(Next::Retry { after_ms: failure.retry_after_ms.unwrap_or(CLOCK_RETRY_AFTER_MS) });
-        }
         if let Some(code @ (ErrorCode::Stale | ErrorCode::Refused | ErrorCode::QuotaExceeded)) = whole {
             return Ok(Next::Stop { code, message: failure.message.clone() });
         }
+        let server_ts = failure.server_ts.as_deref().copied();
         let to = named.iter().map(|issue| issue.current_seq).max().unwrap_or(Seq::ZERO);
         if to > self.tables.marks()?.cursor.seq {
             return Ok(Next::CatchUp { to });
@@ -136,8 +130,8 @@ impl<T: Tables> Replica<'_, T> {
             self.told_usage((&**usage).into())?;
         }
         self.close(batch, |key| match (whole, concerned(key)) {
-            (Some(code), _) => Verdict::of(code),
-            (None, Some(issue)) => Verdict::of_issue(issue),
+            (Some(code), _) => Verdict::of(code, server_ts),
+            (None, Some(issue)) => Verdict::of_issue(issue, server_ts),
             (None, None) => Verdict::Again,
         })?;
         // The answer may be older than what was read since: there may be room for what it paused, or for others in the place of

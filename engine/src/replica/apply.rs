@@ -2,6 +2,8 @@
 //!
 //! Never: a row without the cursor that goes with it, a stretch that does not begin at the cursor, an entry skipped.
 
+use std::collections::BTreeSet;
+
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::frame::{Committed, Event, Page};
 use cloudsync_protocol::statement::BatchStatement;
@@ -237,29 +239,34 @@ impl<T: Tables> Replica<'_, T> {
             rewraps_bad += self.take_wraps(rewrap, opener)?;
         }
         let mut changes = Vec::with_capacity(records.len());
+        self.write(&records)?;
         for (record, header) in records.into_iter().zip(&checked.headers) {
-            self.write(&record)?;
             changes.push(Change::new(header, record.seq, record.content));
         }
         self.tables.set_last_batch(device, LastBatch { device_seq, hash: Some(checked.hash) })?;
         Ok(Ok(Read { changes, rewraps_bad }))
     }
 
-    /// Writes a committed row unless a later one is held, and settles what this device has pending of it.
-    pub(super) fn write(&mut self, record: &Record) -> Result<(), TablesError> {
-        let held = self.tables.record(&record.key)?;
-        if held.as_ref().is_some_and(|held| held.seq >= record.seq && !record.heals(held)) {
-            return Ok(());
+    /// Writes committed rows, unless later ones are held, then settles what this device has pending of their records: each once, against
+    /// what all of them came to.
+    pub(super) fn write(&mut self, records: &[Record]) -> Result<(), TablesError> {
+        let mut keys = BTreeSet::new();
+        for record in records {
+            let held = self.tables.record(&record.key)?;
+            if held.as_ref().is_some_and(|held| held.seq >= record.seq && !record.heals(held)) {
+                continue;
+            }
+            self.tables.put_record(record)?;
+            let before = self.tables.marks()?;
+            let mut marks = before.clone();
+            marks.count(held.as_ref(), record);
+            if marks != before {
+                self.tables.set_marks(&marks)?;
+            }
+            self.is_back(record)?;
+            keys.insert(record.key.clone());
         }
-        self.tables.put_record(record)?;
-        let before = self.tables.marks()?;
-        let mut marks = before.clone();
-        marks.count(held.as_ref(), record);
-        if marks != before {
-            self.tables.set_marks(&marks)?;
-        }
-        self.is_back(record)?;
-        self.reconcile(record)
+        self.reconcile_all(keys)
     }
 }
 

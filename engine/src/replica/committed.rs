@@ -2,6 +2,8 @@
 //!
 //! Never: the cursor; only pages and events move it.
 
+use std::collections::BTreeSet;
+
 use cloudsync_protocol::error::LastPush;
 use cloudsync_protocol::{DeviceSeq, Hash, Seq};
 
@@ -16,25 +18,23 @@ impl<T: Tables> Replica<'_, T> {
         }
         let to = from.plus(batch.made.len() as u64);
         self.tables.set_batch_state(batch.device, batch.device_seq, BatchState::Committed { from, to })?;
-        let mut marks = self.tables.marks()?;
+        let (mut marks, mut keys) = (self.tables.marks()?, BTreeSet::new());
         for (made, number) in batch.made.iter().zip(1..) {
             let written = (made.envelope()?, made.operation.origin());
             let record = Record::new(&made.header()?, written, from.plus(number), made.content.clone());
             self.done(made)?;
             match self.tables.record(&record.key)? {
-                Some(held) if held.seq > record.seq => {
-                    marks.clock = marks.clock.max(record.hlc);
-                    self.reconcile(&held)?;
-                }
+                Some(held) if held.seq > record.seq => marks.clock = marks.clock.max(record.hlc),
                 held => {
                     marks.count(held.as_ref(), &record);
                     self.tables.put_record(&record)?;
                     self.is_back(&record)?;
-                    self.reconcile(&record)?;
                 }
             }
+            keys.insert(record.key);
         }
         self.tables.set_marks(&marks)?;
+        self.reconcile_all(keys)?;
         if batch.device == self.me.device {
             self.committed_last(LastPush { device_seq: batch.device_seq, hash: batch.hash, seq: to })?;
         }

@@ -8,6 +8,7 @@
 use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::{DeviceSeq, ErrorCode, Hash, RecordKey, Version};
 
+use super::policy::{RESERVED_COLLECTION, is_reserved};
 use super::{Content, Replica, Tables, TablesError};
 
 /// Counts edits of a replica, from 1.
@@ -53,12 +54,14 @@ pub struct Edit {
     /// The version that it was made from; one more than the signed edit's base before it.
     pub base: Version,
     /// That version's envelope hash; zero for none. Base and parent are fixed by what was shown when the edit was made:
-    /// nothing but an edit onto current, or its own predecessor being committed, changes them.
+    /// nothing but an edit onto current, its own predecessor being committed, or its collection's policy changes them.
     pub parent: Hash,
-    /// When it was made.
+    /// When it was made; zero for what was imported, which never goes over an edit.
     pub hlc: Hlc,
     /// How far it is.
     pub state: EditState,
+    /// It lost to a later one, by its collection's policy: it goes into history, below that one again, and is not shown.
+    pub yields: bool,
 }
 
 /// What an edit is made from.
@@ -83,12 +86,24 @@ pub struct NewEdit {
     pub now_ms: u64,
 }
 
+/// Whether an edit has a stamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stamped {
+    /// Later than all that was seen.
+    Now,
+    /// Earlier than every edit.
+    Never,
+}
+
 /// Why an edit is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
     /// The record has a parked conflict: edit onto current, or drop it.
     #[error("{key} has a parked conflict")]
     Conflicted { key: RecordKey },
+    /// The collection has the account's own settings.
+    #[error("collection {RESERVED_COLLECTION} is not for records")]
+    Reserved,
     /// The tables did not answer.
     #[error(transparent)]
     Tables(#[from] TablesError),
@@ -115,6 +130,21 @@ pub enum Fate {
 impl<T: Tables> Replica<'_, T> {
     /// Queues an edit.
     pub fn edit(&mut self, new: NewEdit) -> Result<EditId, EditError> {
+        if is_reserved(&new.key.collection) {
+            return Err(EditError::Reserved);
+        }
+        self.queue(new, Stamped::Now)
+    }
+
+    /// Queues what comes from elsewhere: it adds what is not there, and where devices differ it goes over nobody's edit.
+    pub fn import(&mut self, key: RecordKey, content: Content) -> Result<EditId, EditError> {
+        if is_reserved(&key.collection) {
+            return Err(EditError::Reserved);
+        }
+        self.queue(NewEdit { key, content, onto: Onto::Replica, now_ms: 0 }, Stamped::Never)
+    }
+
+    pub(super) fn queue(&mut self, new: NewEdit, stamped: Stamped) -> Result<EditId, EditError> {
         let mut marks = self.tables.marks()?;
         let id = EditId(marks.last_edit.0 + 1);
         marks.last_edit = id;
@@ -129,44 +159,46 @@ impl<T: Tables> Replica<'_, T> {
                 Onto::Current => self.tables.remove_lost(&lost.record.key, lost.record.hash)?,
             }
         }
-        let mut edit = Edit {
-            id,
-            last: id,
-            key: new.key,
-            content: new.content,
-            base,
-            parent,
-            hlc: marks.clock.tick(new.now_ms),
-            state: EditState::Waiting,
-        };
-        let mut above = None;
+        let NewEdit { key, content, onto, now_ms } = new;
+        let hlc = Hlc::default();
+        let mut edit = Edit { id, last: id, key, content, base, parent, hlc, state: EditState::Waiting, yields: false };
+        let (mut above, mut seen) = (None, marks.clock);
         for held in self.tables.edits_of(&edit.key)? {
             match held.state {
-                EditState::Parked(_) if new.onto == Onto::Replica => return Err(EditError::Conflicted { key: edit.key }),
+                EditState::Parked(_) if onto == Onto::Replica => return Err(EditError::Conflicted { key: edit.key }),
                 EditState::Parked(_) => self.tables.remove_edit(held.id)?,
-                EditState::Signed(device_seq) => above = Some((device_seq, held)),
+                EditState::Signed(device_seq) => above = Some(device_seq),
                 // A paused one with this in it may fit: it waits for its turn again.
                 EditState::Waiting | EditState::Paused { .. } => {
                     above = None;
-                    edit.id = held.id;
-                    (edit.base, edit.parent) = (held.base, held.parent);
+                    (edit.id, edit.hlc) = (held.id, held.hlc);
+                    // What yields is not shown: this was made from what is.
+                    if !held.yields {
+                        (edit.base, edit.parent) = (held.base, held.parent);
+                    }
                 }
             }
+            // Also later than what it goes over here, whatever became of this machine's clock meanwhile.
+            seen = seen.max(held.hlc);
         }
-        if let Some((device_seq, signed)) = above {
-            (edit.base, edit.parent) = (signed.base.next(), self.hash_in_batch(device_seq, &signed.key)?);
+        if stamped == Stamped::Now {
+            edit.hlc = seen.tick(now_ms);
+        }
+        if let Some(device_seq) = above {
+            (edit.base, edit.parent) = self.last_in_batch(device_seq, &edit.key)?;
         }
         self.tables.put_edit(&edit)?;
         self.tables.set_marks(&marks)?;
         Ok(id)
     }
 
-    /// The envelope hash of this device's signed edit of that record: known before it is committed.
-    fn hash_in_batch(&self, device_seq: DeviceSeq, key: &RecordKey) -> Result<Hash, TablesError> {
+    /// What this device's signed edit of that record makes of it: known before it is committed.
+    fn last_in_batch(&self, device_seq: DeviceSeq, key: &RecordKey) -> Result<(Version, Hash), TablesError> {
         let batch = self.tables.batch(self.me.device, device_seq)?;
-        for made in batch.iter().flat_map(|batch| &batch.made) {
-            if made.key()? == *key {
-                return Ok(made.operation.hash());
+        for made in batch.iter().flat_map(|batch| batch.made.iter().rev()) {
+            let header = made.header()?;
+            if header.key() == *key {
+                return Ok((header.version, made.operation.hash()));
             }
         }
         Err(TablesError::Damaged { place: format!("batch {device_seq}"), why: format!("the signed edit of {key} is not in it") })

@@ -3,9 +3,11 @@
 //! Never: a verdict by version numbers alone. Two branches have unrelated versions of any number.
 
 use cloudsync_protocol::entry::Origin;
+use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::{DeviceSeq, ErrorCode, Hash, RecordKey, Seq, TimelineId, Version};
 
-use super::{Content, Edit, Reason, Record, Replica, Tables, TablesError, verify};
+use super::policy::stamp;
+use super::{Content, Edit, EditId, EditState, Policy, Reason, Record, Replica, Tables, TablesError, verify};
 
 /// Every timeline of a log with the first `seq` of it, oldest first.
 pub type Lineage = Vec<(TimelineId, Seq)>;
@@ -223,6 +225,9 @@ impl<T: Tables> Replica<'_, T> {
     /// It can't be brought back. An edit that was made from it speaks for both; else it is a conflict of its own.
     pub(super) fn refuse_lost(&mut self, lost: &Lost, code: ErrorCode) -> Result<(), TablesError> {
         let Some(edit) = self.made_from(lost)? else {
+            if code == ErrorCode::Stale && self.settle_lost(lost)? {
+                return Ok(());
+            }
             self.tables.put_lost(&Lost { state: LostState::Refused(code), ..lost.clone() })?;
             let record = self.tables.record(&lost.record.key)?;
             return record.map_or(Ok(()), |record| self.reconcile(&record));
@@ -232,6 +237,32 @@ impl<T: Tables> Replica<'_, T> {
             Some(record) => self.reconcile(&record),
             None => self.park(&edit, Reason::Refused(code)),
         }
+    }
+
+    /// By its collection's policy: nothing made after a rewind is replaced by what came before, and between two that came before the
+    /// later one wins. Says whether that settles it: it becomes an edit, or goes where the record says the same.
+    fn settle_lost(&mut self, lost: &Lost) -> Result<bool, TablesError> {
+        let (key, content) = (&lost.record.key, &lost.record.content);
+        let Some(current) = self.tables.record(key)? else { return Ok(false) };
+        let is_open = *content != Content::Damaged && current.content != Content::Damaged;
+        if !is_open || self.policy(&key.collection)? == Policy::Reject || !self.tables.edits_of(key)?.is_empty() {
+            return Ok(false);
+        }
+        self.tables.remove_lost(key, lost.record.hash)?;
+        if current.content == *content {
+            return Ok(true);
+        }
+        let is_before = current.origin.is_some();
+        let yields = !is_before || stamp(lost.record.hlc, content) < stamp(current.hlc, &current.content);
+        // Nor does it win later, over what follows that.
+        let hlc = if is_before { lost.record.hlc } else { lost.record.hlc.min(Hlc(current.hlc.0.saturating_sub(1))).max(Hlc(1)) };
+        let mut marks = self.tables.marks()?;
+        let id = EditId(marks.last_edit.0 + 1);
+        marks.last_edit = id;
+        self.tables.set_marks(&marks)?;
+        let (base, parent, state) = (current.version, current.hash, EditState::Waiting);
+        self.tables.put_edit(&Edit { id, last: id, key: key.clone(), content: content.clone(), base, parent, hlc, state, yields })?;
+        Ok(true)
     }
 
     /// There is no room for it. An edit that was made from it goes on by itself: it may be smaller, or a deletion.

@@ -69,7 +69,7 @@ pub struct OutboxBatch {
     pub hash: Hash,
     /// The statement and its signature.
     pub signed: Signed,
-    /// In order, one at most of each record.
+    /// In order: of each record one, or an edit that yields and what it yields to, next to each other.
     pub made: Vec<Made>,
     /// What is known of it.
     pub state: BatchState,
@@ -162,22 +162,25 @@ impl<T: Tables> Replica<'_, T> {
                 if self.is_restoring(&edit.key)? {
                     continue;
                 }
-                let Some(operation) = self.seal_one(sealer, device_seq, &edit)? else { continue };
-                bytes += codec::encode(&operation).len() + HASH_BYTES;
-                if bytes > PUSH_BYTES_MAX {
+                let sealed = self.seal_edit(sealer, device_seq, &edit)?;
+                if sealed.is_empty() {
+                    continue;
+                }
+                bytes += sealed.iter().map(|made| codec::encode(&made.operation).len() + HASH_BYTES).sum::<usize>();
+                if bytes > PUSH_BYTES_MAX || made.len() + sealed.len() > PUSH_OPERATIONS_MAX {
                     return Ok((edits, made));
                 }
-                made.push(Made { operation, content: edit.content.clone() });
+                made.extend(sealed);
                 edits.push(edit);
             }
         }
         Ok((edits, made))
     }
 
-    /// Seals one edit; one that can't be a record is parked, so that it blocks nothing.
-    fn seal_one(&mut self, sealer: &impl Sealer, device_seq: DeviceSeq, edit: &Edit) -> Result<Option<Operation>, OutgoingError> {
+    /// Seals one edit, and above one that yields what it yields to. One that can't be a record is parked, so that it blocks nothing.
+    fn seal_edit(&mut self, sealer: &impl Sealer, device_seq: DeviceSeq, edit: &Edit) -> Result<Vec<Made>, OutgoingError> {
         let held = self.tables.record(&edit.key)?;
-        if held.map_or_else(Default::default, |record| (record.version, record.hash)) != (edit.base, edit.parent) {
+        if held.as_ref().map_or_else(Default::default, |record| (record.version, record.hash)) != (edit.base, edit.parent) {
             return Err(OutgoingError::Unsound(format!("the edit of {} is not made from the version held", edit.key)));
         }
         let draft = Draft {
@@ -190,19 +193,24 @@ impl<T: Tables> Replica<'_, T> {
             hlc: edit.hlc,
             content: &edit.content,
         };
-        match sealer.seal(&draft) {
-            Ok(envelope) if envelope.body.len() <= BODY_BYTES_MAX => {
-                check_sealed(&draft, &envelope).map_err(OutgoingError::Unsound)?;
-                Ok(Some(Put { base: edit.base, envelope }.into()))
-            }
-            Ok(_) => self.park(edit, Reason::Refused(ErrorCode::BodyTooLarge)).map(|()| None).map_err(OutgoingError::from),
-            Err(SealError::Unfit { code, .. }) => self.park(edit, Reason::Refused(code)).map(|()| None).map_err(OutgoingError::from),
-            Err(SealError::Failed(why)) => Err(OutgoingError::Seal(why)),
+        let mut made = Vec::with_capacity(2);
+        match seal(sealer, &draft)? {
+            Ok(operation) => made.push(Made { operation, content: edit.content.clone() }),
+            Err(code) => return Ok(self.park(edit, Reason::Refused(code)).map(|()| Vec::new())?),
         }
+        if let Some(winner) = held.filter(|_| edit.yields) {
+            let parent = made.iter().map(|made| made.operation.hash()).next_back().unwrap_or_default();
+            let draft = Draft { version: draft.version.next(), parent, hlc: winner.hlc, content: &winner.content, ..draft };
+            match seal(sealer, &draft)? {
+                Ok(operation) => made.push(Made { operation, content: winner.content.clone() }),
+                Err(code) => return Ok(self.park(edit, Reason::Refused(code)).map(|()| Vec::new())?),
+            }
+        }
+        Ok(made)
     }
 
     pub(super) fn park(&mut self, edit: &Edit, reason: Reason) -> Result<(), TablesError> {
-        self.tables.put_edit(&Edit { state: EditState::Parked(reason), ..edit.clone() })
+        self.tables.put_edit(&Edit { state: EditState::Parked(reason), yields: false, ..edit.clone() })
     }
 
     fn sign(&self, sealer: &impl Sealer, device_seq: DeviceSeq, prev_hash: Hash, made: Vec<Made>) -> Result<OutboxBatch, OutgoingError> {
@@ -222,6 +230,19 @@ impl<T: Tables> Replica<'_, T> {
             return Err(OutgoingError::Unsound("the signature is not by this device's key".into()));
         }
         Ok(OutboxBatch { device: self.me.device, device_seq, prev_hash, hash: signed.hash(), signed, made, state: BatchState::Open })
+    }
+}
+
+/// One version as an operation, or why its content can't be one.
+fn seal(sealer: &impl Sealer, draft: &Draft<'_>) -> Result<Result<Operation, ErrorCode>, OutgoingError> {
+    match sealer.seal(draft) {
+        Ok(envelope) if envelope.body.len() <= BODY_BYTES_MAX => {
+            check_sealed(draft, &envelope).map_err(OutgoingError::Unsound)?;
+            Ok(Ok(Put { base: Version(draft.version.0.saturating_sub(1)), envelope }.into()))
+        }
+        Ok(_) => Ok(Err(ErrorCode::BodyTooLarge)),
+        Err(SealError::Unfit { code, .. }) => Ok(Err(code)),
+        Err(SealError::Failed(why)) => Err(OutgoingError::Seal(why)),
     }
 }
 

@@ -81,8 +81,13 @@ impl<T: Tables> Replica<'_, T> {
         if self.tables.paused(after, room, 1)?.is_empty() && self.tables.lost_paused(LostId::default(), room, 1)?.is_empty() {
             return Ok(());
         }
-        for made in closed.iter().filter(|made| made.content != Content::Deleted) {
+        for (made, next) in closed.iter().zip(closed.iter().skip(1).map(Some).chain([None])) {
             let key = made.key()?;
+            // Of an edit that yields only the winner above it is current.
+            let is_followed = next.map(Made::key).transpose()?.is_some_and(|next| next == key);
+            if made.content == Content::Deleted || is_followed {
+                continue;
+            }
             let is_batched_anew = self.tables.edits_of(&key)?.iter().any(|edit| edit.state == EditState::Waiting)
                 || self.tables.lost_of(&key)?.iter().any(|lost| lost.state == LostState::Waiting);
             if is_batched_anew {

@@ -2,6 +2,8 @@
 //!
 //! Never: an edit lost, or one that was committed made again.
 
+use std::collections::BTreeSet;
+
 use cloudsync_protocol::{DeviceId, DeviceSeq, Hash, Version};
 
 use super::settle::Verdict;
@@ -57,13 +59,14 @@ impl<T: Tables> Replica<'_, T> {
     /// Ends the edits of a batch that committed, at numbers that nobody said; its rows came with a snapshot.
     fn end(&mut self, batch: &OutboxBatch) -> Result<(), TablesError> {
         self.tables.remove_batch(batch.device, batch.device_seq)?;
+        let mut keys = BTreeSet::new();
         for made in &batch.made {
             self.done(made)?;
             if let Some(record) = self.tables.record(&made.key()?)? {
                 self.is_back(&record)?;
-                self.reconcile(&record)?;
+                keys.insert(record.key);
             }
         }
-        Ok(())
+        self.reconcile_all(keys)
     }
 }

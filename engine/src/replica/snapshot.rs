@@ -106,9 +106,7 @@ impl<T: Tables> Replica<'_, T> {
             records.push(record);
         }
         self.check_keys(asked, page, &records)?;
-        for record in &records {
-            self.write(record)?;
-        }
+        self.write(&records)?;
         self.advance(page)
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use cloudsync_protocol::{CollectionName, Cursor, RecordKey, Version};
 
+use super::policy::is_reserved;
 use super::{Content, Edit, EditCounts, EditState, Lost, Record, Replica, SnapshotProgress, Tables, TablesError, Usage};
 
 /// Whether a value is committed.
@@ -72,7 +73,7 @@ impl<T: Tables> Replica<'_, T> {
         Ok(shown(self.tables.record(key)?, Self::restoring(&lost), &self.tables.edits_of(key)?))
     }
 
-    /// At most `count` records with a key after `after`, of one collection or all.
+    /// At most `count` records with a key after `after`, of one collection or all but the reserved one.
     pub fn list(&self, collection: Option<&CollectionName>, after: Option<&RecordKey>, count: usize) -> Result<Listing, TablesError> {
         let records = self.tables.records(collection, after, count)?;
         // At most two edits a record: twice as many are those of `count` records at least.
@@ -93,6 +94,9 @@ impl<T: Tables> Replica<'_, T> {
             while let Some(edit) = edited.next_if(|edit| edit.key == key) {
                 edits.push(edit);
             }
+            if collection.is_none() && is_reserved(&key.collection) {
+                continue;
+            }
             let lost = if lost.contains(&key) { self.tables.lost_of(&key)? } else { Vec::new() };
             list.extend(shown(record, Self::restoring(&lost), &edits));
         }
@@ -109,7 +113,7 @@ impl<T: Tables> Replica<'_, T> {
 
 fn shown(record: Option<Record>, lost: Option<&Lost>, edits: &[Edit]) -> Option<Shown> {
     let conflict = edits.iter().find(|edit| matches!(edit.state, EditState::Parked(_))).cloned();
-    let pending = edits.iter().rfind(|edit| !matches!(edit.state, EditState::Parked(_)));
+    let pending = edits.iter().rfind(|edit| !matches!(edit.state, EditState::Parked(_)) && !edit.yields);
     let version = record.as_ref().map_or(Version::NONE, |record| record.version);
     match (pending, lost, record) {
         (Some(edit), ..) => Some(Shown {

@@ -9,13 +9,19 @@ mod answers;
 #[cfg(test)]
 mod claims;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod conflicts;
 #[cfg(test)]
 mod desk;
 #[cfg(test)]
 mod edits;
 #[cfg(test)]
+mod pairs;
+#[cfg(test)]
 mod pauses;
+#[cfg(test)]
+mod policies;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use cloudsync_engine::replica::{
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::error::{LastPush, RecordIssue, Usage};
 use cloudsync_protocol::frame::{Attached, Committed, OWN_LOG, Pushed, SnapshotPage, SnapshotToken};
-use cloudsync_protocol::limits::QUOTA_BYTES_DEFAULT;
+use cloudsync_protocol::limits::{CLOCK_AHEAD_MAX, QUOTA_BYTES_DEFAULT};
 use cloudsync_protocol::statement::RosterChange;
 use cloudsync_protocol::{
     Batch, Cursor, DeviceId, DeviceSeq, Entry, Envelope, ErrorCode, Failure, Generation, Hash, Operation, RecordKey, Seq, ShortHash,
@@ -32,6 +32,8 @@ pub struct Log {
     pub refuses: BTreeMap<RecordKey, ErrorCode>,
     /// The default where nothing is said.
     pub quota_bytes: Option<u64>,
+    /// Nobody's stamp is asked for where nothing is said.
+    pub now_ms: Option<u64>,
 }
 
 impl Log {
@@ -77,20 +79,26 @@ impl Log {
     }
 
     fn decide(&mut self, batch: &OutboxBatch) -> Result<(Seq, Seq), Failure> {
-        let mut records = Vec::new();
+        let mut records: Vec<RecordIssue> = Vec::new();
+        let mut made: BTreeMap<RecordKey, Version> = BTreeMap::new();
         for put in batch.operations().iter().filter_map(Operation::as_put) {
-            let key = put.envelope.check().unwrap().key();
+            let header = put.envelope.check().unwrap();
+            let key = header.key();
             let (current, current_seq) =
                 self.current.get(&key).map_or((Version::NONE, Seq::ZERO), |row| (row.envelope.check().unwrap().version, row.seq));
-            if let Some(code) = self.refuses.get(&key).copied() {
+            let is_ahead = self.now_ms.is_some_and(|now_ms| header.hlc.ms() > now_ms + CLOCK_AHEAD_MAX.as_millis() as u64);
+            let is_stale = put.base != made.get(&key).copied().unwrap_or(current);
+            let code = self.refuses.get(&key).copied();
+            let code = code.or(is_ahead.then_some(ErrorCode::ClockAhead)).or(is_stale.then_some(ErrorCode::Stale));
+            made.insert(key.clone(), header.version);
+            if let Some(code) = code.filter(|_| !records.iter().any(|issue| issue.key == key)) {
                 records.push(RecordIssue { key, code, current, current_seq, grows: 0 });
-            } else if put.base != current {
-                records.push(RecordIssue { key, code: ErrorCode::Stale, current, current_seq, grows: 0 });
             }
         }
         if let Some(first) = records.first() {
             let code = if first.code == ErrorCode::Stale { ErrorCode::Stale } else { ErrorCode::Refused };
-            return Err(Failure { records, ..Failure::new(1, code, "") });
+            let server_ts = self.now_ms.map(Box::new);
+            return Err(Failure { records, server_ts, ..Failure::new(1, code, "") });
         }
         self.fits_quota(batch)?;
         let from = self.head();
@@ -110,16 +118,21 @@ impl Log {
         self.quota_bytes.unwrap_or(QUOTA_BYTES_DEFAULT)
     }
 
-    /// A batch of a replica has one operation of a record.
     fn fits_quota(&self, batch: &OutboxBatch) -> Result<(), Failure> {
         let (used, limit) = (self.live_bytes(), self.quota_bytes());
         let (mut grown, mut room) = (Vec::new(), limit.saturating_sub(used));
-        for put in batch.operations().iter().filter_map(Operation::as_put) {
-            let key = put.envelope.check().unwrap().key();
-            let before = self.current.get(&key).map_or(0, |row| live_bytes(&row.envelope));
-            let after = live_bytes(&put.envelope);
+        let operations = batch.operations();
+        let puts: Vec<_> =
+            operations.iter().filter_map(Operation::as_put).map(|put| (put.envelope.check().unwrap().key(), &put.envelope)).collect();
+        for (index, (key, envelope)) in puts.iter().enumerate() {
+            // What a push makes of a record is its last operation.
+            if puts[index + 1..].iter().any(|(later, _)| later == key) {
+                continue;
+            }
+            let before = self.current.get(key).map_or(0, |row| live_bytes(&row.envelope));
+            let after = live_bytes(envelope);
             room += before.saturating_sub(after);
-            grown.push((key, after.saturating_sub(before)));
+            grown.push((key.clone(), after.saturating_sub(before)));
         }
         let mut records = Vec::new();
         for (key, grows) in grown {

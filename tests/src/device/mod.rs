@@ -88,7 +88,7 @@ impl SyncDevice {
         match replica.edit(new(Onto::Replica)) {
             Ok(_) => {}
             Err(EditError::Conflicted { .. }) => drop(replica.edit(new(Onto::Current))?),
-            Err(EditError::Tables(error)) => return Err(error.into()),
+            Err(error @ (EditError::Reserved | EditError::Tables(_))) => return Err(error.into()),
         }
         Ok(())
     }

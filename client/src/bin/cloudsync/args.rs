@@ -3,12 +3,14 @@
 //! Never: a password or key among the arguments.
 
 mod files;
+mod policy;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use files::{Export, ExportFormat, Format, Import};
+pub(crate) use policy::{Policy, PolicyName};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -125,6 +127,11 @@ pub(crate) enum Command {
         after_help = "Settle one by `put … --onto current`, `delete … --onto current`, or `conflicts drop`.\n\nExample:\n  cloudsync conflicts drop timer_session s1"
     )]
     Conflicts(Conflicts),
+    /// Show or set what becomes of edits that another device came before: a conflict (reject), or the last write wins
+    #[command(
+        after_help = "Kept with the account, so that all its devices agree; it is of what becomes stale from then on. Where the last write wins, the later edit is current and both are in the record's history.\n\nExamples:\n  cloudsync policy\n  cloudsync policy timer_session\n  cloudsync policy timer_session last_write_wins\n  cloudsync policy timer_session reject --offline"
+    )]
+    Policy(Policy),
     /// Show or revoke the account's devices
     #[command(after_help = "Examples:\n  cloudsync devices list\n  cloudsync devices revoke phone")]
     Devices(Devices),
@@ -160,6 +167,7 @@ impl Command {
             Self::Status(_) => "status",
             Self::Sync(_) => "sync",
             Self::Conflicts(_) => "conflicts",
+            Self::Policy(_) => "policy",
             Self::Devices(_) => "devices",
             Self::Doctor => "doctor",
             Self::Completions { .. } => "completions",

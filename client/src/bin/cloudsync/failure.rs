@@ -297,6 +297,12 @@ impl From<sdk::Error> for Failure {
                 "run `cloudsync password` again when the server can be reached: with the new password as the one in force, then with the old one",
             ),
             sdk::Error::Conflicted { ref key } => Self::new(Exit::Conflict, "conflict", &error, settle(key, Typed::Put)),
+            sdk::Error::Reserved => Self::new(
+                Exit::Usage,
+                "collection_reserved",
+                &error,
+                "name another collection; policies are set by `cloudsync policy COLLECTION …`",
+            ),
             sdk::Error::RolledBack => Self::new(
                 Exit::NotSignedIn,
                 "rolled_back",

@@ -42,7 +42,7 @@ pub(crate) fn parked_help(code: ErrorCode) -> &'static str {
             "write a smaller value by `cloudsync put … --onto current`, or give it up by `cloudsync conflicts drop …`"
         }
         ErrorCode::ClockAhead => {
-            "this machine's clock is ahead of the server's: set it, then write it again by `cloudsync put … --onto current`"
+            "what another device wrote later has a stamp that the server's clock has not come to: write it again by `cloudsync put … --onto current`"
         }
         _ => WRITE_AGAIN,
     }
@@ -97,7 +97,7 @@ mod tests {
         let conflict = |reason: &Reason| {
             let state = EditState::Parked(*reason);
             let (id, base, parent) = (EditId(1), Version(1), Hash::default());
-            let mine = Edit { id, last: id, key: key.clone(), content: Content::Deleted, base, parent, hlc: Hlc(1), state };
+            let mine = Edit { id, last: id, key: key.clone(), content: Content::Deleted, base, parent, hlc: Hlc(1), state, yields: false };
             Conflict { mine, reason: *reason, current: None }
         };
         reasons.iter().map(conflict).collect()

@@ -77,6 +77,9 @@ pub(crate) struct EditJson<'a> {
     #[serde(flatten)]
     pub(crate) record: RecordJson,
     pub(crate) acknowledged: bool,
+    /// It is in history, below a later edit of another device, which is current at that version.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) yielded: bool,
     /// Why the server took nothing, where it is to be tried later: `store_full`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) held: Option<&'static str>,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cloudsync_client::sdk::{self, Client, Deadline, Offline, Online};
-use cloudsync_engine::replica::{Content, Fate, Onto, Pending, Reason};
+use cloudsync_engine::replica::{Content, EditId, Fate, Onto, Pending, Policy, Reason, is_reserved};
 use cloudsync_protocol::{ErrorCode, RecordKey};
 
 use crate::args;
@@ -19,9 +19,11 @@ use crate::{room, value};
 const ACKNOWLEDGED_WITHIN: Deadline = Deadline(Duration::from_secs(10));
 
 /// What came of an edit.
-enum Done {
+pub(super) enum Done {
     /// Committed: the record's version now.
     Acknowledged(u64),
+    /// Committed below another device's, which is later and stays current: the version of that.
+    Yielded(u64),
     /// Durable here.
     Queued(u64),
     /// Durable here as well: the server has no room on its disk for anybody.
@@ -48,11 +50,14 @@ pub(crate) async fn delete(context: &Context, asked: args::Delete) -> Result<(),
 }
 
 async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<args::Onto>) -> Result<(), Failure> {
+    if is_reserved(&key.collection) {
+        return Err(sdk::Error::Reserved.into());
+    }
     let onto = onto.map_or(Onto::Replica, |args::Onto::Current| Onto::Current);
     let done = queue_and_send(context, &key, &content, onto).await;
     let output = context.output;
     let ((version, conflict), acknowledged, failure) = match &done {
-        Ok(Done::Acknowledged(version) | Done::Nothing(version)) => ((*version, false), true, None),
+        Ok(Done::Acknowledged(version) | Done::Yielded(version) | Done::Nothing(version)) => ((*version, false), true, None),
         Ok(Done::Queued(version) | Done::Full(version)) => ((*version, false), false, None),
         Ok(Done::Held(version, failure)) => ((*version, false), false, Some(failure)),
         Err(failure) if output.is_json() => (as_held(context, &key).await, false, Some(failure)),
@@ -66,7 +71,8 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
         };
         let failure = failure.map(|failure| context.failure(failure.clone()));
         let held = matches!(done, Ok(Done::Full(_))).then(|| ErrorCode::StoreFull.name());
-        output.json(&EditJson { record, acknowledged, held, error: failure.as_ref().map(Failure::json) })?;
+        let yielded = matches!(done, Ok(Done::Yielded(_)));
+        output.json(&EditJson { record, acknowledged, yielded, held, error: failure.as_ref().map(Failure::json) })?;
     }
     match done? {
         Done::Nothing(0) => output.say(&format!("nothing to delete: there is no record {key}")),
@@ -74,6 +80,9 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
         Done::Acknowledged(version) if !output.is_json() => {
             let what = if content == Content::Deleted { "deleted, " } else { "" };
             output.aside(&format!("{key}: {what}acknowledged as version {version}"));
+        }
+        Done::Yielded(version) => {
+            output.say(&format!("{key}: acknowledged, below a later edit of another device, which stays current as version {version}"));
         }
         Done::Queued(_) if !output.is_json() => {
             let what = if content == Content::Deleted { "deleted here, " } else { "" };
@@ -87,7 +96,7 @@ async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<
 }
 
 /// What sends a queued edit: reading commands don't.
-const fn sent_by(context: &Context) -> &'static str {
+pub(super) const fn sent_by(context: &Context) -> &'static str {
     if context.offline { "`cloudsync sync` or a running watch sends it" } else { "`cloudsync sync` sends it when the server is back" }
 }
 
@@ -115,6 +124,22 @@ async fn queue_and_send(context: &Context, key: &RecordKey, content: &Content, o
     }
     let paused_before = client.status().await?.edits.paused;
     let id = client.edit(key.clone(), content.clone(), onto).await.map_err(|error| not_made(error, content))?;
+    let done = send(context, Reached { client: client.clone(), online }, (key, id), paused_before).await?;
+    let Done::Acknowledged(version) = done else { return Ok(done) };
+    let shown = client.get(key.clone()).await?;
+    let yields = shown.is_some_and(|shown| shown.content != *content && shown.pending == Pending::Committed)
+        && client.policy(key.collection.clone()).await? == Policy::LastWriteWins;
+    Ok(if yields { Done::Yielded(version) } else { Done::Acknowledged(version) })
+}
+
+/// Sends what was queued, and with it what there is room for since.
+pub(super) async fn send(
+    context: &Context,
+    reached: Reached,
+    (key, id): (&RecordKey, EditId),
+    paused_before: u64,
+) -> Result<Done, Failure> {
+    let Reached { client, online } = reached;
     let is_reached = online.is_some();
     let sent = async {
         let fate = match online {
@@ -199,7 +224,7 @@ async fn nothing_there(client: &Client, key: &RecordKey) -> Result<Option<u64>, 
     })
 }
 
-async fn settle(context: &Context, online: &mut Online, key: &RecordKey, id: cloudsync_engine::replica::EditId) -> Result<Fate, Failure> {
+async fn settle(context: &Context, online: &mut Online, key: &RecordKey, id: EditId) -> Result<Fate, Failure> {
     match online.settle(key.clone(), id, ACKNOWLEDGED_WITHIN).await {
         Ok(fate) => Ok(fate),
         // The connection is gone, and with it the answer; the edit stays.

@@ -10,6 +10,7 @@ mod edit;
 mod export;
 mod import;
 mod password;
+mod policy;
 mod read;
 mod status;
 mod sync;
@@ -37,7 +38,13 @@ fn tells_conflicts(command: &Command) -> bool {
         | Command::Recover(_)
         | Command::Completions { .. }
         | Command::Doctor => true,
-        Command::Put(_) | Command::Delete(_) | Command::Get(_) | Command::List(_) | Command::Import(_) | Command::Export(_) => false,
+        Command::Put(_)
+        | Command::Delete(_)
+        | Command::Get(_)
+        | Command::List(_)
+        | Command::Import(_)
+        | Command::Export(_)
+        | Command::Policy(_) => false,
     }
 }
 
@@ -86,6 +93,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
             ConflictsCommand::List => conflicts::list(context).await,
             ConflictsCommand::Drop(asked) => conflicts::drop_one(context, asked).await,
         },
+        Command::Policy(asked) => policy::policy(context, asked).await,
         Command::Devices(asked) => match asked.command.unwrap_or(DevicesCommand::List { all: false }) {
             DevicesCommand::List { all } => devices::list(context, if all { Shown::All } else { Shown::Enrolled }).await,
             DevicesCommand::Revoke { device } => devices::revoke(context, &device).await,

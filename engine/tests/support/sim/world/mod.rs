@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use cloudsync_engine::invariants::Violation;
-use cloudsync_engine::replica::{Content, EditError, EditId, NewEdit, Onto};
+use cloudsync_engine::replica::{Content, EditError, EditId, NewEdit, Onto, Policy};
 use cloudsync_engine::session::SessionId;
 use cloudsync_protocol::limits::QUOTA_BYTES_DEFAULT;
 use cloudsync_protocol::{Frame, RecordKey};
@@ -38,6 +38,18 @@ pub struct Plan {
     pub records: u64,
     pub snapshots: Snapshots,
     pub quota: Quota,
+    pub policies: Policies,
+}
+
+/// What becomes of stale edits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policies {
+    /// Their users are asked.
+    Reject,
+    /// From the first edit on, as everybody knows.
+    LastWriteWins,
+    /// Anybody changes it at any time.
+    Changing,
 }
 
 /// How much room there is.
@@ -95,8 +107,11 @@ impl World {
             world.server.store_step(world.now_ms, Weather::Fair, &mut world.rng, &mut world.network);
         }
         assert_eq!(world.server.enrolled, [(call, true)]);
-        world.server.crash();
-        world.draw_quota();
+        if plan.policies == Policies::LastWriteWins {
+            world.set_policy(Policy::LastWriteWins);
+            world.drain();
+        }
+        world.crash_server();
         world
     }
 
@@ -119,6 +134,10 @@ impl World {
             self.turn_slow_or_fast();
         }
         match self.rng.below(100) {
+            0 if self.plan.policies == Policies::Changing && self.rng.chance(20) => {
+                let policy = Policy::ALL[self.rng.index(2)];
+                self.set_policy(policy);
+            }
             0..7 => self.edit(),
             7..28 => self.work(),
             28..52 => self.deliver_request(Weather::Foul),
@@ -226,8 +245,14 @@ impl World {
                     client.edits.push(Made { id, key, content: content.or(mine).unwrap_or(Content::Deleted) });
                 }
             }
-            Err(EditError::Tables(error)) => panic!("{error}"),
+            Err(error @ (EditError::Reserved | EditError::Tables(_))) => panic!("{error}"),
         }
+    }
+
+    fn set_policy(&mut self, policy: Policy) {
+        let (client, now_ms) = (self.client(), self.now_ms);
+        let device = &mut self.clients[client].device;
+        device.transact(|replica, _| replica.set_policy(&key("r0").collection, policy, now_ms)).unwrap();
     }
 
     fn padding(&mut self) -> String {

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use cloudsync_engine::invariants::{self, Violation};
-use cloudsync_engine::replica::{Content, Fate, Opener, Record, Tables};
+use cloudsync_engine::replica::{Content, Fate, Opener, Reason, Record, Tables};
+use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::{Entry, Hash, Operation, RecordKey, Seq, Version};
 
-use super::World;
+use super::{Policies, World};
 use crate::support::sim::device::Client;
 
 impl World {
@@ -21,6 +22,11 @@ impl World {
             .map(|(key, row)| (key.clone(), (row.envelope.check().unwrap().version, row.seq, row.envelope.hash())))
             .collect();
         let history = self.history();
+        if self.plan.policies == Policies::LastWriteWins {
+            self.check_last_writes(&history);
+        }
+        let history =
+            history.into_iter().map(|(key, versions)| (key, versions.into_iter().map(|(_, content)| content).collect())).collect();
         for client in &mut self.clients {
             let records = client.device.tables.records(None, None, usize::MAX).unwrap();
             for Record { key, content, envelope, .. } in &records {
@@ -63,15 +69,32 @@ impl World {
         self.clients.iter_mut().map(of).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
-    /// Everything that was ever committed of each record.
-    fn history(&self) -> BTreeMap<RecordKey, Vec<Content>> {
-        let mut history: BTreeMap<RecordKey, Vec<Content>> = BTreeMap::new();
+    /// Where the last write wins, what is current is the latest of all that was ever committed of a record, whatever the order, and
+    /// nobody is asked.
+    fn check_last_writes(&mut self, history: &BTreeMap<RecordKey, Vec<(Hlc, Content)>>) {
+        let order = |(hlc, content): &(Hlc, Content)| match content {
+            Content::Value(value) => (*hlc, Hash::of(&[&[0], value])),
+            Content::Deleted => (*hlc, Hash::of(&[&[1]])),
+            Content::Damaged => panic!("nothing is damaged here"),
+        };
+        for (key, versions) in history {
+            assert_eq!(versions.last().map(order), versions.iter().map(order).max(), "{key}: {versions:?}");
+        }
+        for client in &mut self.clients {
+            let conflicts = client.device.replica().conflicts().unwrap();
+            assert!(conflicts.iter().all(|conflict| conflict.reason != Reason::Stale), "{conflicts:?}");
+        }
+    }
+
+    /// Everything that was ever committed of each record, in order.
+    fn history(&self) -> BTreeMap<RecordKey, Vec<(Hlc, Content)>> {
+        let mut history: BTreeMap<RecordKey, Vec<(Hlc, Content)>> = BTreeMap::new();
         for entry in self.server.store.entries() {
             let Entry::Batch(batch) = entry else { continue };
             for put in batch.operations.iter().filter_map(Operation::as_put) {
                 let header = put.envelope.check().unwrap();
                 let content = self.clients[0].device.keys.open(&header, &put.envelope).unwrap();
-                history.entry(header.key()).or_default().push(content);
+                history.entry(header.key()).or_default().push((header.hlc, content));
             }
         }
         history
