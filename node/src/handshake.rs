@@ -89,9 +89,11 @@ pub(crate) async fn greet<R: Source, W: Sink>(
         let bytes = tokio::select! {
             () = shared.leaving.cancelled() => return Err(leaving().into()),
             next = tokio::time::timeout_at(deadline, source.next()) => {
-                match next.map_err(|_| hello_timeout())?? {
-                    Some(bytes) => bytes,
-                    None => return Err(left),
+                match (next.map_err(|_| hello_timeout())?, &left) {
+                    (Ok(Some(bytes)), _) => bytes,
+                    // Who had its answer may go without a word.
+                    (Ok(None), _) | (Err(ReadError::Lost(_)), Refusal::Done) => return Err(left),
+                    (Err(error), _) => return Err(error.into()),
                 }
             }
         };

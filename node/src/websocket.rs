@@ -72,6 +72,8 @@ fn read_error(error: Error) -> ReadError {
         Error::Io(io) if Stalled::of(&io) == Some(Stalled::Writing) => {
             refused(ErrorCode::TooSlow, "nothing was read for too long: read what is sent, or close")
         }
+        // Nobody is there to be told.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => ReadError::Lost(error.to_string()),
         Error::Protocol(protocol) => refused(ErrorCode::Malformed, format!("not WebSocket: {protocol}")),
         Error::Utf8(_) | Error::Capacity(_) => refused(ErrorCode::Malformed, error.to_string()),
         _ => ReadError::Lost(error.to_string()),

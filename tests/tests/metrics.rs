@@ -2,6 +2,8 @@
 //!
 //! Never: two tests; the counts are this process's.
 
+use cloudsync_client::account::refresh;
+use cloudsync_client::connection::Connection;
 use cloudsync_tests::{Person, RawClient, TestNode, Wire};
 
 const FAILURES: &str = "cloudsync_handshake_failures_total{";
@@ -28,6 +30,10 @@ async fn who_only_signs_in_is_no_failed_handshake_and_who_says_nothing_is_one() 
     for wire in Wire::ALL {
         let ada = Person::register(&node, wire, &format!("ada@{}.example", wire.scheme())).await?;
         ada.log_in_again(&node, wire).await?;
+        let connection = Connection::open(&node.server(wire)?).await?;
+        refresh(&connection, &ada.keys.device, &ada.tokens.refresh_token).await?;
+        // Gone without a word.
+        drop(connection);
     }
     assert_eq!(failures(&at_rest(&node).await?), Vec::<&str>::new());
 

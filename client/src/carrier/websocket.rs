@@ -5,7 +5,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -35,8 +35,13 @@ const ALPN_HTTP: &[u8] = b"http/1.1";
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-type Socket = WebSocketStream<Box<dyn Io>>;
-pub(crate) type Sink = SplitSink<Socket, Message>;
+type Socket = WebSocketStream<Ended>;
+
+/// Messages to the server.
+pub(crate) struct Sink {
+    messages: SplitSink<Socket, Message>,
+    is_leaving: Arc<AtomicBool>,
+}
 
 /// Messages from the server.
 pub(crate) struct Stream {
@@ -100,6 +105,33 @@ impl AsyncWrite for Counted {
     }
 }
 
+/// Bytes both ways whose last flush, once we leave, says that nothing more comes: to TLS, where there is any, and to TCP.
+struct Ended {
+    io: Box<dyn Io>,
+    is_leaving: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Ended {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Ended {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(Pin::new(&mut self.io).poll_flush(context))?;
+        if self.is_leaving.load(Ordering::Relaxed) { Pin::new(&mut self.io).poll_shutdown(context) } else { Poll::Ready(Ok(())) }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
 /// Connects and upgrades.
 pub(crate) async fn connect(address: &Address, trust: Trust) -> Result<(Sink, Stream), ConnectError> {
     let unreachable = |why: String| ConnectError::of(address, None, why);
@@ -129,10 +161,12 @@ pub(crate) async fn connect(address: &Address, trust: Trust) -> Result<(Sink, St
         .max_frame_size(Some(FRAME_BYTES_MAX));
     // TLS, where there is any, is underneath already.
     let url = format!("ws://{}{WEBSOCKET_PATH}", address.authority());
+    let is_leaving = Arc::<AtomicBool>::default();
+    let io = Ended { io, is_leaving: Arc::clone(&is_leaving) };
     let upgraded = tokio_tungstenite::client_async_with_config(url, io, Some(config)).await;
     let (socket, _) = upgraded.map_err(|error| unreachable(error.to_string()))?;
     let (sink, messages) = socket.split();
-    Ok((sink, Stream { messages, heard }))
+    Ok((Sink { messages: sink, is_leaving }, Stream { messages, heard }))
 }
 
 /// One frame, one message.
@@ -140,12 +174,12 @@ pub(crate) async fn write(sink: &mut Sink, frame: Bytes) -> Result<(), LinkError
     if frame.len() > FRAME_BYTES_MAX {
         return Err(LinkError::TooLarge { bytes: frame.len() });
     }
-    sink.send(Message::Binary(frame)).await.map_err(|error| LinkError::Closed(error.to_string()))
+    sink.messages.send(Message::Binary(frame)).await.map_err(|error| LinkError::Closed(error.to_string()))
 }
 
 /// Asks whether the server is there.
 pub(crate) async fn ask(sink: &mut Sink) -> Result<(), LinkError> {
-    sink.send(Message::Ping(Bytes::new())).await.map_err(|error| LinkError::Closed(error.to_string()))
+    sink.messages.send(Message::Ping(Bytes::new())).await.map_err(|error| LinkError::Closed(error.to_string()))
 }
 
 /// The next frame; nothing once the server has closed.
@@ -164,6 +198,7 @@ pub(crate) async fn read(stream: &mut Stream) -> Result<Option<Bytes>, LinkError
 
 /// Says that we are done.
 pub(crate) async fn close(sink: &mut Sink) {
+    sink.is_leaving.store(true, Ordering::Relaxed);
     // Whoever is gone already need not be told.
-    drop(sink.close().await);
+    drop(sink.messages.close().await);
 }

@@ -28,6 +28,7 @@ impl Client {
             Ok(changed) => changed.keyring_pin(),
             Err(error) => self.ask_again(error, (old, new), &made).await?,
         };
+        connection.close().await;
         self.raise_keyring(pin).await?;
         Ok(pin)
     }

@@ -36,7 +36,9 @@ async fn recover_here(profile: &Profile, asked: &LogIn, code: &RecoveryCode) -> 
     };
     keys.keyring = changed.keyring_pin();
     profile.write_keys(&keys)?;
-    enrol(profile, lock, (asked, &connection), &keys, &changed).await
+    let enrolled = enrol(profile, lock, (asked, &connection), &keys, &changed).await;
+    connection.close().await;
+    enrolled
 }
 
 /// Whether the new password arrived is not known: it is asked for, and sent again where it did not.

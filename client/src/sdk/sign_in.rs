@@ -131,7 +131,10 @@ async fn register_here(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Err
         // The account may be there: then this only finishes it.
         match account::login(&connection, &asked.email, &asked.password).await {
             Ok(authorization) => {
-                return enrol(profile, lock, (asked, &connection), &authorization.device(Some(keys))?, &authorization).await;
+                let keys = authorization.device(Some(keys))?;
+                let enrolled = enrol(profile, lock, (asked, &connection), &keys, &authorization).await;
+                connection.close().await;
+                return enrolled;
             }
             Err(error) if error.code() == Some(ErrorCode::CredentialsInvalid) => {}
             Err(error) => return Err(error.into()),
@@ -149,7 +152,11 @@ async fn register_here(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Err
         created => created.map(|authorization| (connection, authorization)),
     };
     match created {
-        Ok((connection, authorization)) => enrol(profile, lock, (asked, &connection), registration.keys(), &authorization).await,
+        Ok((connection, authorization)) => {
+            let enrolled = enrol(profile, lock, (asked, &connection), registration.keys(), &authorization).await;
+            connection.close().await;
+            enrolled
+        }
         Err(error) => {
             if error.code().is_some() {
                 give_back(profile, before)?;
@@ -213,7 +220,9 @@ async fn log_in_here(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error
     let authorization = account::login(&connection, &asked.email, &asked.password).await?;
     let keys = keys_for(profile, &state, &authorization)?;
     profile.write_keys(&keys)?;
-    enrol(profile, lock, (asked, &connection), &keys, &authorization).await
+    let enrolled = enrol(profile, lock, (asked, &connection), &keys, &authorization).await;
+    connection.close().await;
+    enrolled
 }
 
 fn is_rolled_back(profile: &Profile) -> Result<bool, Error> {

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use cloudsync_protocol::frame::{Challenge, Done, GoingAway, HeadAt, Logout, OWN_LOG, Ping, Tokens};
 use cloudsync_protocol::limits::{FRAME_BYTES_MAX, UNANSWERED_REQUESTS_MAX};
 use cloudsync_protocol::{ErrorCode, Failure, Hash, Nonce, Seq, Signature, TimelineId};
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::io::AsyncReadExt as _;
+use tokio_tungstenite::tungstenite::Message;
 
 use self::server::{EVERY_SCHEME, FakeServer, Peer, closed_port, mute_port};
 use super::*;
@@ -295,6 +297,19 @@ async fn a_closed_session_tells_the_server() {
         let (session, events) = opened.unwrap();
         let (gone, ()) = tokio::join!(peer.receive(), session.close(events));
         assert_eq!(gone, None);
+    }
+}
+
+#[tokio::test]
+async fn a_web_socket_that_is_closed_says_so_to_every_layer() {
+    for scheme in [Scheme::Wss, Scheme::Ws] {
+        let (connection, peer) = connected(scheme).await;
+        connection.close().await;
+        let Peer::WebSocket(mut socket) = peer else { panic!("{scheme:?}") };
+        assert!(matches!(socket.next().await, Some(Ok(Message::Close(_)))), "{scheme:?}");
+        // Without its last word TLS would call this a cut.
+        let mut rest = Vec::new();
+        assert!(matches!(socket.get_mut().read_to_end(&mut rest).await, Ok(0)), "{scheme:?}: {rest:?}");
     }
 }
 
