@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -28,6 +29,7 @@ pub struct CommandLine {
     home: TempDir,
     url: String,
     pin: String,
+    typed: Mutex<Vec<Vec<String>>>,
 }
 
 /// What a command said.
@@ -86,7 +88,7 @@ impl CommandLine {
     pub fn at(url: String, pin: String) -> anyhow::Result<Self> {
         let binary = node_binary()?.with_file_name("cloudsync");
         ensure!(binary.is_file(), "no {}: build it with the node", binary.display());
-        Ok(Self { binary, home: tempfile::tempdir()?, url, pin })
+        Ok(Self { binary, home: tempfile::tempdir()?, url, pin, typed: Mutex::default() })
     }
 
     /// The same home, for a node that was started anew.
@@ -110,10 +112,36 @@ impl CommandLine {
     /// A command of a profile.
     #[must_use]
     pub fn command(&self, profile: &str, arguments: &[&str]) -> Command {
+        let typed = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        self.typed.lock().unwrap_or_else(PoisonError::into_inner).push(typed);
         let mut command = Command::new(&self.binary);
         command.env_clear().env("CLOUDSYNC_HOME", self.home.path()).args(["--profile", profile]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// Whether a command with those words, one after the other, was begun.
+    #[must_use]
+    pub fn has_typed(&self, words: &[String]) -> bool {
+        let typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
+        typed.iter().any(|arguments| arguments.windows(words.len()).any(|window| window == words))
+    }
+
+    /// Every command that there is, as its help says, each with its subcommands'.
+    pub fn commands(&self) -> anyhow::Result<Vec<Vec<String>>> {
+        let (mut open, mut commands) = (vec![Vec::new()], Vec::new());
+        while let Some(words) = open.pop() {
+            let ran = Ran::try_from(Command::new(&self.binary).env_clear().args(&words).arg("--help").output()?)?.ended(0)?;
+            let listed = ran.stdout.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+            let names = listed.filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '))?.split(' ').next());
+            let below: Vec<Vec<String>> =
+                names.filter(|name| *name != "help").map(|name| [&words[..], &[name.to_owned()]].concat()).collect();
+            if below.is_empty() {
+                commands.push(words);
+            }
+            open.extend(below);
+        }
+        Ok(commands)
     }
 
     /// Runs one to its end.

@@ -1,6 +1,8 @@
 //! Zero knowledge (invariant Z1): after everything that a person does by the command line, no content, device name,
 //! password, recovery code, key or token is on the server in plain: not in its folder, its log or its metrics; nor, tokens
-//! apart, on a wire without TLS.
+//! apart, in its memory while it lives, or on a wire without TLS.
+//!
+//! Never: a command forgotten; what its help lists is what was typed here.
 
 #![allow(clippy::indexing_slicing, reason = "a test that finds something else fails there")]
 
@@ -14,11 +16,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloudsync_client::account;
 use cloudsync_client::connection::Connection;
-use cloudsync_tests::canary::{Canary, Found, search_folder};
+use cloudsync_tests::canary::{Canary, Found, Search};
 use cloudsync_tests::command_line::address;
 use cloudsync_tests::process::last_words;
 use cloudsync_tests::tee::Tee;
-use cloudsync_tests::{CommandLine, NodeProcess, Person, Wire};
+use cloudsync_tests::{CommandLine, NodeProcess, Person, Watching, Wire};
 use serde_json::Value;
 
 const EMAIL: &str = "canary-email-4d1c@example.com";
@@ -34,6 +36,9 @@ const PHONE: &str = "canary-phone-77f1";
 /// What records hold: written over QUIC, over the tapped wire, from standard input, in conflict, and from a file.
 const CONTENTS: [&str; 5] =
     ["canary-laptop-note-2b6e", "canary-phone-note-d15f", "canary-piped-note-0c48", "canary-parked-note-e39a", "canary-imported-tag-6f70"];
+
+/// A collection: what the server rightly knows, and is found by.
+const COLLECTION: &str = "canary-collection-5a17";
 
 /// A value with a canary in it more than once, so that one at least stands within a page of a database.
 fn note(text: &str) -> String {
@@ -58,8 +63,8 @@ impl Devices {
         Ok(registered["recovery_code"].as_str().context("no recovery code")?.to_owned())
     }
 
-    /// Every command that writes or reads, while another device watches.
-    fn work(&self) -> anyhow::Result<()> {
+    /// Every command that writes or reads, while another device watches, and goes on to.
+    fn work(&self) -> anyhow::Result<[Watching; 2]> {
         let watches = [self.quic.watch(TABLET)?, self.tapped.watch(PHONE)?];
         self.quic.run(LAPTOP, &["put", "note", "n1", &note(CONTENTS[0])])?.ended(0)?;
         self.tapped.run(PHONE, &["put", "note", "n2", &note(CONTENTS[1])])?.ended(0)?;
@@ -73,8 +78,17 @@ impl Devices {
             for command in [
                 &["get", "note", "n2"][..],
                 &["list", "--deleted"],
+                &["policy", COLLECTION, "last_write_wins"],
+                &["put", COLLECTION, "n1", &note(CONTENTS[1])],
                 &["delete", "note", "n1"],
                 &["status"],
+                &["status", "--check"],
+                &["doctor"],
+                &["completions", "bash"],
+                &["export", "--format", "csv", "--deleted"],
+                &["export", "--format", "json"],
+                &["export", "--format", "jsonl", "note"],
+                &["export", "--format", "pomodoro"],
                 &["sync"],
                 &["sync", "--from-snapshot"],
                 &["conflicts", "list"],
@@ -83,11 +97,10 @@ impl Devices {
                 cli.run(profile, command)?.ended(0)?;
             }
         }
-        for (watch, content) in watches.into_iter().zip([CONTENTS[0], CONTENTS[0]]) {
-            ensure!(watch.change()?.to_string().contains(content), "what was put was not shown");
-            watch.end("INT")?;
+        for watch in &watches {
+            ensure!(watch.change()?.to_string().contains(CONTENTS[0]), "what was put was not shown");
         }
-        Ok(())
+        Ok(watches)
     }
 
     /// The laptop's edit is overtaken by the phone's, parked, and settled as told.
@@ -119,6 +132,15 @@ impl Devices {
         self.tapped.change_password(PHONE, (NEW_PASSWORD, PASSWORD))?.ended(0)?;
         self.quic.recover(LAPTOP, (EMAIL, code, NEW_PASSWORD), &[])?.ended(0)?;
         self.tapped.recover(PHONE, (EMAIL, code, RECOVERED_PASSWORD), &[])?.ended(0)?;
+        Ok(())
+    }
+
+    /// That no command was left out.
+    fn did_everything(&self) -> anyhow::Result<()> {
+        let commands = self.quic.commands()?;
+        ensure!(commands.len() > 18, "these are not all commands: {commands:?}");
+        let forgotten: Vec<_> = commands.iter().filter(|words| !self.quic.has_typed(words) && !self.tapped.has_typed(words)).collect();
+        ensure!(forgotten.is_empty(), "no secret was given to {forgotten:?}");
         Ok(())
     }
 
@@ -183,24 +205,57 @@ async fn tokens(node: &NodeProcess) -> anyhow::Result<Vec<Canary>> {
     Ok(canaries)
 }
 
-fn none(found: &[Found]) -> anyhow::Result<()> {
+fn none(found: &BTreeSet<Found>) -> anyhow::Result<()> {
     ensure!(found.is_empty(), "in plain on the server or the wire: {found:#?}");
     Ok(())
 }
 
-/// That the search finds what is there: a file with each canary in each form, and what the server rightly knows.
+/// What the server rightly knows.
+fn known() -> Vec<Canary> {
+    vec![Canary::text("e-mail address", EMAIL), Canary::text("collection", COLLECTION)]
+}
+
+/// Nothing secret in the node's memory, in which what it rightly knows is found.
+fn memory_holds_none(node: &NodeProcess, canaries: &[Canary]) -> anyhow::Result<()> {
+    let all = [canaries, &known()].concat();
+    let found = Search::of(&all).within_memory(node.pid())?;
+    let (rightly, secret) = found.into_iter().partition(|found| known().iter().any(|known| known.name() == found.canary));
+    none(&secret)?;
+    sees(&rightly, "memory")
+}
+
+/// That the search finds what the server rightly knows there, each.
+fn sees(found: &BTreeSet<Found>, place: &str) -> anyhow::Result<()> {
+    for canary in ["e-mail address", "collection"] {
+        ensure!(found.iter().any(|found| found.canary == canary), "the {canary} is not found in {place}: {found:?}");
+    }
+    Ok(())
+}
+
+/// That the search finds a file with each canary in each form.
 fn the_search_finds(folder: &Path, canaries: &[Canary]) -> anyhow::Result<()> {
-    let known = search_folder(&folder.join("data"), &[Canary::text("e-mail address", EMAIL)])?;
-    ensure!(known.iter().any(|found| found.place.contains("cloudsync.db")), "the address is in the database: {known:?}");
     let planted = folder.join("planted");
     std::fs::create_dir(&planted)?;
     let forms = || canaries.iter().flat_map(|canary| canary.forms());
     for (number, form) in forms().enumerate() {
         std::fs::write(planted.join(number.to_string()), [b"before ", form, b" after"].concat())?;
     }
-    let places: BTreeSet<String> = search_folder(&planted, canaries)?.into_iter().map(|found| found.place).collect();
+    let places: BTreeSet<String> = Search::of(canaries).within_folder(&planted)?.into_iter().map(|found| found.place).collect();
     ensure!(places.len() == forms().count(), "{} of {} planted canaries were found", places.len(), forms().count());
     Ok(())
+}
+
+/// Everything that is to be found nowhere, but for tokens.
+fn secrets(devices: &Devices, recovery_code: &str) -> anyhow::Result<Vec<Canary>> {
+    let passwords = [PASSWORD, WRONG_PASSWORD, NEW_PASSWORD, RECOVERED_PASSWORD];
+    let texts = CONTENTS.into_iter().chain([LAPTOP, TABLET, PHONE]).chain(passwords);
+    let mut canaries: Vec<Canary> = texts.map(|text| Canary::text(text, text)).collect();
+    canaries.push(Canary::text("recovery code", recovery_code));
+    canaries.push(Canary::text("recovery code without dashes", &recovery_code.replace('-', "")));
+    for profile in [LAPTOP, PHONE] {
+        canaries.extend(devices.keys(profile)?);
+    }
+    Ok(canaries)
 }
 
 async fn prove(folder: &Path) -> anyhow::Result<()> {
@@ -209,32 +264,32 @@ async fn prove(folder: &Path) -> anyhow::Result<()> {
     let tee = Tee::before(ws.trim_start_matches("ws://").parse()?).await?;
     let devices = Devices { quic: CommandLine::at(quic, pin.clone())?, tapped: CommandLine::at(format!("ws://{}", tee.address()), pin)? };
     let recovery_code = devices.sign_in()?;
-    devices.work()?;
-    devices.change_passwords(&recovery_code)?;
-    let mut canaries: Vec<Canary> = CONTENTS.map(|content| Canary::text(content, content)).into();
-    canaries
-        .extend([LAPTOP, TABLET, PHONE, PASSWORD, WRONG_PASSWORD, NEW_PASSWORD, RECOVERED_PASSWORD].map(|text| Canary::text(text, text)));
-    canaries.push(Canary::text("recovery code", &recovery_code));
-    canaries.push(Canary::text("recovery code without dashes", &recovery_code.replace('-', "")));
-    for profile in [LAPTOP, PHONE] {
-        canaries.extend(devices.keys(profile)?);
+    let mut canaries = secrets(&devices, &recovery_code)?;
+    let watches = devices.work()?;
+    memory_holds_none(&node, &canaries)?;
+    for watch in watches {
+        watch.end("INT")?;
     }
+    devices.change_passwords(&recovery_code)?;
     devices.leave()?;
+    devices.did_everything()?;
+    let (search, known) = (Search::of(&canaries), known());
+    memory_holds_none(&node, &canaries)?;
+    let heard = tee.heard()?.concat();
+    none(&search.within("wire", &heard))?;
+    sees(&Search::of(&known).within("wire", &heard), "the wire")?;
+
     let tokens = tokens(&node).await?;
     let metrics = node.metrics().await?;
     ensure!(metrics.contains("cloudsync_store_commit_seconds"), "these are no metrics: {metrics}");
     // Killed, so that the write-ahead log is still there to be searched.
     node.kill().await?;
     ensure!(folder.join("data").join("cloudsync.db-wal").metadata()?.len() > 0, "no write-ahead log was searched");
-
-    let heard = tee.heard()?;
-    let address = Canary::text("e-mail address", EMAIL);
-    ensure!(heard.iter().any(|said| !address.found_in("wire", said).is_empty()), "nothing was heard on the tapped wire");
-    none(&heard.iter().flat_map(|said| canaries.iter().flat_map(|canary| canary.found_in("wire", said))).collect::<Vec<_>>())?;
     canaries.extend(tokens);
-    let found: BTreeSet<Found> = search_folder(folder, &canaries)?.into_iter().collect();
-    none(&canaries.iter().flat_map(|canary| canary.found_in("metrics", metrics.as_bytes())).collect::<Vec<_>>())?;
-    none(&found.into_iter().collect::<Vec<_>>())?;
+    let search = Search::of(&canaries);
+    none(&search.within("metrics", metrics.as_bytes()))?;
+    none(&search.within_folder(folder)?)?;
+    sees(&Search::of(&known).within_folder(&folder.join("data"))?, "the data folder")?;
     the_search_finds(folder, &canaries)
 }
 

@@ -5,8 +5,8 @@
 use anyhow::{Context as _, ensure};
 use cloudsync_client::keys::{DeviceKeys, Identity};
 use cloudsync_protocol::entry::Row;
-use cloudsync_protocol::{DeviceSeq, Frame, Hash, RecordId, Seq, ShortHash, Version};
-use cloudsync_tests::dishonest::{DishonestServer, forge, rows};
+use cloudsync_protocol::{DeviceSeq, Frame, Hash, Operation, RecordId, Seq, ShortHash, Version};
+use cloudsync_tests::dishonest::{DishonestServer, batches, forge, rows};
 use cloudsync_tests::{Person, Wire};
 use serde_json::json;
 
@@ -169,6 +169,30 @@ async fn a_device_that_starts_from_nothing_shows_what_does_not_open_as_damaged_a
         ensure!(checked.code == Some(0), "{profile}: {checked:?}");
     }
     world.goes_on()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_shows_as_damaged_is_no_leave_to_go_back_to_an_older_version() -> anyhow::Result<()> {
+    let world = World::without_edit(Wire::Ws).await?;
+    let old = given(&world.server, "g1")?;
+    world.put("g1", "2")?;
+    world.server.tells(|frame| {
+        batches(frame, |batch| {
+            if let Some(Operation::Put(put)) = batch.operations.first_mut() {
+                put.envelope.wrap = [put.envelope.wrap.get(..8).unwrap_or_default(), &[7; 60]].concat().into();
+            }
+        });
+    });
+    world.sync()?.ended(0)?;
+    ensure!(world.cheated.status("b")?["damaged"] == json!(1));
+    let at = world.read_to()?;
+    for seq in [old.seq, at, at.next()] {
+        let old = Row { seq, ..old.clone() };
+        world.server.tells(move |frame| rows(frame, |rows| row(rows, "g1").into_iter().for_each(|row| *row = old.clone())));
+        let ran = world.cheated.run("b", &["sync", "--from-snapshot", "--json"])?.ended(4)?;
+        ensure!(ran.error_code()? == "log_untrusted", "{seq}: {ran:?}");
+    }
+    world.goes_on_by(&FROM_SNAPSHOT)
 }
 
 #[tokio::test(flavor = "multi_thread")]
