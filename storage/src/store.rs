@@ -331,7 +331,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Reads a refresh family.
     async fn family(&self, id: FamilyId) -> Result<Option<Family>, ReadError>;
 
-    /// Moves a family on to `number + 1` and `expires_ts` if it is at `number` and not revoked; says whether it did.
+    /// Moves a family on to `number + 1` and `expires_ts` if it is at `number` (or, in a store that went back, below) and not revoked;
+    /// says whether it did.
     async fn advance_family(&self, id: FamilyId, number: u64, expires_ts: u64) -> Result<bool, WriteError>;
 
     /// Revokes a family, for ever. Repeatable.

@@ -38,6 +38,44 @@ async fn the_token_before_the_newest_gets_the_same_answer_again_however_late() {
 }
 
 #[tokio::test]
+async fn after_a_restore_a_log_in_of_before_goes_on_from_the_token_that_its_device_has() {
+    let (server, device) = (server(), Device::new(1));
+    let first = server.sign_up(&device).await;
+    let backup = server.store.save();
+    let second = server.connect().refresh(&device, &first.refresh_token).await.unwrap();
+    let third = server.connect().refresh(&device, &second.refresh_token).await.unwrap();
+    server.store.rewind(backup);
+    let fourth = server.connect().refresh(&device, &third.refresh_token).await.unwrap();
+    let again = server.connect().refresh(&device, &third.refresh_token).await.unwrap();
+    assert_eq!(
+        (&again.refresh_token, [&first, &second, &third].iter().all(|old| old.refresh_token != again.refresh_token)),
+        (&fourth.refresh_token, true)
+    );
+    let failure = server.connect().refresh(&device, &second.refresh_token).await.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::RefreshSuperseded, "it does not go back again");
+    server.connect().refresh(&device, &fourth.refresh_token).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_restore_a_token_ahead_revives_no_log_in_that_ended_ran_out_or_is_not_its_devices() {
+    let (server, device) = (server(), Device::new(1));
+    let first = server.sign_up(&device).await;
+    let backup = server.store.save();
+    let second = server.connect().refresh(&device, &first.refresh_token).await.unwrap();
+    let third = server.connect().refresh(&device, &second.refresh_token).await.unwrap();
+    let mut answers = Vec::new();
+    server.store.rewind(backup);
+    let backup = server.store.save();
+    answers.push(server.connect_at(NOW_MS + lifetime_ms()).refresh(&device, &third.refresh_token).await.unwrap_err().code);
+    answers.push(server.connect().refresh(&Device::new(2), &third.refresh_token).await.unwrap_err().code);
+    answers.push(server.connect().refresh(&device, &third.refresh_token).await.unwrap_err().code);
+    server.store.rewind(backup);
+    server.connect().log_out(&device, &first.refresh_token).await.unwrap();
+    answers.push(server.connect().refresh(&device, &third.refresh_token).await.unwrap_err().code);
+    assert_eq!(answers, [ErrorCode::RefreshExpired, ErrorCode::RefreshInvalid, ErrorCode::RefreshInvalid, ErrorCode::RefreshInvalid]);
+}
+
+#[tokio::test]
 async fn an_older_token_with_proof_is_superseded_and_ends_nothing() {
     let (server, device) = (server(), Device::new(1));
     let first = server.sign_up(&device).await;

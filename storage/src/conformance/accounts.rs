@@ -78,25 +78,28 @@ pub async fn an_account_is_found_by_address_and_by_user(factory: &mut dyn Factor
     assert_eq!(store.account(UserId([3; 16])).await, Ok(None));
 }
 
-pub async fn a_family_advances_one_by_one_until_it_is_revoked(factory: &mut dyn Factory) {
+pub async fn a_family_advances_past_a_number_that_it_did_not_pass_until_it_is_revoked(factory: &mut dyn Factory) {
     let store = factory.fresh().await;
     let id = FamilyId([1; 16]);
     assert_eq!(store.family(id).await, Ok(None));
     assert_eq!(store.advance_family(id, 1, 9_000).await, Ok(false));
     let new = family(1, ADA, device(1));
     store.create_family(new.clone()).await.expect("new");
-    assert_eq!(store.advance_family(id, 2, 9_000).await, Ok(false));
-    assert_eq!(store.advance_family(id, 1, 9_000).await, Ok(true));
+    assert_eq!(store.advance_family(id, 1, 8_000).await, Ok(true));
     assert_eq!(store.advance_family(id, 1, 9_500).await, Ok(false));
+    assert_eq!(store.advance_family(id, 6, 9_000).await, Ok(true), "given before the store went back");
+    assert_eq!(store.advance_family(id, 6, 9_500).await, Ok(false));
     store.create_family(new.clone()).await.expect("a repeated creation");
     let store = factory.reopen(store).await;
-    let advanced = Family { number: 2, expires_ts: 9_000, ..new };
+    let advanced = Family { number: 7, expires_ts: 9_000, ..new };
     assert_eq!(store.family(id).await, Ok(Some(advanced.clone())), "a repeated creation turns nothing back");
     store.revoke_family(id).await.expect("revoked");
     store.revoke_family(id).await.expect("repeatable");
     store.revoke_family(FamilyId([99; 16])).await.expect("also what never was");
     let store = factory.reopen(store).await;
-    assert_eq!(store.advance_family(id, 2, 10_000).await, Ok(false));
+    for number in [7, 20] {
+        assert_eq!(store.advance_family(id, number, 10_000).await, Ok(false));
+    }
     assert_eq!(store.family(id).await, Ok(Some(Family { revoked: true, ..advanced })));
 }
 

@@ -76,7 +76,7 @@ macro_rules! conformance {
                 an_erase_takes_all_of_a_large_log_and_leaves_the_others;
             accounts: address_and_user_are_both_unique,
                 an_account_is_found_by_address_and_by_user,
-                a_family_advances_one_by_one_until_it_is_revoked,
+                a_family_advances_past_a_number_that_it_did_not_pass_until_it_is_revoked,
                 revoking_a_devices_families_spares_the_others;
         }
     };

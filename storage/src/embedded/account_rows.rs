@@ -30,7 +30,7 @@ pub(super) fn write(connection: &Connection, write: &Write) -> Result<Effect, Fa
         Write::CreateFamily(family) if is_erased(connection, family.user)? => Ok(Effect::Written(Written::Refused)),
         Write::CreateFamily(family) => create_family(connection, family),
         Write::AdvanceFamily(id, number, expires_ts) => change_families(connection, Which::One(*id), |family| {
-            let is_there = family.number == *number && !family.revoked;
+            let is_there = family.number <= *number && !family.revoked;
             (family.number, family.expires_ts) = (number + 1, *expires_ts);
             is_there
         }),

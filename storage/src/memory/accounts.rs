@@ -62,8 +62,8 @@ impl Accounts {
 
     pub(crate) fn advance_family(&mut self, id: FamilyId, number: u64, expires_ts: u64) -> Written {
         match self.families.get_mut(&id) {
-            Some(family) if family.number == number && !family.revoked => {
-                family.number += 1;
+            Some(family) if family.number <= number && !family.revoked => {
+                family.number = number + 1;
                 family.expires_ts = expires_ts;
                 Written::Done
             }
