@@ -5,13 +5,14 @@
 
 use bytes::Bytes;
 use cloudsync_protocol::statement::{
-    BatchStatement, CONTEXT_BATCH, CONTEXT_ENROL, CONTEXT_IDENTITY, CONTEXT_REKEY, CONTEXT_REVOKE, Carrier, EnrolChange, EnrolStatement,
-    FORMAT, IdentityChange, IdentityStatement, RekeyChange, RekeyStatement, RevokeChange, RevokeStatement, RosterChange, Signature, Signed,
-    hello_message, recover_message, refresh_message,
+    BatchStatement, CONTEXT_BATCH, CONTEXT_ENDORSE, CONTEXT_ENROL, CONTEXT_IDENTITY, CONTEXT_REKEY, CONTEXT_REVOKE, CONTEXT_ROTATE,
+    Carrier, EnrolChange, EnrolStatement, FORMAT, IdentityChange, IdentityStatement, Leaver, Member, PublicKey, RekeyChange,
+    RekeyStatement, RevokeChange, RevokeStatement, RosterChange, RotateChange, RotateStatement, Signature, Signed, hello_message,
+    recover_message, refresh_message,
 };
 use cloudsync_protocol::{DeviceId, DeviceSeq, Hash, LogId, Nonce, codec};
 
-use crate::keys::{DeviceKeys, Identity, KeyringPin, RecoveryCode, SignError, SigningPair};
+use crate::keys::{DeviceKeys, Identity, KeyEpoch, KeyringPin, RecoveryCode, SignError, SigningPair};
 
 /// What a batch statement says beside who signs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +87,46 @@ pub fn rekey(identity: &Identity, log: LogId, keyring: KeyringPin, client_ts: u6
     let KeyringPin { version, hash } = keyring;
     let statement = RekeyStatement { format: FORMAT, log, identity_epoch: identity.epoch, version, keyring: hash, client_ts };
     Ok(RekeyChange { signed: sign(&identity.signing, CONTEXT_REKEY, &statement)? }.into())
+}
+
+/// What a rotation says beside its identity and who makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotateFacts {
+    /// The keyring in force from here on.
+    pub keyring: KeyringPin,
+    /// The account key's epoch from here on.
+    pub epoch: KeyEpoch,
+    /// The recovery code's public half from here on.
+    pub recovery: PublicKey,
+    /// Who stays, ascending.
+    pub members: Vec<Member>,
+    /// Who leaves, ascending.
+    pub revoked: Vec<Leaver>,
+    /// When, by this device's clock, in milliseconds since the epoch.
+    pub client_ts: u64,
+}
+
+/// Other keys, signed by the new identity and by the device that rotates.
+pub fn rotate(identity: &Identity, log: LogId, device: &DeviceKeys, facts: RotateFacts) -> Result<RosterChange, SignError> {
+    let RotateFacts { keyring, epoch, recovery, members, revoked, client_ts } = facts;
+    let statement = RotateStatement {
+        format: FORMAT,
+        log,
+        identity_epoch: identity.epoch,
+        signing: identity.signing.public(),
+        sharing: identity.sharing.public(),
+        by: device.id,
+        version: keyring.version,
+        epoch: epoch.0,
+        keyring: keyring.hash,
+        recovery,
+        members,
+        revoked,
+        client_ts,
+    };
+    let signed = sign(&identity.signing, CONTEXT_ROTATE, &statement)?;
+    let endorsement = device.signing.sign(CONTEXT_ENDORSE, &signed.statement)?;
+    Ok(RotateChange { signed, endorsement }.into())
 }
 
 /// What *recover* carries. `email` is in lower case.

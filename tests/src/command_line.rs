@@ -165,6 +165,16 @@ impl CommandLine {
         self.with_password(profile, &["password"], &format!("{old}\n{new}"))
     }
 
+    /// `rotate`, with any more arguments. Gives the new recovery code.
+    pub fn rotate(&self, profile: &str, password: &str, more: &[&str]) -> anyhow::Result<Ran> {
+        self.with_password(profile, &[&["rotate", "--yes"], more].concat(), password)
+    }
+
+    /// `devices revoke` of that device, by that password.
+    pub fn revoke(&self, profile: &str, (device, password): (&str, &str)) -> anyhow::Result<Ran> {
+        self.with_password(profile, &["devices", "revoke", device, "--yes"], password)
+    }
+
     /// `recover`, by that code, to this password, with any more arguments.
     pub fn recover(&self, profile: &str, (email, code, new): (&str, &str, &str), more: &[&str]) -> anyhow::Result<Ran> {
         let asked = [&["--server", &self.url, "--pin", &self.pin, "recover", "--email", email, "--device", profile], more].concat();

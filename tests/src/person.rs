@@ -7,8 +7,10 @@ use cloudsync_client::carrier::Trust;
 use cloudsync_client::connection::{Connection, Events, Server, Session};
 use cloudsync_client::keys::KeyFile;
 use cloudsync_client::sdk::LogIn;
+use cloudsync_client::sdk::probe::Probe;
 
 use anyhow::Context as _;
+use cloudsync_protocol::DeviceId;
 
 use crate::node::{TestNode, Wire};
 
@@ -41,6 +43,7 @@ pub fn log_in_as(server: &Server, email: &str, device: &str) -> anyhow::Result<L
         password: password()?,
         device: device.to_owned(),
         instead_of: None,
+        probe: Probe::default(),
     })
 }
 
@@ -76,6 +79,16 @@ impl Person {
         let authorization = login(&connection, &self.email, &password()?).await?;
         let keys = authorization.new_device();
         let tokens = authorization.enrol(&connection, &keys, named("another")).await?;
+        connection.close().await;
+        Ok(Self { email: self.email.clone(), keys, tokens })
+    }
+
+    /// Another device in the place of one, which is revoked by that.
+    pub async fn log_in_instead_of(&self, node: &TestNode, wire: Wire, leaving: DeviceId) -> anyhow::Result<Self> {
+        let connection = Connection::open(&node.server(wire)?).await?;
+        let authorization = login(&connection, &self.email, &password()?).await?;
+        let keys = authorization.new_device();
+        let tokens = authorization.enrol(&connection, &keys, Enrolment { instead_of: Some(leaving), ..named("in its place") }).await?;
         connection.close().await;
         Ok(Self { email: self.email.clone(), keys, tokens })
     }

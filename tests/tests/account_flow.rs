@@ -12,6 +12,7 @@ use cloudsync_client::statement::{BatchFacts, batch};
 use cloudsync_engine::roster::Standing;
 use cloudsync_protocol::entry::Put;
 use cloudsync_protocol::envelope::Hlc;
+use cloudsync_protocol::statement::Leaver;
 use cloudsync_protocol::{
     CollectionName, Cursor, DeviceSeq, Entry, Envelope, ErrorCode, Hash, LogId, Operation, RecordId, RecordKey, Seq, Version,
 };
@@ -205,9 +206,16 @@ async fn a_revoked_device_is_out_at_once_and_its_profile_comes_back_as_another()
     let (phone, _) = signed_in(&server, None).await;
     let (lost, _lost_events) = session(&server, &phone).await;
     write(&lost, &phone.keys, b"1").await;
-    let (keeping, _events) = session(&server, &laptop).await;
     // Its last push is not known here: the server names it, and the statement is signed again.
-    account::revoke(&keeping, &laptop.keys, phone.keys.device.id, DeviceSeq(0)).await.unwrap();
+    let connection = connect(&server).await;
+    let unlocked = account::unlock(&connection, EMAIL, &password()).await.unwrap();
+    let leaving = [Leaver { device: phone.keys.device.id, last: DeviceSeq(0) }];
+    let rotation = unlocked.rotation(&connection, &laptop.keys, &leaving, None).await.unwrap();
+    let refused = rotation.send(&connection, &unlocked.authorization, &laptop.keys).await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::RevokeLastDiffers));
+    let roster = unlocked.authorization.roster();
+    let rotation = rotation.with_last((roster, &laptop.keys), (phone.keys.device.id, DeviceSeq(1))).unwrap();
+    rotation.send(&connection, &unlocked.authorization, &laptop.keys).await.unwrap();
     assert_eq!(lost.closed().await.code(), Some(ErrorCode::DeviceRevoked));
     let refused = connect(&server).await.hello(&phone.keys.device, &phone.tokens.access_token).await.unwrap_err();
     assert_eq!(refused.code(), Some(ErrorCode::DeviceRevoked));

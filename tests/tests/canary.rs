@@ -145,7 +145,7 @@ impl Devices {
     }
 
     fn leave(&self) -> anyhow::Result<()> {
-        self.quic.run(LAPTOP, &["devices", "revoke", TABLET])?.ended(0)?;
+        self.quic.revoke(LAPTOP, (TABLET, RECOVERED_PASSWORD))?.ended(0)?;
         self.quic.run(TABLET, &["sync"])?.ended(7)?;
         self.tapped.run(PHONE, &["logout"])?.ended(0)?;
         Ok(())

@@ -87,11 +87,14 @@ async fn a_revoked_device_is_out_at_once_and_keeps_its_edits_for_its_next_log_in
     cli.run("b", &["put", "goal", "g1", "1"])?.ended(0)?;
     cli.run("b", &["put", "goal", "g2", "2", "--offline"])?.ended(0)?;
     let watch = cli.watch("a")?;
-    assert_eq!(cli.run("a", &["devices", "revoke", "nobody", "--json"])?.ended(4)?.error_code()?, "device_unknown");
-    assert_eq!(cli.run("a", &["devices", "revoke", "a", "--json"])?.ended(4)?.error_code()?, "device_own");
-    let revoked = cli.run("a", &["devices", "revoke", "b", "--json"])?.ended(0)?.last()?;
+    assert_eq!(cli.revoke("a", ("nobody", PASSWORD))?.ended(4)?.error_code()?, "device_unknown");
+    assert_eq!(cli.revoke("a", ("a", PASSWORD))?.ended(4)?.error_code()?, "device_own");
+    let said = cli.revoke("a", ("b", PASSWORD))?.ended(0)?.json()?;
+    let [revoked, rotated] = said.as_slice() else { anyhow::bail!("{said:?}") };
+    assert_eq!(rotated["keyring_version"], json!(2), "keys that it knows are not used any more");
+    assert!(rotated["recovery_code"].is_string());
     assert_eq!((&revoked["device"], &revoked["revoked"]), (&json!("b"), &json!(true)));
-    let again = cli.run("a", &["devices", "revoke", "b"])?.ended(0)?.stderr;
+    let again = cli.run("a", &["devices", "revoke", "b", "--yes"])?.ended(0)?.stderr;
     assert!(again.contains("b was revoked already"), "{again}");
     let shown = |arguments: &[&str]| anyhow::Ok(cli.run("a", arguments)?.ended(0)?.stdout.lines().count());
     assert_eq!((shown(&["devices"])?, shown(&["devices", "list"])?, shown(&["devices", "list", "--all"])?), (1, 1, 2));

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
-use cloudsync_client::account;
 use cloudsync_protocol::frame::{Attach, OWN_LOG, Pull};
-use cloudsync_protocol::{Cursor, DeviceSeq, Frame, Seq};
+use cloudsync_protocol::{Cursor, Frame, Seq};
 use cloudsync_storage::MemoryStore;
 use cloudsync_tests::device::{Access, OpenSession, key, value};
 use cloudsync_tests::{Person, RawClient, Received, Stop, SyncDevice, TestNode, Wire};
@@ -103,7 +102,7 @@ impl Keeper {
     /// Revokes a device that reads nothing, and sees its connection end.
     async fn revoke(&self, mut client: RawClient, person: &Person) -> anyhow::Result<Received> {
         self.stalled().await?;
-        account::revoke(self.online.session(), &self.device.person.keys, person.keys.device.id, DeviceSeq(0)).await?;
+        self.device.person.log_in_instead_of(&self.node, Wire::Quic, person.keys.device.id).await?;
         let took = self.alone().await?;
         ensure!(took < AT_ONCE, "closed only after {took:?}");
         // What the kernel holds is still to be read, then the end.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloudsync_protocol::frame::{Authenticate, ChangeRoster, OWN_LOG, Push};
+use cloudsync_protocol::frame::{Authenticate, Push};
 use cloudsync_protocol::limits::BODY_BYTES_MIN;
 use cloudsync_protocol::statement::{Carrier, hello_message};
 use cloudsync_protocol::{DeviceId, ErrorCode, FamilyId, Frame, Nonce, Signature};
@@ -44,9 +44,8 @@ async fn revoking_a_device_ends_its_sessions_at_once_and_its_log_ins() {
     let (mut by, mut pushes, mut only_open) = (world.attached(&a).await, world.pusher(&b).await, world.open(&b).await);
     pushes.push("one").await;
     assert!(matches!(by.event().await, Frame::Event(_)));
-    let request = by.request();
-    by.send(ChangeRoster { request, log: OWN_LOG, change: world.revoke(&b, &a, pushes.last.device_seq) });
-    assert!(matches!(by.answer(request).await, Frame::RosterChanged(_)));
+    let revoke = by_account(vec![world.revoke(&b, &a, pushes.last.device_seq)]);
+    world.region.change_roster(world.user, revoke).await.unwrap();
     assert!(matches!(by.event().await, Frame::Event(_)), "the others are told");
     for client in [&mut pushes, &mut only_open] {
         assert_eq!(end_of(client).await, ErrorCode::DeviceRevoked);

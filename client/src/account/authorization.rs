@@ -107,7 +107,9 @@ impl Authorization {
         &self.secrets
     }
 
-    pub(super) const fn keyring(&self) -> &Bytes {
+    /// The keyring's blob.
+    #[must_use]
+    pub const fn keyring(&self) -> &Bytes {
         &self.keyring
     }
 
@@ -193,7 +195,7 @@ impl Authorization {
     }
 
     /// Compares with what this profile has seen before.
-    fn check_pinned(&self, profile: &KeyFile) -> Result<(), Error> {
+    pub(super) fn check_pinned(&self, profile: &KeyFile) -> Result<(), Error> {
         if profile.secrets.user != self.secrets.user {
             return Err(Error::OtherAccount);
         }

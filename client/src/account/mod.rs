@@ -12,25 +12,29 @@ mod authorization;
 pub(crate) mod opaque;
 mod register;
 mod revoke;
+mod rotation;
+mod rotation_file;
 mod secret;
 mod tokens;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cloudsync_engine::roster::RowError;
+use cloudsync_engine::roster::{ChangeError, RowError};
 use cloudsync_protocol::frame::{self, LoginFinish, LoginStart, Logout, Refresh};
 use cloudsync_protocol::{DeviceId, ErrorCode, Seq};
 use zeroize::Zeroizing;
 
 use crate::connection::{self, Connection, answer};
 use crate::keys::keyring::{OpenError, SealError};
-use crate::keys::{DeviceKeys, ExportKey, Opener, SignError, device_name};
+use crate::keys::{DeviceKeys, ExportKey, SignError, device_name};
 use crate::statement::refresh_proof;
 
 pub use authorization::{Authorization, Enrolment};
 pub use opaque::{ARGON2_LANES, ARGON2_MEMORY_KIB, ARGON2_PASSES, OpaqueError};
 pub use register::Registration;
 pub use revoke::revoke;
+pub use rotation::{Rotation, Unlocked, unlock};
+pub use rotation_file::RotationFileError;
 pub use secret::{NewPassword, login_held, recover};
 pub use tokens::Tokens;
 
@@ -86,6 +90,9 @@ pub enum Error {
     /// Not the keyring that signed rows or this profile know.
     #[error("the server's keyring can't be trusted: {0}")]
     KeyringUntrusted(&'static str),
+    /// A rotation that the roster can't take as it was signed.
+    #[error("the rotation does not fit the roster any more: {0}")]
+    NotAsSigned(ChangeError),
     /// Another one came while this one was read, again and again.
     #[error("the keyring is number {version} and at the same time {newest}")]
     KeyringMoved { version: u64, newest: u64 },
@@ -112,6 +119,7 @@ impl Error {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Connection(error) => error.code(),
+            Self::NotAsSigned(error) => Some(error.code()),
             Self::Opaque(OpaqueError::Credentials) => Some(ErrorCode::CredentialsInvalid),
             Self::Opaque(OpaqueError::Message | OpaqueError::Stretching)
             | Self::Keyring(_)
@@ -139,15 +147,7 @@ impl From<SignError> for Error {
 /// Signs in by password: who knows it gets the account's secrets, verified. The device comes next:
 /// [`Authorization::device`].
 pub async fn login(connection: &Connection, email: &str, password: &Password) -> Result<Authorization, Error> {
-    let mut attempt = 1;
-    loop {
-        let (authorized, export_key) = authorize(connection, email, password).await?;
-        match Authorization::open(connection, authorized, Opener::Password(&export_key)).await {
-            // Keys were changed between the keyring and the last row.
-            Err(Error::KeyringMoved { .. }) if attempt < MOVED_ATTEMPTS_MAX => attempt += 1,
-            opened => return opened,
-        }
-    }
+    Ok(unlock(connection, email, password).await?.authorization)
 }
 
 /// OPAQUE: who knows the password is let in, and has what only the password gives.

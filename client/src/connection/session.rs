@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use cloudsync_protocol::frame::Page;
 use cloudsync_protocol::frame::{
-    Attach, Attached, Authenticate, Authenticated, ChangeRoster, Claim, Claimed, History, OWN_LOG, Pull, Push, Pushed, RosterChanged,
-    SnapshotToken, Versions, Welcome,
+    Attach, Attached, Authenticate, Authenticated, ChangeRoster, Claim, Claimed, GetKeyring, History, Keyring, OWN_LOG, Pull, Push, Pushed,
+    RosterAfter, RosterChanged, RosterPage, SnapshotToken, Versions, Welcome,
 };
 use cloudsync_protocol::statement::{RosterChange, Signed};
 use cloudsync_protocol::{Cursor, Frame, Nonce, Operation, RecordKey, Seq, Version};
@@ -148,6 +148,16 @@ impl Session {
     /// Appends a signed change of the roster.
     pub async fn change_roster(&self, change: RosterChange) -> Result<RosterChanged, Error> {
         answer!(self.request(|request| ChangeRoster { request, log: OWN_LOG, change }.into()).await?, RosterChanged)
+    }
+
+    /// The account's keyring.
+    pub async fn keyring(&self) -> Result<Keyring, Error> {
+        answer!(self.request(|request| GetKeyring { request }.into()).await?, Keyring)
+    }
+
+    /// Roster rows after one, in order; there may be more.
+    pub async fn roster_after(&self, after: Seq) -> Result<RosterPage, Error> {
+        answer!(self.request(|request| RosterAfter { request, log: OWN_LOG, after }.into()).await?, RosterPage)
     }
 
     /// Versions of one record.

@@ -15,7 +15,7 @@ pub use padding::padded_bytes;
 pub use seal::{Draft, SealError, seal};
 #[cfg(test)]
 pub(crate) use seal::{Draws, seal_with};
-pub use wrap::WRAP_BYTES;
+pub use wrap::{WRAP_BYTES, rewrap};
 
 use zeroize::Zeroizing;
 

@@ -2,11 +2,12 @@
 //!
 //! Never: a content key used for two versions.
 
-use cloudsync_protocol::Hash;
+use cloudsync_protocol::{Hash, Header};
+use subtle::ConstantTimeEq as _;
 
 use crate::keys::sealing::{NONCE_BYTES, TAG_BYTES, open, seal};
-use crate::keys::secret::derive;
-use crate::keys::{CollectionKey, KeyEpoch, Secret};
+use crate::keys::secret::{derive, random};
+use crate::keys::{AccountKeys, CollectionKey, KeyEpoch, Secret};
 
 const EPOCH_BYTES: usize = 8;
 /// epoch ‖ nonce ‖ wrapped key ‖ tag.
@@ -25,6 +26,20 @@ pub(crate) fn commitment(content_key: &Secret<32>) -> Hash {
 pub(crate) fn wrap(key: &CollectionKey, content_key: &Secret<32>, envelope: Hash, nonce: [u8; NONCE_BYTES]) -> Vec<u8> {
     let sealed = seal(&key.key, nonce, content_key.expose(), &aad(envelope, key.epoch));
     [key.epoch.0.to_be_bytes().as_slice(), &sealed].concat()
+}
+
+/// The content key of an envelope with that header and hash, wrapped under the newest account key; nothing where the wrap does not
+/// open, is not the one that the header commits to, or what was made would not open again.
+pub fn rewrap(keys: &AccountKeys, header: &Header, (envelope, wrapped): (Hash, &[u8])) -> Option<Vec<u8>> {
+    let key = |epoch| Some(keys.get(epoch)?.collection_key(&header.collection));
+    let content_key = unwrap(&key(epoch_of(wrapped)?)?, wrapped, envelope)?;
+    if !bool::from(commitment(&content_key).as_bytes().ct_eq(header.commitment.as_bytes())) {
+        return None;
+    }
+    let newest = keys.current().collection_key(&header.collection);
+    let made = wrap(&newest, &content_key, envelope, random());
+    // The wrap before is gone once this one is taken: what a faulty machine made must not take its place.
+    unwrap(&newest, &made, envelope).filter(|opened| *opened == content_key).map(|_| made)
 }
 
 /// The epoch that a wrap is under; nothing when it is not one.

@@ -31,6 +31,17 @@ pub struct Session {
     pub key: RecordKey,
     /// JSON.
     pub value: Bytes,
+    /// Which of equal rows it is, from 0.
+    pub ordinal: u32,
+}
+
+impl Session {
+    /// What it is called under another key of record ids.
+    #[must_use]
+    pub fn key_under(&self, ids: &RecordIdKey) -> RecordKey {
+        let record = RecordId::new(ids.record_id(&self.key.collection, &self.value, self.ordinal)).expect("32 digits are an id");
+        RecordKey { collection: self.key.collection.clone(), record }
+    }
 }
 
 /// The rows of a file, one after the other.
@@ -93,11 +104,12 @@ impl<'a> Sessions<'a> {
             return Err(format!("{} columns, the first line has {}", record.len(), self.width));
         }
         let value = Bytes::from(value(record, self.columns)?);
-        let ordinal = self.seen.entry(value.clone()).or_default();
-        let id = self.ids.record_id(&self.collection, &value, *ordinal);
-        *ordinal += 1;
+        let seen = self.seen.entry(value.clone()).or_default();
+        let ordinal = *seen;
+        *seen += 1;
+        let id = self.ids.record_id(&self.collection, &value, ordinal);
         let record = RecordId::new(id).map_err(|error| error.to_string())?;
-        Ok(Session { key: RecordKey { collection: self.collection.clone(), record }, value })
+        Ok(Session { key: RecordKey { collection: self.collection.clone(), record }, value, ordinal })
     }
 
     /// The byte that a record begins at. The reader's position is before the blank lines that it passed over.

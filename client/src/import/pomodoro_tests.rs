@@ -55,6 +55,18 @@ fn equal_rows_have_ids_of_their_own_and_the_same_at_every_reading() {
 }
 
 #[test]
+fn a_row_is_called_the_same_under_the_same_key_whichever_one_it_was_read_with() {
+    let row = "\"@a\",\"1\",1,1,2009-04-09,NA,NA\n";
+    let file = format!("{HEADER}{row}{row}");
+    let (one, other) = (ids(), ids());
+    let read = |ids: &RecordIdKey| Sessions::new(file.as_bytes(), ids).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+    for (session, again) in read(&one).iter().zip(read(&other)) {
+        assert_ne!(session.key, again.key);
+        assert_eq!((&session.key, &session.key_under(&other)), (&again.key_under(&one), &again.key));
+    }
+}
+
+#[test]
 fn broken_rows_are_named_by_their_line_and_the_rest_is_read() {
     let good = "\"@a\",\"1\",1,1,2009-04-09,NA,NA\n";
     let rows = [

@@ -52,7 +52,7 @@ impl AccountKey {
         derive(self.key.expose(), &[b"cs1/device-name"])
     }
 
-    /// The key of record ids, of the first epoch's account key only: ids must not change with rotation.
+    /// The key of record ids made while this account key is the newest.
     #[must_use]
     pub fn record_id_key(&self) -> RecordIdKey {
         RecordIdKey(derive(self.key.expose(), &[b"cs1/record-id"]))
@@ -96,6 +96,10 @@ impl AccountKeys {
     #[must_use]
     pub fn get(&self, epoch: KeyEpoch) -> Option<&AccountKey> {
         if epoch == self.current.epoch { Some(&self.current) } else { self.earlier.get(&epoch) }
+    }
+    /// The key of record ids of each epoch, newest first: a row that was imported is called by the one that was the newest then.
+    pub fn record_id_keys(&self) -> impl Iterator<Item = RecordIdKey> {
+        std::iter::once(&self.current).chain(self.earlier.values().rev()).map(AccountKey::record_id_key)
     }
     /// All but the newest, oldest first.
     pub fn earlier(&self) -> impl Iterator<Item = &AccountKey> {

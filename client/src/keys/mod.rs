@@ -15,6 +15,9 @@ pub use account::{AccountKey, AccountKeys, CollectionKey, KeyEpoch, RecordIdKey}
 pub use device::{AgreementPair, DeviceKeys, Identity, SignError, SigningPair};
 pub use device_name::{NAME_BYTES_MAX, open_name, seal_name};
 pub use file::{FileError, KeyFile, KeyringPin};
-pub use keyring::{AccountSecrets, ExportKey, Opener, check_held, open_keyring, seal_keyring, with_password};
+pub use keyring::{
+    AccountSecrets, ExportKey, Opener, check_held, is_of_password, open_as_member, open_keyring, seal_keyring, seal_keyring_for,
+    with_password,
+};
 pub use recovery::{CodeError, RecoveryCode};
 pub use secret::Secret;

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::account::RotationFileError;
 use crate::keys::file::{FORMAT as KEYS_FORMAT, FileError as KeyFileError};
 
 /// The format of both files.
@@ -90,6 +91,17 @@ impl From<KeyFileError> for Wrong {
         match error {
             KeyFileError::FormatUnknown { format } if format > KEYS_FORMAT => Self::Newer { found: format, known: KEYS_FORMAT },
             KeyFileError::FormatUnknown { .. } | KeyFileError::Malformed { .. } | KeyFileError::Damaged { .. } => {
+                Self::Damaged(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<RotationFileError> for Wrong {
+    fn from(error: RotationFileError) -> Self {
+        match error {
+            RotationFileError::FormatUnknown { format } if format > FORMAT => Self::Newer { found: format, known: FORMAT },
+            RotationFileError::FormatUnknown { .. } | RotationFileError::Malformed { .. } | RotationFileError::Damaged { .. } => {
                 Self::Damaged(error.to_string())
             }
         }

@@ -10,15 +10,14 @@ mod lock;
 
 use std::path::{Path, PathBuf};
 
-use cloudsync_protocol::UserId;
-
 pub use card::{Card, Pending};
 pub use error::Error;
 pub use files::write_atomically;
 pub use folder::{LocateError, Places, locate};
 pub use lock::Lock;
 
-use crate::keys::{KeyFile, KeyringPin};
+use crate::account::Rotation;
+use crate::keys::KeyFile;
 
 /// Who is signed in where.
 pub const CARD: &str = "profile.json";
@@ -26,6 +25,8 @@ pub const CARD: &str = "profile.json";
 pub const KEYS: &str = "keys.json";
 /// A registration that may or may not have reached the server.
 pub const PENDING: &str = "pending.json";
+/// A rotation whose end is not known, or whose recovery code was not shown.
+pub const ROTATION: &str = "rotation.json";
 /// The replica.
 pub const REPLICA: &str = "replica.db";
 /// Held by whoever renews the tokens.
@@ -122,22 +123,45 @@ impl Profile {
         self.read(PENDING)?.map(|bytes| Pending::from_bytes(&bytes).map_err(|why| self.wrong(PENDING, why))).transpose()
     }
 
+    /// A rotation that was begun, and not decided or not shown, if there is one.
+    pub fn rotation(&self) -> Result<Option<Rotation>, Error> {
+        self.read(ROTATION)?.map(|bytes| Rotation::from_bytes(&bytes).map_err(|why| self.wrong(ROTATION, why.into()))).transpose()
+    }
+
+    /// Stores it, durably, before it is sent.
+    pub fn write_rotation(&self, rotation: &Rotation) -> Result<(), Error> {
+        self.write(ROTATION, &rotation.to_bytes())
+    }
+
+    /// Forgets it: it was shown, or can never be.
+    pub fn remove_rotation(&self) -> Result<(), Error> {
+        self.remove(ROTATION)?;
+        files::sync_folder(&self.folder).map_err(|error| self.unusable("write", "", &error))
+    }
+
+    /// What is wrong with a rotation whose bytes are sound, and that is not of this profile as it is.
+    #[must_use]
+    pub fn foreign_rotation(&self) -> Error {
+        self.damaged(ROTATION, "it is not of this profile as it is now: the profile was copied back".to_owned())
+    }
+
     /// Stores keys, durably.
     pub fn write_keys(&self, keys: &KeyFile) -> Result<(), Error> {
         let _held = lock::wait(&self.folder.join(KEYS_LOCK));
         self.write(KEYS, &keys.to_bytes())
     }
 
-    /// Remembers the newest keyring that was seen, durably. An older one than is remembered changes nothing; nor does anything where
-    /// another process keeps the keys to itself: the next command sees that keyring again.
-    pub fn raise_keyring(&self, user: UserId, seen: KeyringPin) -> Result<(), Error> {
-        let Some(_held) = lock::wait(&self.folder.join(KEYS_LOCK)) else { return Ok(()) };
-        let Some(bytes) = self.read(KEYS)? else { return Ok(()) };
-        let keys = KeyFile::from_bytes(&bytes).map_err(|why| self.wrong(KEYS, why.into()))?;
-        if keys.secrets.user != user || keys.keyring.version >= seen.version {
-            return Ok(());
+    /// Stores newer keys of the same device, durably; keys of a keyring that is as new, which another process stored, stay. Gives those
+    /// that are there then.
+    pub fn install_keys(&self, newer: &KeyFile) -> Result<KeyFile, Error> {
+        // Who keeps them to itself longer than that is stopped, and writes nothing older than what it began with.
+        let _held = lock::wait(&self.folder.join(KEYS_LOCK));
+        let there = self.read(KEYS)?.map(|bytes| KeyFile::from_bytes(&bytes).map_err(|why| self.wrong(KEYS, why.into()))).transpose()?;
+        if let Some(there) = there.filter(|there| there.device.id == newer.device.id && there.keyring.version >= newer.keyring.version) {
+            return Ok(there);
         }
-        self.write(KEYS, &KeyFile { keyring: seen, ..keys }.to_bytes())
+        self.write(KEYS, &newer.to_bytes())?;
+        Ok(newer.clone())
     }
 
     /// Stores what a registration needs to be finished later, durably: keys first.
@@ -164,7 +188,7 @@ impl Profile {
     /// Removes keys, replica and whoever was signed in, and the folder where nothing else is in it.
     pub fn clear(&self, held: &Lock) -> Result<(), Error> {
         // The card before the keys: what an interrupted log-out leaves is a profile without anybody, not a damaged one.
-        for name in [REPLICA].iter().chain(&REPLICA_BESIDE).chain(&[PENDING, CARD, KEYS]) {
+        for name in [REPLICA].iter().chain(&REPLICA_BESIDE).chain(&[PENDING, ROTATION, CARD, KEYS]) {
             self.remove(name)?;
         }
         files::sync_folder(&self.folder).map_err(|error| self.unusable("write", "", &error))?;
@@ -208,7 +232,7 @@ impl Profile {
         if !self.folder.join(KEYS).is_file() {
             return Vec::new();
         }
-        let names = [KEYS, CARD, PENDING, REPLICA].into_iter().chain(REPLICA_BESIDE);
+        let names = [KEYS, CARD, PENDING, ROTATION, REPLICA].into_iter().chain(REPLICA_BESIDE);
         names.filter(|name| files::make_private(&self.folder.join(name)).is_ok_and(|since| since == files::Private::Now)).collect()
     }
 

@@ -5,6 +5,7 @@
 
 mod codec;
 mod error;
+mod keys_rows;
 mod login;
 mod lost_rows;
 mod pause;

@@ -3,7 +3,7 @@
 //! Never: a table read that another release wrote in another shape; `user_version` is checked first.
 
 /// What `user_version` says.
-pub(super) const FORMAT: i64 = 7;
+pub(super) const FORMAT: i64 = 8;
 /// What `application_id` says: "CSrp".
 pub(super) const APPLICATION_ID: i64 = 0x4353_7270;
 
@@ -26,9 +26,11 @@ CREATE TABLE records (
     content INTEGER NOT NULL, value BLOB,
     header BLOB NOT NULL, body BLOB NOT NULL, wrap BLOB NOT NULL,
     origin BLOB,
+    epoch INTEGER NOT NULL,
     PRIMARY KEY (collection, record)
 ) STRICT;
 CREATE INDEX records_by_seq ON records (seq);
+CREATE INDEX records_by_epoch ON records (epoch, seq);
 CREATE INDEX records_damaged ON records (content) WHERE content = 2;
 CREATE TABLE timelines (timeline BLOB PRIMARY KEY, lineage BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE lost (
@@ -72,7 +74,9 @@ CREATE TABLE login (
     access_token TEXT, access_expires_ts INTEGER,
     refresh_token TEXT, refresh_expires_ts INTEGER,
     clock_offset_ms INTEGER NOT NULL DEFAULT 0,
-    rolled_back INTEGER NOT NULL DEFAULT 0
+    rolled_back INTEGER NOT NULL DEFAULT 0,
+    keys_version INTEGER NOT NULL DEFAULT 0,
+    rotate_due INTEGER NOT NULL DEFAULT 0, rotate_said_ms INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 INSERT INTO login (id) VALUES (0);
 CREATE TABLE turn (

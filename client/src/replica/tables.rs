@@ -2,11 +2,13 @@
 //!
 //! Never: a rule, or a statement outside the transaction that the store began.
 
+use bytes::Bytes;
 use cloudsync_engine::replica::{
     BatchState, Deleted, Edit, EditCounts, EditId, EditState, LastBatch, Lineage, Lost, LostId, Made, Marks, OutboxBatch, Reason, Record,
-    Tables, TablesError,
+    Tables, TablesError, Wrapped,
 };
 use cloudsync_protocol::entry::RosterRow;
+use cloudsync_protocol::envelope::key_epoch;
 use cloudsync_protocol::statement::{Signature, Signed};
 use cloudsync_protocol::{CollectionName, DeviceId, DeviceSeq, Envelope, ErrorCode, Hash, RecordKey, Seq, ShortHash, codec as wire};
 use rusqlite::params;
@@ -78,7 +80,7 @@ impl Tables for SqliteTables<'_> {
         let Envelope { header, body, wrap } = &record.envelope;
         self.execute(
             "records",
-            "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             params![
                 collection,
                 id,
@@ -93,6 +95,7 @@ impl Tables for SqliteTables<'_> {
                 &body[..],
                 &wrap[..],
                 encoded(record.origin.as_ref()),
+                signed(record.envelope.key_epoch()),
             ],
         )
     }
@@ -107,6 +110,20 @@ impl Tables for SqliteTables<'_> {
             None => "SELECT * FROM records WHERE ?1 IS NULL AND (collection, record) > (?2, ?3) ORDER BY collection, record LIMIT ?4",
         };
         self.all("records", (sql, params), read_record)
+    }
+
+    fn wrapped_below(&self, epoch: u64, count: usize) -> Result<Vec<Wrapped>, TablesError> {
+        let sql = "SELECT collection, record, seq, hash, header, wrap FROM records WHERE epoch < ?1 AND content <> 2 ORDER BY seq LIMIT ?2";
+        self.all("records", (sql, params![signed(epoch), limit(count)]), |row| {
+            let (seq, hash) = (Seq(row.number("seq")?), row.id("hash", Hash::from_slice)?);
+            Ok(Wrapped { key: row.key()?, seq, hash, header: row.bytes("header")?, wrap: row.bytes("wrap")? })
+        })
+    }
+
+    fn set_wrap(&mut self, key: &RecordKey, wrap: &Bytes) -> Result<(), TablesError> {
+        let (collection, record) = names(key);
+        let sql = "UPDATE records SET wrap = ?3, epoch = ?4 WHERE collection = ?1 AND record = ?2";
+        self.execute("records", sql, params![collection, record, &wrap[..], signed(key_epoch(wrap))])
     }
 
     fn damaged(&self) -> Result<u64, TablesError> {
@@ -361,7 +378,7 @@ impl Tables for SqliteTables<'_> {
         let (state, from, to) = batch_state(batch.state);
         self.execute(
             "batches",
-            "INSERT INTO batches VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT OR REPLACE INTO batches VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 device,
                 device_seq,
@@ -377,7 +394,7 @@ impl Tables for SqliteTables<'_> {
         for (made, number) in batch.made.iter().zip(0_i64..) {
             let (kind, value) = content(&made.content);
             let params = params![device, device_seq, number, wire::encode(&made.operation), kind, value];
-            self.execute("made", "INSERT INTO made VALUES (?1, ?2, ?3, ?4, ?5, ?6)", params)?;
+            self.execute("made", "INSERT OR REPLACE INTO made VALUES (?1, ?2, ?3, ?4, ?5, ?6)", params)?;
         }
         Ok(())
     }

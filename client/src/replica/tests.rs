@@ -117,10 +117,10 @@ fn a_missing_an_empty_a_foreign_a_newer_and_an_older_file_are_each_named() {
     std::fs::remove_file(&file).unwrap();
     drop(Store::open_or_create(&file).unwrap());
     rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 9).unwrap();
-    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatUnknown { found: 9, known: 7 });
+    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatUnknown { found: 9, known: 8 });
     rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 5).unwrap();
-    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatOutdated { found: 5, known: 7 });
-    assert_eq!(Store::open_or_create(&file).unwrap_err(), StoreError::FormatOutdated { found: 5, known: 7 });
+    assert_eq!(Store::open(&file).unwrap_err(), StoreError::FormatOutdated { found: 5, known: 8 });
+    assert_eq!(Store::open_or_create(&file).unwrap_err(), StoreError::FormatOutdated { found: 5, known: 8 });
 }
 
 #[test]

@@ -63,18 +63,23 @@ impl Online {
     pub async fn catch_up(&mut self) -> Result<Cursor, Error> {
         loop {
             let read = match self.attach_and_read().await {
-                Ok(cursor) => self.make_good().await.map(|()| cursor),
+                Ok(cursor) => self.after_reading().await.map(|()| cursor),
                 Err(error) => Err(error),
             };
             match read {
                 Ok(cursor) => {
                     tracing::debug!(seq = cursor.seq.0, "read to the head");
-                    self.client.pin_keyring().await?;
                     return Ok(cursor);
                 }
                 Err(error) => Box::pin(self.reconnect(error)).await?,
             }
         }
+    }
+
+    /// What follows from what was read: newer keys, by which whatever else is to be said is signed.
+    async fn after_reading(&mut self) -> Result<(), Error> {
+        self.follow_keys().await?;
+        self.make_good().await
     }
 
     async fn attach_and_read(&mut self) -> Result<Cursor, Error> {
@@ -151,7 +156,8 @@ impl Online {
             match outcome {
                 Outcome::Applied(applied) => {
                     if let Some(epoch) = applied.needs_keys {
-                        return Err(Error::keys_missing(epoch));
+                        self.ensure_keys(epoch).await?;
+                        return Ok(Read::Again);
                     }
                     if let Some(untrusted) = applied.stopped {
                         return Err(Box::new(untrusted).into());
@@ -210,7 +216,14 @@ impl Online {
                 }
                 replica.snapshot_page(before.as_ref(), &page, &seal).map_err(Error::from)
             };
-            match self.client.replica(Access::Write, take).await? {
+            let taken = match self.client.replica(Access::Write, take.clone()).await {
+                Err(Error::KeysMissing { epoch }) => {
+                    self.ensure_keys(epoch).await?;
+                    self.client.replica(Access::Write, take).await
+                }
+                taken => taken,
+            };
+            match taken? {
                 SnapshotOutcome::Next { .. } => {}
                 SnapshotOutcome::Complete { .. } => return Ok(Read::Whole),
                 // Another process is further: attaching says what is left.

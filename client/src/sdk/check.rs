@@ -89,13 +89,14 @@ impl Online {
         let shared = std::sync::Arc::clone(&client.shared);
         client
             .tables(Access::Read, move |tables| {
+                let keys = shared.keys.fresh(tables)?;
                 let mut after = None;
                 loop {
                     let page = tables.records(None, after.as_ref(), PAGE)?;
                     for record in &page {
                         checked.records += 1;
                         let theirs = theirs.remove(&record.key);
-                        let found = if is_whole(record, &DeviceSeal(&shared.keys)) {
+                        let found = if is_whole(record, &DeviceSeal(&keys)) {
                             difference(record, theirs, start)
                         } else {
                             Some(Difference::Damaged { ours: record.version })

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use cloudsync_engine::replica::{Me, Replica};
 
 use super::Error;
+use super::held_keys::HeldKeys;
 use super::keys::DeviceSeal;
+use super::probe::Probe;
 use crate::connection::Server;
 use crate::keys::KeyFile;
 use crate::profile::{Card, Profile};
@@ -30,10 +32,10 @@ pub struct Client {
 pub(super) struct Shared {
     pub(super) profile: Profile,
     pub(super) card: Card,
-    pub(super) keys: KeyFile,
-    pub(super) me: Me,
+    pub(super) keys: HeldKeys,
     pub(super) store: Store,
     pub(super) server: Server,
+    pub(super) probe: Probe,
     /// Tells this opened profile from others, of this process and of others.
     pub(super) name: String,
 }
@@ -52,13 +54,25 @@ pub(super) fn me(keys: &KeyFile) -> Me {
 impl Client {
     /// Opens the profile of whoever is signed in. Reaches no server.
     pub fn open(profile: Profile, target: Target) -> Result<Self, Error> {
+        Self::open_probed(profile, target, Probe::default())
+    }
+
+    /// The same, for a test that wants to be told of each step.
+    pub fn open_probed(profile: Profile, target: Target, probe: Probe) -> Result<Self, Error> {
         let (card, keys) = profile.signed_in()?;
         let store = Store::open(&profile.replica())?;
-        let (me, name) = (me(&keys), format!("{:032x}", rand::random::<u128>()));
-        let shared = Shared { profile, card, keys, me, store, server: target.server, name };
+        let (me, name, version) = (me(&keys), format!("{:032x}", rand::random::<u128>()), keys.keyring.version);
         // Whose tables they are is checked before anything is asked of them.
-        shared.store.transact(Access::Read, |tables| Replica::open(tables, &shared.me).map(|_| ()).map_err(Error::from))?;
-        Ok(Self { shared: Arc::new(shared) })
+        let known = store.transact(Access::Read, |tables| {
+            Replica::open(tables, &me)?;
+            Ok::<_, Error>(tables.keys_version()?)
+        })?;
+        if known < version {
+            // Whoever stored them was stopped before the tables knew.
+            store.transact(Access::Write, |tables| tables.raise_keys_version(version).map_err(Error::from))?;
+        }
+        let keys = HeldKeys::new(profile.clone(), keys);
+        Ok(Self { shared: Arc::new(Shared { profile, card, keys, store, server: target.server, probe, name }) })
     }
 
     /// Who is signed in where.
@@ -67,10 +81,10 @@ impl Client {
         &self.shared.card
     }
 
-    /// The device's keys and the account's.
+    /// The device's keys and the account's, as this process knows them.
     #[must_use]
-    pub fn keys(&self) -> &KeyFile {
-        &self.shared.keys
+    pub fn keys(&self) -> Arc<KeyFile> {
+        self.shared.keys.get()
     }
 
     /// One transaction on the replica, on a thread that may wait.
@@ -83,8 +97,9 @@ impl Client {
         let shared = Arc::clone(&self.shared);
         let done = tokio::task::spawn_blocking(move || {
             shared.store.transact(access, |tables| {
-                let mut replica = Replica::open(tables, &shared.me)?;
-                work(&mut replica, DeviceSeal(&shared.keys)).map_err(Into::into)
+                let keys = shared.keys.fresh(tables)?;
+                let me = me(&keys);
+                work(&mut Replica::open(tables, &me)?, DeviceSeal(&keys)).map_err(Into::into)
             })
         });
         done.await.unwrap_or(Err(Error::Task))

@@ -4,11 +4,10 @@
 
 use cloudsync_engine::replica::Tables as _;
 use cloudsync_engine::roster::Roster;
-use cloudsync_protocol::{DeviceId, DeviceSeq, Seq};
+use cloudsync_protocol::{DeviceId, ErrorCode, Seq};
 
+use super::Error;
 use super::client::Client;
-use super::{Error, Online};
-use crate::account;
 use crate::keys::open_name;
 use crate::replica::{Access, StoreError};
 
@@ -39,14 +38,28 @@ pub enum RevokeError {
     /// It is this one.
     #[error("{0:?} is this device")]
     Own(String),
+    /// Keys or devices changed meanwhile, for good: nothing of it was done.
+    #[error("{}", undone(*.code, .still))]
+    NotDone {
+        /// Why.
+        code: ErrorCode,
+        /// Who was to leave and is still enrolled, by name.
+        still: Vec<String>,
+    },
     /// Something else.
     #[error(transparent)]
     Client(#[from] Error),
 }
 
+fn undone(code: ErrorCode, still: &[String]) -> String {
+    let why = if code == ErrorCode::RosterMoved { "a device came or went meanwhile" } else { "other keys were set meanwhile" };
+    let still = if still.is_empty() { String::new() } else { format!("; still enrolled: {}", still.join(", ")) };
+    format!("{why}: nothing was rotated{still}")
+}
+
 impl Client {
     pub(super) async fn roster(&self) -> Result<Roster, Error> {
-        let log = self.shared.me.log;
+        let log = self.keys().log();
         self.tables(Access::Read, move |tables| {
             Roster::restore(log, &tables.roster()?)
                 .map_err(|error| Error::Store(StoreError::Damaged { place: "the roster".into(), why: error.to_string() }))
@@ -57,16 +70,15 @@ impl Client {
     /// Every device that was ever enrolled, as far as the replica has read.
     pub async fn devices(&self) -> Result<Vec<DeviceInfo>, Error> {
         let roster = self.roster().await?;
-        let me = &self.shared.me;
-        let account = &self.shared.keys.secrets.account;
+        let keys = self.keys();
         let mut devices: Vec<DeviceInfo> = roster
             .devices()
             .map(|(id, device)| DeviceInfo {
                 id,
-                name: open_name(account, me.log, id, &device.name).unwrap_or_else(|| id.to_string()),
+                name: open_name(&keys.secrets.account, keys.log(), id, &device.name).unwrap_or_else(|| id.to_string()),
                 enrolled: device.enrolled,
                 revoked: device.revoked.map(|revocation| revocation.seq),
-                own: id == me.device,
+                own: id == keys.device.id,
             })
             .collect();
         devices.sort_by_key(|device| device.enrolled);
@@ -75,7 +87,7 @@ impl Client {
 }
 
 /// The one device that a name, an id or the beginning of an id means; enrolled ones first.
-fn find<'a>(devices: &'a [DeviceInfo], text: &str) -> Result<&'a DeviceInfo, RevokeError> {
+pub(super) fn find<'a>(devices: &'a [DeviceInfo], text: &str) -> Result<&'a DeviceInfo, RevokeError> {
     if let Some(device) = devices.iter().find(|device| device.id.to_string() == text) {
         return Ok(device);
     }
@@ -91,23 +103,6 @@ fn find<'a>(devices: &'a [DeviceInfo], text: &str) -> Result<&'a DeviceInfo, Rev
             let ids: Vec<String> = several.iter().map(|device| device.id.to_string()).collect();
             Err(RevokeError::Ambiguous { name: text.to_owned(), ids: ids.join(", ") })
         }
-    }
-}
-
-impl Online {
-    /// Revokes another device, by its name or id. Says which it was.
-    pub async fn revoke(&mut self, text: &str) -> Result<DeviceInfo, RevokeError> {
-        let devices = self.client.devices().await?;
-        let device = find(&devices, text)?.clone();
-        if device.own {
-            return Err(RevokeError::Own(device.name));
-        }
-        let id = device.id;
-        let last = self.client.tables(Access::Read, move |tables| tables.last_batch(id)).await?;
-        let last = last.map_or(DeviceSeq::default(), |last| last.device_seq);
-        let changed = account::revoke(&self.session, &self.client.shared.keys, id, last).await.map_err(Error::from)?;
-        self.read_to(changed.seq).await?;
-        Ok(device)
     }
 }
 

@@ -42,7 +42,11 @@ impl Online {
             };
             match outcome {
                 Outcome::Applied(Applied { stopped: Some(untrusted), .. }) => return Err(Box::new(untrusted).into()),
-                Outcome::Applied(Applied { needs_keys: Some(epoch), .. }) => return Err(Error::keys_missing(epoch)),
+                // Whoever reads next has the keys.
+                Outcome::Applied(Applied { needs_keys: Some(epoch), .. }) => {
+                    self.ensure_keys(epoch).await?;
+                    self.attached = false;
+                }
                 Outcome::Applied(_) | Outcome::Old => {}
                 Outcome::Gap { .. } => self.attached = false,
             }

@@ -78,6 +78,12 @@ pub enum Error {
     /// The connection was lost again and again while the password was changed: which one counts is not known.
     #[error("whether the password was changed is not known")]
     PasswordUndecided,
+    /// Keys were rotated, and nobody sealed the new ones to this device.
+    #[error("the account's keys were rotated, and this device does not have number {epoch}")]
+    KeysMissing { epoch: u64 },
+    /// Whether a rotation counts is not known yet: `rotation.json` is kept, and says what was sent.
+    #[error("the rotation is not decided")]
+    RotationUndecided,
     /// A task of our own ended.
     #[error("a task ended unexpectedly")]
     Task,
@@ -130,6 +136,8 @@ impl Error {
             | Self::RolledBack
             | Self::Stopped { .. }
             | Self::PasswordUndecided
+            | Self::KeysMissing { .. }
+            | Self::RotationUndecided
             | Self::Task => return Offline::No,
         };
         match connection {
@@ -145,11 +153,6 @@ impl Error {
 }
 
 impl Error {
-    /// The log goes on under an account key that this device does not have.
-    pub(super) fn keys_missing(epoch: u64) -> Self {
-        Self::Unfit(format!("the log goes on under account key {epoch}, which this device does not have; this release can't fetch it yet"))
-    }
-
     /// Whether the connection ended before the answer came, without a word from the server.
     pub(super) const fn is_lost(&self) -> bool {
         matches!(
@@ -236,6 +239,7 @@ impl From<SnapshotError> for Error {
             SnapshotError::Timeline { .. } => connection::Error::Closed(error.to_string()).into(),
             SnapshotError::Behind { .. } | SnapshotError::OtherRow { .. } => Self::Rewound(error.to_string()),
             SnapshotError::OtherStart { .. } => Self::Unfit(error.to_string()),
+            SnapshotError::NeedsKeys { epoch } => Self::KeysMissing { epoch },
             SnapshotError::Untrusted(untrusted) => Self::Untrusted(untrusted),
             SnapshotError::Tables(error) => error.into(),
         }

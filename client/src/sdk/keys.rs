@@ -3,8 +3,8 @@
 //! Never: an envelope opened that is not the one that its header was checked for.
 
 use bytes::Bytes;
-use cloudsync_engine::replica::{Content, Draft, OpenError, Opener, SealError, Sealer};
-use cloudsync_protocol::{Envelope, ErrorCode, Header, LogId, Signature};
+use cloudsync_engine::replica::{Content, Draft, OpenError, Opener, SealError, Sealer, Wrapped};
+use cloudsync_protocol::{Envelope, ErrorCode, Header, LogId, Signature, codec};
 
 use crate::envelope::{self, Expected, Payload, Plaintext};
 use crate::keys::KeyFile;
@@ -32,6 +32,15 @@ impl Sealer for DeviceSeal<'_> {
         let draft = envelope::Draft { log, key, version, parent, device, device_seq, hlc, payload };
         envelope::seal(&self.0.secrets.account, &draft)
             .map_err(|error| SealError::Unfit { code: ErrorCode::BodyTooLarge, message: error.to_string() })
+    }
+
+    fn sealing_epoch(&self) -> u64 {
+        self.0.secrets.account.current().epoch.0
+    }
+
+    fn rewrap(&self, wrapped: &Wrapped) -> Option<Bytes> {
+        let header: Header = codec::decode(&wrapped.header).ok()?;
+        envelope::rewrap(&self.0.secrets.account, &header, (wrapped.hash, &wrapped.wrap)).map(Bytes::from)
     }
 
     fn sign(&self, message: &[u8]) -> Signature {

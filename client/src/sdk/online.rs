@@ -72,7 +72,7 @@ impl Client {
         let connection = Connection::open_noting(&self.shared.server, spoken).await?;
         let offset_ms = connection.clock_offset_ms();
         let tokens = self.fresh_tokens(&connection, renew).await?;
-        let (session, events) = connection.hello(&self.shared.keys.device, &tokens.access_token).await.map_err(admission)?;
+        let (session, events) = connection.hello(&self.keys().device, &tokens.access_token).await.map_err(admission)?;
         if session.welcome().user != self.shared.card.user {
             return Err(Error::Unfit("it opened a session of another user".to_owned()));
         }
@@ -114,7 +114,7 @@ impl Online {
 
     /// Goes on under a fresh token, got on a connection of its own.
     pub async fn renew(&mut self) -> Result<(), Error> {
-        let device = &self.client.shared.keys.device;
+        let device = &self.client.keys().device;
         let connection = Connection::open(&self.client.shared.server).await?;
         let tokens = self.client.fresh_tokens(&connection, Renew::WhenDue).await?;
         connection.close().await;

@@ -5,10 +5,11 @@
 use cloudsync_protocol::ErrorCode;
 
 use super::client::Client;
+use super::probe::Step;
 use super::{Error, Offline};
 use crate::account::{self, NewPassword, Password};
 use crate::connection::Connection;
-use crate::keys::KeyringPin;
+use crate::keys::{KeyFile, KeyringPin};
 
 /// How often what was lost with its connection is asked for again.
 const ATTEMPTS_MAX: usize = 3;
@@ -24,12 +25,17 @@ impl Client {
         let connection = Connection::open(&self.shared.server).await?;
         let authorization = account::login_held(&connection, email, old, keys).await?;
         let made = authorization.new_password(&connection, new).await?;
+        self.shared.probe.at(Step::PasswordMade);
         let pin = match authorization.change_password(&connection, &made).await {
             Ok(changed) => changed.keyring_pin(),
             Err(error) => self.ask_again(error, (old, new), &made).await?,
         };
         connection.close().await;
-        self.raise_keyring(pin).await?;
+        self.shared.probe.at(Step::PasswordAnswered);
+        let held = self.keys();
+        if held.keyring.version < pin.version {
+            self.store_keys(KeyFile { keyring: pin, ..(*held).clone() }).await?;
+        }
         Ok(pin)
     }
 
@@ -59,19 +65,5 @@ impl Client {
         }
         let authorization = account::login_held(&connection, email, old, keys).await?;
         Ok(authorization.change_password(&connection, made).await?.keyring_pin())
-    }
-
-    /// Remembers the keyring that the newest row read names, so that an older one is never taken again.
-    pub(super) async fn pin_keyring(&self) -> Result<(), Error> {
-        let row = *self.roster().await?.keyring();
-        let Some(hash) = row.hash.filter(|_| row.version > self.shared.keys.keyring.version) else { return Ok(()) };
-        self.raise_keyring(KeyringPin { version: row.version, hash }).await
-    }
-
-    async fn raise_keyring(&self, pin: KeyringPin) -> Result<(), Error> {
-        // Waits for whoever writes the keys: on a thread that may.
-        let shared = std::sync::Arc::clone(&self.shared);
-        let raised = tokio::task::spawn_blocking(move || shared.profile.raise_keyring(shared.card.user, pin));
-        Ok(raised.await.map_err(|_| Error::Task)??)
     }
 }

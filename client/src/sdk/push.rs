@@ -7,10 +7,11 @@ use std::time::Duration;
 use cloudsync_engine::replica::{ClaimOutcome, Next, OutboxBatch, Replica};
 use cloudsync_protocol::{DeviceSeq, ErrorCode, Failure, Hash};
 
+use super::client::me;
 use super::echoes::ECHO_WITHIN;
 use super::error::is_device_over;
 use super::keys::DeviceSeal;
-use super::{Error, Online, time};
+use super::{Error, Online, rewrap, time};
 use crate::connection;
 use crate::replica::{Access, Turn};
 
@@ -65,13 +66,13 @@ impl Online {
                 self.pushed_to = self.pushed_to.max(pushed.to);
                 tracing::debug!(operations = batch.made.len(), to = pushed.to.0, "pushed");
                 let name = self.client.shared.name.clone();
-                let stored = self.client.clone();
-                let me = stored.shared.me;
-                stored
+                let shared = std::sync::Arc::clone(&self.client.shared);
+                self.client
                     .tables(Access::Write, move |tables| {
+                        let me = me(&*shared.keys.fresh(tables)?);
                         let next = Replica::open(tables, &me)?.pushed(&pushed)?;
                         tables.note_store_full(false)?;
-                        if is_idle(tables)? {
+                        if !rewrap::is_to_send(tables, &shared.keys.get())? {
                             tables.end_turn(&name)?;
                         }
                         Ok::<_, Error>(next)
@@ -117,8 +118,7 @@ impl Online {
     }
 
     async fn outgoing(&self) -> Result<Outgoing, Error> {
-        let idle = self.client.tables(Access::Read, |tables| is_idle(tables)).await?;
-        if idle {
+        if !self.client.is_to_send().await? {
             return Ok(Outgoing::Nothing);
         }
         let shared = std::sync::Arc::clone(&self.client.shared);
@@ -129,7 +129,14 @@ impl Online {
                 match tables.take_turn(&shared.name, now_ms, until_ms)? {
                     Turn::Other { .. } => Ok(Outgoing::NotOurTurn(time::jittered(TURN_POLL))),
                     Turn::Mine => {
-                        let batch = Replica::open(tables, &shared.me)?.outgoing(&DeviceSeal(&shared.keys))?;
+                        let keys = shared.keys.fresh(tables)?;
+                        let due = rewrap::is_due(tables, &keys)?;
+                        let (me, seal) = (me(&keys), DeviceSeal(&keys));
+                        let mut replica = Replica::open(tables, &me)?;
+                        let batch = match replica.outgoing(&seal)? {
+                            None if due => replica.outgoing_rewrap(&seal)?,
+                            batch => batch,
+                        };
                         Ok::<_, Error>(batch.map_or(Outgoing::Nothing, |batch| Outgoing::Batch(Box::new(batch))))
                     }
                 }
@@ -163,15 +170,26 @@ impl Online {
                 self.client.replica(Access::Write, move |replica, _| replica.push_failed(timeline, (device_seq, hash), &told)).await?;
             match next {
                 Next::CatchUp { to } => self.read_to(to).await?,
+                Next::Rewrap => return self.wrapped_anew((device_seq, hash)).await,
                 Next::Push | Next::Claim | Next::ClaimLater | Next::Retry { .. } | Next::EnrolAnew | Next::Stop { .. } => return Ok(next),
             }
         }
         Err(Error::Unfit(format!("push {device_seq} is refused again and again for what was read")))
     }
 
+    /// The log has come to another account key: reads on, fetches it, and has the same batch wrapped under it.
+    async fn wrapped_anew(&mut self, batch: (DeviceSeq, Hash)) -> Result<Next, Error> {
+        let keys = self.session.keyring().await?;
+        if keys.version > self.client.keys().keyring.version {
+            self.ensure_keys(self.client.keys().secrets.account.current().epoch.0).await?;
+        }
+        Box::pin(self.catch_up()).await?;
+        self.client.replica(Access::Write, move |replica, seal| replica.wrap_anew(batch, &seal)).await
+    }
+
     async fn after(&mut self, next: Next) -> Result<Pushing, Error> {
         match next {
-            Next::Push | Next::CatchUp { .. } => Ok(Pushing::Decided),
+            Next::Push | Next::CatchUp { .. } | Next::Rewrap => Ok(Pushing::Decided),
             Next::Claim => {
                 self.claimed = false;
                 Ok(Pushing::Decided)
@@ -186,10 +204,4 @@ impl Online {
             Next::Stop { code, message } => Err(Error::Stopped { code, message }),
         }
     }
-}
-
-/// Whether nothing is to be sent.
-fn is_idle(tables: &crate::replica::SqliteTables<'_>) -> Result<bool, Error> {
-    use cloudsync_engine::replica::Tables as _;
-    Ok(tables.edit_counts()?.is_idle())
 }

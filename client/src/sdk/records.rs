@@ -2,13 +2,16 @@
 //!
 //! Never: an edit that waits for the network; it is stored first.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloudsync_engine::replica::{Conflict, Content, EditId, Fate, Listing, LostConflict, NewEdit, Onto, Policy, Replica, Shown, Status};
 use cloudsync_protocol::{CollectionName, RecordKey};
 
-use super::client::Client;
+use super::client::{Client, me};
 use super::{Error, Online, Pushing, time};
+use crate::import::pomodoro::Session;
 use crate::replica::{Access, SqliteTables};
 
 /// How long to wait for an acknowledgement.
@@ -37,6 +40,28 @@ pub struct Missing {
     pub first: Option<EditId>,
 }
 
+/// Whether a row has a record, by any of its names.
+enum There {
+    Live,
+    Deleted(RecordKey),
+    Nowhere,
+}
+
+fn there(replica: &Replica<'_, SqliteTables<'_>>, parked: &BTreeSet<RecordKey>, named: &[RecordKey]) -> Result<There, Error> {
+    let mut found = There::Nowhere;
+    for key in named {
+        let shown = replica.get(key)?;
+        let is_deleted = shown.as_ref().is_some_and(|shown| shown.content == Content::Deleted && shown.conflict.is_none());
+        if parked.contains(key) || (shown.is_some() && !is_deleted) {
+            return Ok(There::Live);
+        }
+        if is_deleted {
+            found = There::Deleted(key.clone());
+        }
+    }
+    Ok(found)
+}
+
 /// Records of one question to the tables.
 const PAGE: usize = 500;
 /// How soon to look again what another process made of an edit.
@@ -51,9 +76,10 @@ impl Client {
 
     /// Queues edits in one transaction.
     pub async fn edit_all(&self, edits: Vec<(RecordKey, Content)>, onto: Onto) -> Result<Vec<EditId>, Error> {
-        let me = self.shared.me;
+        let shared = Arc::clone(&self.shared);
         self.tables(Access::Write, move |tables| {
             let now_ms = time::server_ms(tables.clock_offset_ms()?);
+            let me = me(&*shared.keys.fresh(tables)?);
             let mut replica = Replica::open(tables, &me)?;
             let edit = |(key, content)| replica.edit(NewEdit { key, content, onto, now_ms });
             edits.into_iter().map(edit).collect::<Result<Vec<_>, _>>().map_err(Error::from)
@@ -75,34 +101,43 @@ impl Client {
     ///
     /// [`policy_key`]: cloudsync_engine::replica::policy_key
     pub async fn set_policy(&self, collection: CollectionName, policy: Policy) -> Result<Option<EditId>, Error> {
-        let me = self.shared.me;
+        let shared = Arc::clone(&self.shared);
         self.tables(Access::Write, move |tables| {
             let now_ms = time::server_ms(tables.clock_offset_ms()?);
+            let me = me(&*shared.keys.fresh(tables)?);
             Replica::open(tables, &me)?.set_policy(&collection, policy, now_ms).map_err(Error::from)
         })
         .await
     }
 
-    /// Queues those edits whose record is not there yet, in one transaction. They go over no edit of another device, whoever comes first.
-    pub async fn edit_missing(&self, edits: Vec<(RecordKey, Content)>, deleted: Deleted) -> Result<Missing, Error> {
-        let me = self.shared.me;
+    /// Queues those rows whose record is not there yet, under whatever account key it was made, in one transaction. They go over no
+    /// edit of another device, whoever comes first.
+    pub async fn edit_missing(&self, rows: Vec<Session>, deleted: Deleted) -> Result<Missing, Error> {
+        let shared = Arc::clone(&self.shared);
         self.tables(Access::Write, move |tables| {
+            let keys = shared.keys.fresh(tables)?;
+            let (me, ids) = (me(&keys), keys.secrets.account.record_id_keys().collect::<Vec<_>>());
             let mut replica = Replica::open(tables, &me)?;
-            let parked: std::collections::BTreeSet<RecordKey> =
-                replica.conflicts()?.into_iter().map(|conflict| conflict.mine.key).collect();
+            let parked: BTreeSet<RecordKey> = replica.conflicts()?.into_iter().map(|conflict| conflict.mine.key).collect();
             let mut done = Missing::default();
-            for (key, content) in edits {
-                let shown = replica.get(&key)?;
-                let is_deleted = shown.as_ref().is_some_and(|shown| shown.content == Content::Deleted && shown.conflict.is_none());
-                if parked.contains(&key) || (shown.is_some() && !is_deleted) {
-                    done.there += 1;
-                } else if is_deleted && deleted == Deleted::Stay {
-                    done.deleted += 1;
-                } else {
-                    let id = replica.import(key, content)?;
-                    done.made += 1;
-                    done.first.get_or_insert(id);
-                }
+            for row in rows {
+                let named: Vec<RecordKey> = ids.iter().map(|ids| row.key_under(ids)).collect();
+                let key = match there(&replica, &parked, &named)? {
+                    There::Live => {
+                        done.there += 1;
+                        continue;
+                    }
+                    There::Deleted(_) if deleted == Deleted::Stay => {
+                        done.deleted += 1;
+                        continue;
+                    }
+                    There::Deleted(key) => Some(key),
+                    There::Nowhere => named.into_iter().next(),
+                };
+                let Some(key) = key else { continue };
+                let id = replica.import(key, Content::Value(row.value))?;
+                done.made += 1;
+                done.first.get_or_insert(id);
             }
             Ok::<_, Error>(done)
         })

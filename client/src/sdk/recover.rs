@@ -5,6 +5,7 @@
 
 use cloudsync_protocol::ErrorCode;
 
+use super::probe::Step;
 use super::sign_in::{begun_here, enrol, keys_for, left_as_found};
 use super::{Error, LogIn, SignedIn};
 use crate::account::{self, Authorization, NewPassword};
@@ -27,6 +28,7 @@ async fn recover_here(profile: &Profile, asked: &LogIn, code: &RecoveryCode) -> 
     let made = authorization.new_password(&connection, &asked.password).await?;
     let mut keys = keys_for(profile, &state, &authorization)?;
     profile.write_keys(&keys)?;
+    asked.probe.at(Step::RecoveryStored);
     let changed = match authorization.change_password(&connection, &made).await {
         Err(account::Error::Connection(connection::Error::Closed(_))) => {
             connection = Connection::open(&asked.server).await?;
@@ -34,6 +36,7 @@ async fn recover_here(profile: &Profile, asked: &LogIn, code: &RecoveryCode) -> 
         }
         changed => changed?,
     };
+    asked.probe.at(Step::RecoveryChanged);
     keys.keyring = changed.keyring_pin();
     profile.write_keys(&keys)?;
     let enrolled = enrol(profile, lock, (asked, &connection), &keys, &changed).await;

@@ -73,7 +73,7 @@ impl Client {
             if held != first && holds(&held, offset_ms) {
                 break;
             }
-            match account::refresh(connection, &self.shared.keys.device, &held.refresh_token).await {
+            match account::refresh(connection, &self.shared.keys.get().device, &held.refresh_token).await {
                 Ok(tokens) => {
                     held = self.tables(Access::Write, move |tables| tables.renew_tokens(&tokens)).await?;
                     break;

@@ -93,7 +93,7 @@ impl Online {
     async fn revoke_again(&mut self, device: DeviceId) -> Result<(), Error> {
         let last = self.client.tables(Access::Read, move |tables| tables.last_batch(device)).await?;
         let last = last.map_or(DeviceSeq::default(), |last| last.device_seq);
-        match account::revoke(&self.session, &self.client.shared.keys, device, last).await {
+        match account::revoke(&self.session, &self.client.keys(), device, last).await {
             Ok(changed) => self.read_to(changed.seq).await,
             Err(error) => match given_up(&error) {
                 Some(code) => self.client.replica(Access::Write, move |replica, _| replica.revoke_given_up(device, code)).await,

@@ -12,11 +12,15 @@ use zeroize::Zeroizing;
 
 use super::Error;
 use super::client::me;
+use super::probe::Probe;
 use crate::account::{self, Authorization, Enrolment, Password, Registration, Tokens};
 use crate::connection::{self, Connection, Server};
 use crate::keys::KeyFile;
 use crate::profile::{self, Card, Lock, Pending, Profile, State};
 use crate::replica::{Access, Store};
+
+/// How often somebody logs in because keys were changed meanwhile.
+const MOVED_ATTEMPTS_MAX: u32 = 3;
 
 /// What a person says to register or log in.
 #[derive(Debug, Clone)]
@@ -33,8 +37,10 @@ pub struct LogIn {
     pub password: Password,
     /// What this device is to be called.
     pub device: String,
-    /// A device to revoke, to make room for this one.
+    /// A device to revoke, to make room for this one. A rotation is due afterwards.
     pub instead_of: Option<DeviceId>,
+    /// Told of each step.
+    pub probe: Probe,
 }
 
 /// A recovery code to be shown; wiped when dropped.
@@ -217,12 +223,23 @@ async fn log_in_here(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error
     let lock = profile.lock()?;
     let state = begun_here(profile, &asked.email)?;
     let connection = Connection::open(&asked.server).await?;
-    let authorization = account::login(&connection, &asked.email, &asked.password).await?;
-    let keys = keys_for(profile, &state, &authorization)?;
-    profile.write_keys(&keys)?;
-    let enrolled = enrol(profile, lock, (asked, &connection), &keys, &authorization).await;
+    let mut attempt = 1;
+    let (authorization, keys, tokens) = loop {
+        let authorization = account::login(&connection, &asked.email, &asked.password).await?;
+        let keys = keys_for(profile, &state, &authorization)?;
+        profile.write_keys(&keys)?;
+        match admit(profile, (asked, &connection), &keys, &authorization).await {
+            // Keys were changed since it was let in: the password opens the new ones.
+            Err(Error::Account(error)) if attempt < MOVED_ATTEMPTS_MAX && is_moved(&error) => attempt += 1,
+            admitted => break (authorization, keys, admitted?),
+        }
+    };
     connection.close().await;
-    enrolled
+    signed_in(profile, lock, asked, (&keys, tokens, &authorization))
+}
+
+fn is_moved(error: &account::Error) -> bool {
+    matches!(error.code(), Some(ErrorCode::IdentityOld | ErrorCode::TicketInvalid))
 }
 
 fn is_rolled_back(profile: &Profile) -> Result<bool, Error> {
@@ -240,12 +257,43 @@ pub(super) async fn enrol(
     keys: &KeyFile,
     authorization: &Authorization,
 ) -> Result<SignedIn, Error> {
-    let (wanted, name) = match authorization.roster().standing(keys.device.id) {
+    let tokens = admit(profile, (asked, connection), keys, authorization).await?;
+    signed_in(profile, lock, asked, (keys, tokens, authorization))
+}
+
+/// What it is to be called.
+fn wanted(asked: &LogIn, keys: &KeyFile, authorization: &Authorization) -> (String, Name) {
+    match authorization.roster().standing(keys.device.id) {
         Standing::Enrolled(_) => (asked.device.clone(), Name::Kept),
         Standing::Unknown | Standing::Revoked(_) => (free_name(asked, authorization), Name::Given),
-    };
+    }
+}
+
+/// Enrols it.
+async fn admit(
+    profile: &Profile,
+    (asked, connection): (&LogIn, &Connection),
+    keys: &KeyFile,
+    authorization: &Authorization,
+) -> Result<Tokens, Error> {
+    if asked.instead_of.is_some() {
+        // It leaves in its own name, and knows every key that is in use.
+        let store = Store::open_or_create(&profile.replica())?;
+        store.transact(Access::WriteSignedOut, |tables| tables.set_rotation_due(true).map_err(Error::from))?;
+    }
+    let (wanted, _) = wanted(asked, keys, authorization);
     let enrolment = Enrolment { name: &wanted, instead_of: asked.instead_of };
-    let tokens = authorization.enrol(connection, keys, enrolment).await.map_err(|error| with_devices(error, authorization))?;
+    authorization.enrol(connection, keys, enrolment).await.map_err(|error| with_devices(error, authorization))
+}
+
+/// Makes the profile the enrolled device's.
+fn signed_in(
+    profile: &Profile,
+    lock: Lock,
+    asked: &LogIn,
+    (keys, tokens, authorization): (&KeyFile, Tokens, &Authorization),
+) -> Result<SignedIn, Error> {
+    let (wanted, name) = wanted(asked, keys, authorization);
     let kept = adopt(profile, keys, &tokens)?;
     let device = authorization.device_name(keys.device.id).filter(|_| name == Name::Kept).unwrap_or(wanted);
     let card = Card { server: asked.address.clone(), pin: asked.pin.clone(), email: normal(&asked.email), user: keys.secrets.user, device };
@@ -273,6 +321,7 @@ fn adopt(profile: &Profile, keys: &KeyFile, tokens: &Tokens) -> Result<EditCount
     store.transact(Access::WriteSignedOut, |tables| {
         Replica::enrolled_anew(tables, &me(keys))?;
         tables.sign_in(tokens)?;
+        tables.raise_keys_version(keys.keyring.version)?;
         Ok::<_, Error>(tables.edit_counts()?)
     })
 }

@@ -7,7 +7,7 @@ use cloudsync_protocol::{DeviceSeq, ErrorCode};
 
 use super::client::{Client, Target};
 use super::error::is_device_over;
-use super::{Error, Offline};
+use super::{Begun, Error, Offline};
 use crate::account;
 use crate::connection::Connection;
 use crate::profile::{self, Profile, State};
@@ -62,10 +62,19 @@ pub async fn log_out(profile: &Profile, target: Option<Target>, discard: Discard
         ) if discard == Discard::Yes => return Ok(profile.clear(&lock)?),
         Err(error) => return Err(error),
     };
+    if discard == Discard::No && matches!(client.rotation().await?, Begun::Undecided(_)) {
+        return Err(Error::RotationUndecided);
+    }
     let (online, over) = match reach {
         Reach::Nobody => (None, None),
         Reach::Server => match client.connect().await {
-            Ok(online) => (Some(online), None),
+            Ok(online) => {
+                // What it signs below counts only by the identity in force.
+                if online.session.welcome().keyring_version > client.keys().keyring.version {
+                    online.ensure_keys(0).await?;
+                }
+                (Some(online), None)
+            }
             // Revoked, or long gone: the server has nothing to end.
             Err(Error::NotAdmitted { code, .. }) => (None, Some(code)),
             Err(error) => return Err(error),
@@ -74,8 +83,8 @@ pub async fn log_out(profile: &Profile, target: Option<Target>, discard: Discard
     // From here on no process of this profile can add an edit that would be lost.
     client.tables(Access::Write, move |tables| close((tables.edit_counts()?, over), discard, tables)).await?;
     if let Some(online) = online {
-        let keys = &client.shared.keys;
-        let revoked = account::revoke(&online.session, keys, keys.device.id, DeviceSeq::default()).await.map_err(Error::from);
+        let keys = client.keys();
+        let revoked = account::revoke(&online.session, &keys, keys.device.id, DeviceSeq::default()).await.map_err(Error::from);
         online.close().await;
         if let Err(error) = revoked
             && !is_over(&error)
@@ -124,6 +133,8 @@ fn is_over(error: &Error) -> bool {
         | Error::RolledBack
         | Error::Stopped { .. }
         | Error::PasswordUndecided
+        | Error::KeysMissing { .. }
+        | Error::RotationUndecided
         | Error::Task => None,
     };
     code.is_some_and(is_device_over)
@@ -135,7 +146,7 @@ fn is_over(error: &Error) -> bool {
 async fn end_family(client: &Client) {
     let Ok(Some(tokens)) = client.tables(Access::WriteSignedOut, |tables| tables.tokens()).await else { return };
     if let Ok(connection) = Connection::open(&client.shared.server).await {
-        drop(account::logout(&connection, &client.shared.keys.device, &tokens.refresh_token).await);
+        drop(account::logout(&connection, &client.keys().device, &tokens.refresh_token).await);
         connection.close().await;
     }
 }

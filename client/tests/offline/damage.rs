@@ -108,8 +108,8 @@ fn a_replica_that_is_none_and_one_of_a_newer_release_are_damage() {
     std::fs::write(&replica, vec![9; 16 * 1024]).unwrap();
     is_damage(&home, "replica.db");
     let home = Home::signed_in();
-    rusqlite::Connection::open(home.profile().join("replica.db")).unwrap().pragma_update(None, "user_version", 8).unwrap();
-    is_damage(&home, "format 8");
+    rusqlite::Connection::open(home.profile().join("replica.db")).unwrap().pragma_update(None, "user_version", 9).unwrap();
+    is_damage(&home, "format 9");
     is_of_a_newer_release(&home, "replica_format");
 }
 

@@ -23,6 +23,8 @@ pub enum Next {
         /// Inclusive.
         to: Seq,
     },
+    /// The log has come to another account key: read it to its head, fetch the keys, then [`Replica::wrap_anew`].
+    Rewrap,
     /// Push the same batch again after a while.
     Retry {
         /// In milliseconds.
@@ -101,6 +103,7 @@ impl<T: Tables> Replica<'_, T> {
                 Some(last) => self.overtaken(&batch, **last, failure),
                 None => Ok(stop(failure)),
             },
+            ErrorCode::KeyEpochOld => Ok(Next::Rewrap),
             ErrorCode::SequenceReused => Ok(Next::EnrolAnew),
             ErrorCode::Busy | ErrorCode::Throttled | ErrorCode::GoingAway | ErrorCode::StoreUnavailable => {
                 Ok(Next::Retry { after_ms: failure.retry_after_ms.unwrap_or(RETRY_AFTER_MS) })
@@ -115,6 +118,11 @@ impl<T: Tables> Replica<'_, T> {
     /// names nothing of the batch is of all of it.
     fn refused(&mut self, batch: &OutboxBatch, failure: &Failure) -> Result<Next, AnswerError> {
         let concerned = |key: &RecordKey| failure.records.iter().find(|issue| issue.key == *key);
+        if batch.rewrap().is_some() {
+            // Nothing else waits for it; made anew it would be refused again.
+            self.close_rewrap()?;
+            return Ok(Next::Stop { code: failure.code, message: failure.message.clone() });
+        }
         let keys = batch.made.iter().map(Made::key).collect::<Result<Vec<_>, _>>()?;
         let named = keys.iter().filter_map(concerned).collect::<Vec<&RecordIssue>>();
         let whole = if named.is_empty() { Some(failure.code) } else { None };

@@ -289,7 +289,7 @@ fn has_next(entry: &Entry) -> bool {
 
 fn own_changes(batch: &OutboxBatch, from: Seq) -> Result<Vec<Change>, TablesError> {
     let change = |(made, number): (&Made, u64)| Ok(Change::new(&made.header()?, from.plus(number), made.content.clone()));
-    batch.made.iter().zip(1..).map(change).collect()
+    batch.writes().zip(1..).map(change).collect()
 }
 
 /// What entries say, for one who shows them as they come: another process of the profile may have applied them already,

@@ -19,7 +19,8 @@ impl<T: Tables> Replica<'_, T> {
         let to = from.plus(batch.made.len() as u64);
         self.tables.set_batch_state(batch.device, batch.device_seq, BatchState::Committed { from, to })?;
         let (mut marks, mut keys) = (self.tables.marks()?, BTreeSet::new());
-        for (made, number) in batch.made.iter().zip(1..) {
+        self.take_own_wraps(batch)?;
+        for (made, number) in batch.writes().zip(1..) {
             let written = (made.envelope()?, made.operation.origin());
             let record = Record::new(&made.header()?, written, from.plus(number), made.content.clone());
             self.done(made)?;

@@ -195,7 +195,7 @@ impl<T: Tables> Replica<'_, T> {
     /// What this device's signed edit of that record makes of it: known before it is committed.
     fn last_in_batch(&self, device_seq: DeviceSeq, key: &RecordKey) -> Result<(Version, Hash), TablesError> {
         let batch = self.tables.batch(self.me.device, device_seq)?;
-        for made in batch.iter().flat_map(|batch| batch.made.iter().rev()) {
+        for made in batch.iter().flat_map(|batch| batch.writes().rev()) {
             let header = made.header()?;
             if header.key() == *key {
                 return Ok((header.version, made.operation.hash()));

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::{CollectionName, DeviceId, DeviceSeq, ErrorCode, Hash, RecordKey, Seq, ShortHash, TimelineId};
 
 use super::{
     BatchState, Content, Deleted, Edit, EditCounts, EditId, EditState, LastBatch, Lineage, Lost, LostId, LostState, Marks, OutboxBatch,
-    Record, Tables, TablesError,
+    Record, Tables, TablesError, Wrapped,
 };
 
 /// A replica's tables in memory.
@@ -66,6 +67,18 @@ impl Tables for MemoryTables {
     }
     fn records(&self, collection: Option<&CollectionName>, after: Option<&RecordKey>, count: usize) -> Result<Vec<Record>, TablesError> {
         Ok(self.records.values().filter(|record| wanted(&record.key, collection, after)).take(count).cloned().collect())
+    }
+    fn wrapped_below(&self, epoch: u64, count: usize) -> Result<Vec<Wrapped>, TablesError> {
+        let is_below = |record: &&Record| record.envelope.key_epoch() < epoch && record.content != Content::Damaged;
+        let mut below: Vec<&Record> = self.records.values().filter(is_below).collect();
+        below.sort_by_key(|record| record.seq);
+        Ok(below.into_iter().take(count).map(Record::wrapped).collect())
+    }
+    fn set_wrap(&mut self, key: &RecordKey, wrap: &Bytes) -> Result<(), TablesError> {
+        if let Some(record) = self.records.get_mut(key) {
+            record.envelope.wrap = wrap.clone();
+        }
+        Ok(())
     }
     fn damaged(&self) -> Result<u64, TablesError> {
         Ok(self.records.values().filter(|record| record.content == Content::Damaged).count() as u64)

@@ -46,7 +46,7 @@ pub use outbox::{BatchState, Made, OutboxBatch, OutgoingError};
 pub use policy::{Policy, RESERVED_COLLECTION, is_reserved, policy_key};
 pub use record::{Change, Content, Record};
 pub use rewind::{Rewind, Rewound, Told};
-pub use seal::{Draft, OpenError, Opener, SealError, Sealer};
+pub use seal::{Draft, OpenError, Opener, SealError, Sealer, Wrapped};
 pub use snapshot::{SnapshotError, SnapshotOutcome};
 pub use tables::{EditCounts, LastBatch, Marks, Owner, SnapshotProgress, Tables, TablesError, Usage};
 pub use verify::{Untrusted, Why};

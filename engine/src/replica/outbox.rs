@@ -2,13 +2,14 @@
 //!
 //! Never: a second unanswered batch, a number used twice, or a batch forgotten that could still commit.
 
-use cloudsync_protocol::entry::Put;
+use cloudsync_protocol::entry::{Put, Rewrap};
 use cloudsync_protocol::limits::{BODY_BYTES_MAX, PUSH_BYTES_MAX, PUSH_OPERATIONS_MAX};
 use cloudsync_protocol::statement::{self, BatchStatement, CONTEXT_BATCH, Signed};
 use cloudsync_protocol::{DeviceId, DeviceSeq, Envelope, ErrorCode, Hash, Header, Operation, RecordKey, Seq, Version, codec};
 
+use super::verify::is_behind;
 use super::{Content, Draft, Edit, EditId, EditState, Reason, Replica, SealError, Sealer, Tables, TablesError};
-use crate::roster::Standing;
+use crate::roster::{Roster, Standing};
 use crate::verify;
 
 /// What is known of a signed batch.
@@ -32,7 +33,7 @@ pub enum BatchState {
 pub struct Made {
     /// As sent.
     pub operation: Operation,
-    /// As the edit said.
+    /// As the edit said; of a re-wrap, which says nothing, [`Content::Deleted`].
     pub content: Content,
 }
 
@@ -69,7 +70,7 @@ pub struct OutboxBatch {
     pub hash: Hash,
     /// The statement and its signature.
     pub signed: Signed,
-    /// In order: of each record one, or an edit that yields and what it yields to, next to each other.
+    /// In order: of each record one, or an edit that yields and what it yields to, next to each other; or one re-wrap.
     pub made: Vec<Made>,
     /// What is known of it.
     pub state: BatchState,
@@ -80,6 +81,16 @@ impl OutboxBatch {
     #[must_use]
     pub fn operations(&self) -> Vec<Operation> {
         self.made.iter().map(|made| made.operation.clone()).collect()
+    }
+
+    /// Those that write a record, in order.
+    pub(super) fn writes(&self) -> impl DoubleEndedIterator<Item = &Made> {
+        self.made.iter().filter(|made| made.operation.envelope().is_some())
+    }
+
+    /// The new wraps that it is, if it is that.
+    pub(super) fn rewrap(&self) -> Option<&Rewrap> {
+        self.made.iter().find_map(|made| made.operation.as_rewrap())
     }
 }
 
@@ -109,17 +120,18 @@ impl<T: Tables> Replica<'_, T> {
     /// The batch to push now: the unanswered one as it is, else a new one of what was lost, else of the waiting edits; nothing when there
     /// are none, when this device was revoked, or while devices are to be revoked again.
     pub fn outgoing(&mut self, sealer: &impl Sealer) -> Result<Option<OutboxBatch>, OutgoingError> {
+        let roster = self.roster()?;
+        // Keys that are missing are fetched first; a log that was led back gets nothing.
+        if roster.keyring().epoch > sealer.sealing_epoch() || is_behind(&roster, self.me) {
+            return Ok(None);
+        }
         if let Some(batch) = self.open_batch()? {
             return Ok(Some(batch));
         }
-        // Revoked: nothing of it is taken any more. Its edits wait for the device that this profile becomes.
-        if let Standing::Revoked(_) = self.roster()?.standing(self.me.device) {
+        if !self.may_send(&roster)? {
             return Ok(None);
         }
-        let mut marks = self.tables.marks()?;
-        if self.is_revoked_before()? || !self.to_revoke()?.is_empty() {
-            return Ok(None);
-        }
+        let marks = self.tables.marks()?;
         let device_seq = marks.highest_signed.next();
         // What stands in the log is known once the snapshot is complete.
         let is_read = marks.snapshot.is_none() && marks.cursor.seq > Seq::ZERO;
@@ -131,17 +143,30 @@ impl<T: Tables> Replica<'_, T> {
         if made.is_empty() {
             return Ok(None);
         }
-        let prev_hash = marks.last_committed.map_or_else(Hash::default, |last| last.hash);
-        let batch = self.sign(sealer, device_seq, prev_hash, made)?;
         self.note_adopting(lost, device_seq)?;
         for mut edit in edits {
             edit.state = EditState::Signed(device_seq);
             self.tables.put_edit(&edit)?;
         }
+        self.sign_next(sealer, made).map(Some)
+    }
+
+    /// Signs what is the device's next push, and keeps it.
+    pub(super) fn sign_next(&mut self, sealer: &impl Sealer, made: Vec<Made>) -> Result<OutboxBatch, OutgoingError> {
+        let mut marks = self.tables.marks()?;
+        let device_seq = marks.highest_signed.next();
+        let prev_hash = marks.last_committed.map_or_else(Hash::default, |last| last.hash);
+        let batch = self.sign(sealer, device_seq, prev_hash, made)?;
         marks.highest_signed = device_seq;
         self.tables.put_batch(&batch)?;
         self.tables.set_marks(&marks)?;
-        Ok(Some(batch))
+        Ok(batch)
+    }
+
+    /// Not once it was revoked: its edits wait for the device that this profile becomes. Nor while devices are to be revoked again.
+    pub(super) fn may_send(&self, roster: &Roster) -> Result<bool, TablesError> {
+        let is_revoked = matches!(roster.standing(self.me.device), Standing::Revoked(_));
+        Ok(!is_revoked && !self.is_revoked_before()? && self.to_revoke()?.is_empty())
     }
 
     /// This device's unanswered batch.

@@ -7,6 +7,8 @@ use cloudsync_protocol::entry::Origin;
 use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::{DeviceId, DeviceSeq, Envelope, Hash, Header, RecordKey, Seq, Version};
 
+use super::Wrapped;
+
 /// What a version says, opened. Its `Debug` tells a value's length only.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Content {
@@ -53,6 +55,13 @@ pub struct Record {
 }
 
 impl Record {
+    /// How its content key is wrapped.
+    #[must_use]
+    pub fn wrapped(&self) -> Wrapped {
+        let Envelope { header, wrap, .. } = &self.envelope;
+        Wrapped { key: self.key.clone(), seq: self.seq, hash: self.hash, header: header.clone(), wrap: wrap.clone() }
+    }
+
     /// From an envelope whose header was decoded and checked.
     pub(super) fn new(header: &Header, (envelope, origin): (&Envelope, Option<Origin>), seq: Seq, content: Content) -> Self {
         Self {

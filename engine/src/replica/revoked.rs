@@ -46,7 +46,7 @@ impl<T: Tables> Replica<'_, T> {
 
     /// Whether every version of a batch is the record's own, or was followed by another.
     fn is_in_log(&self, batch: &OutboxBatch) -> Result<bool, TablesError> {
-        for made in &batch.made {
+        for made in batch.writes() {
             let header = made.header()?;
             let held = self.tables.record(&header.key())?.map_or((Version::NONE, Hash::default()), |held| (held.version, held.hash));
             if held.0 < header.version || (held.0 == header.version && held.1 != made.operation.hash()) {
@@ -60,7 +60,7 @@ impl<T: Tables> Replica<'_, T> {
     fn end(&mut self, batch: &OutboxBatch) -> Result<(), TablesError> {
         self.tables.remove_batch(batch.device, batch.device_seq)?;
         let mut keys = BTreeSet::new();
-        for made in &batch.made {
+        for made in batch.writes() {
             self.done(made)?;
             if let Some(record) = self.tables.record(&made.key()?)? {
                 self.is_back(&record)?;

@@ -200,7 +200,10 @@ impl<T: Tables> Replica<'_, T> {
             }
         }
         let Some(open) = self.open_batch()? else { return Ok(()) };
-        for made in &open.made {
+        if open.rewrap().is_some() {
+            return self.close_rewrap();
+        }
+        for made in open.writes() {
             if made.operation.origin().is_some() || self.is_restoring(&made.key()?)? {
                 return self.close(&open, |_| Verdict::Again);
             }

@@ -2,8 +2,9 @@
 //!
 //! Never: a key, or a guess: what an opener says does not open is marked damaged.
 
+use bytes::Bytes;
 use cloudsync_protocol::envelope::Hlc;
-use cloudsync_protocol::{DeviceId, DeviceSeq, Envelope, ErrorCode, Hash, Header, LogId, RecordKey, Signature, Version};
+use cloudsync_protocol::{DeviceId, DeviceSeq, Envelope, ErrorCode, Hash, Header, LogId, RecordKey, Seq, Signature, Version};
 
 use super::Content;
 
@@ -28,6 +29,21 @@ pub struct Draft<'a> {
     pub content: &'a Content,
 }
 
+/// A content key as it is wrapped, and what it is to be wrapped anew with. Neither body nor value are needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrapped {
+    /// The record.
+    pub key: RecordKey,
+    /// Where that version was committed; 0 for one that is not.
+    pub seq: Seq,
+    /// The envelope's hash, which a wrap is bound to.
+    pub hash: Hash,
+    /// The envelope's header.
+    pub header: Bytes,
+    /// Its wrap.
+    pub wrap: Bytes,
+}
+
 /// Why a value was not sealed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
@@ -43,6 +59,11 @@ pub enum SealError {
 pub trait Sealer {
     /// Seals one version.
     fn seal(&self, draft: &Draft<'_>) -> Result<Envelope, SealError>;
+    /// The newest account key's epoch: what [`seal`](Self::seal) and [`rewrap`](Self::rewrap) wrap under.
+    fn sealing_epoch(&self) -> u64;
+    /// The content key of an envelope with that header, hash and wrap, wrapped under the newest account key; nothing where the wrap
+    /// does not open, or what was made of it would not.
+    fn rewrap(&self, wrapped: &Wrapped) -> Option<Bytes>;
     /// Signs a message (context ‖ statement) with the device's Ed25519 key.
     fn sign(&self, message: &[u8]) -> Signature;
 }

@@ -185,7 +185,7 @@ impl<T: Tables> Replica<'_, T> {
     /// A batch will not commit, as far as is known: its edits go on without it, those that `verdict` names as it says.
     pub(super) fn close(&mut self, batch: &OutboxBatch, verdict: impl Fn(&RecordKey) -> Verdict) -> Result<(), TablesError> {
         self.tables.set_batch_state(batch.device, batch.device_seq, BatchState::Closed)?;
-        for made in &batch.made {
+        for made in batch.writes() {
             if made.base().is_none() {
                 self.release(made, batch.device_seq, verdict(&made.key()?))?;
                 continue;

@@ -4,13 +4,13 @@
 
 use std::cmp::Ordering;
 
-use cloudsync_protocol::entry::RosterRow;
+use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::{SnapshotPage, SnapshotToken};
-use cloudsync_protocol::{Cursor, DeviceSeq, Hash, Seq, TimelineId};
+use cloudsync_protocol::{Cursor, DeviceSeq, Generation, Hash, Header, Seq, TimelineId};
 
 use super::verify::{header, of_account};
 use super::{Content, LastBatch, Marks, Opener, Record, Replica, SnapshotProgress, Tables, TablesError, Untrusted, Why};
-use crate::roster::Roster;
+use crate::roster::{Roster, Standing};
 
 /// What came of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,9 @@ pub enum SnapshotError {
     /// The page is of another snapshot than the one that it was asked for.
     #[error("the page is of the snapshot of {found}, asked for was {asked}")]
     OtherStart { found: Seq, asked: Seq },
+    /// A row is sealed under an account key that this device does not have: fetch the keyring, then hand in the same page again.
+    #[error("sealed under account key {epoch}, which this device does not have")]
+    NeedsKeys { epoch: u64 },
     /// A row or the roster does not verify.
     #[error(transparent)]
     Untrusted(#[from] Box<Untrusted>),
@@ -93,10 +96,15 @@ impl<T: Tables> Replica<'_, T> {
             Some(_) => {}
         }
         self.take_roster(asked, page, marks.cursor.seq)?;
+        let roster = self.roster()?;
         let mut records = Vec::with_capacity(page.rows.len());
         for row in &page.rows {
             let stop = |why| Box::new(Untrusted { seq: row.seq, device: None, device_seq: None, hash: row.envelope.hash(), why });
             let header = header(self.me.log, &row.envelope).map_err(stop)?;
+            fits_roster(&roster, (&header, row), marks.generation)?;
+            if row.envelope.key_epoch() > opener.key_epoch() {
+                return Err(SnapshotError::NeedsKeys { epoch: row.envelope.key_epoch() });
+            }
             let content = opener.open(&header, &row.envelope).unwrap_or(Content::Damaged);
             let record = Record::new(&header, (&row.envelope, row.origin), row.seq, content);
             if let Some(why) = self.goes_back(&record, header.device_seq, (marks.cursor.seq, page.start.seq))? {
@@ -107,6 +115,9 @@ impl<T: Tables> Replica<'_, T> {
         }
         self.check_keys(asked, page, &records)?;
         self.write(&records)?;
+        for record in &records {
+            self.take_newer_wrap(record, opener)?;
+        }
         self.advance(page)
     }
 
@@ -177,6 +188,16 @@ impl<T: Tables> Replica<'_, T> {
                 Some(_) | None => return Ok(()),
             }
         }
+    }
+
+    /// Of the very version that is held.
+    fn take_newer_wrap(&mut self, given: &Record, opener: &impl Opener) -> Result<(), TablesError> {
+        let is_newer =
+            |held: &Record| (held.seq, held.hash) == (given.seq, given.hash) && held.envelope.key_epoch() < given.envelope.key_epoch();
+        if let Some(held) = self.tables.record(&given.key)?.filter(is_newer) {
+            self.take_wrap(held, given.envelope.wrap.clone(), opener)?;
+        }
+        Ok(())
     }
 
     /// Whether a row contradicts what is held: the log was `read` to there, the snapshot is of `start`.
@@ -255,6 +276,24 @@ impl<T: Tables> Replica<'_, T> {
         self.tables.set_marks(&marks)?;
         self.prune()?;
         Ok(outcome)
+    }
+}
+
+/// Whether a row is under an account key that the log had come to where it stands, and not of after its device had left. In a log
+/// that was rewound a revoke may name less.
+fn fits_roster(roster: &Roster, (header, row): (&Header, &Row), generation: Generation) -> Result<(), Box<Untrusted>> {
+    let stop = |why| {
+        let (device, device_seq) = (Some(header.device), Some(header.device_seq));
+        Err(Box::new(Untrusted { seq: row.seq, device, device_seq, hash: row.envelope.hash(), why }))
+    };
+    let (found, expected) = (row.envelope.key_epoch(), roster.key_epoch_at(row.seq));
+    if found < expected {
+        return stop(Why::KeyEpoch { found, expected });
+    }
+    let Standing::Revoked(device) = roster.standing(header.device) else { return Ok(()) };
+    match device.revoked.and_then(|revocation| revocation.last) {
+        Some(last) if generation == Generation(0) && header.device_seq > last => stop(Why::Chain { last }),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -3,13 +3,14 @@
 //! Never: a rule. An implementor stores what it is given, reads its own writes, and makes one transaction of all calls
 //! between begin and commit.
 
+use bytes::Bytes;
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::envelope::Hlc;
 use cloudsync_protocol::error::LastPush;
 use cloudsync_protocol::frame::SnapshotToken;
 use cloudsync_protocol::{CollectionName, Cursor, DeviceId, DeviceSeq, ErrorCode, Generation, Hash, LogId, RecordKey, Seq, ShortHash};
 
-use super::{BatchState, Deleted, Edit, EditId, Lineage, Lost, LostId, OutboxBatch, Record};
+use super::{BatchState, Deleted, Edit, EditId, Lineage, Lost, LostId, OutboxBatch, Record, Wrapped};
 
 /// Why tables did not answer. Whatever was under way is rolled back.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -138,6 +139,11 @@ pub trait Tables {
     /// In key order: at most `count` with a key after `after`, of one collection or all.
     fn records(&self, collection: Option<&CollectionName>, after: Option<&RecordKey>, count: usize) -> Result<Vec<Record>, TablesError>;
 
+    /// At most `count` records that open and are wrapped under an account key before that epoch, in order of `seq`.
+    fn wrapped_below(&self, epoch: u64, count: usize) -> Result<Vec<Wrapped>, TablesError>;
+    /// Gives the record another wrap, if it is there.
+    fn set_wrap(&mut self, key: &RecordKey, wrap: &Bytes) -> Result<(), TablesError>;
+
     /// How many records are [`Content::Damaged`](super::Content).
     fn damaged(&self) -> Result<u64, TablesError>;
     /// Header + body + wrap of the records that are not deleted, together.
@@ -214,7 +220,7 @@ pub trait Tables {
 
     /// A signed batch.
     fn batch(&self, device: DeviceId, device_seq: DeviceSeq) -> Result<Option<OutboxBatch>, TablesError>;
-    /// Inserts it.
+    /// Inserts it, or replaces the one of that device and number.
     fn put_batch(&mut self, batch: &OutboxBatch) -> Result<(), TablesError>;
     /// Every kept batch as `(device, device_seq, state)`, in that order.
     fn batches(&self) -> Result<Vec<(DeviceId, DeviceSeq, BatchState)>, TablesError>;

@@ -196,6 +196,11 @@ pub(super) fn of_account(roster: &Roster, me: &Me) -> Result<(), Why> {
     }
 }
 
+/// Whether a roster that was read ends before what this device has seen: it was led back, and says nothing of who may write.
+pub(super) fn is_behind(roster: &Roster, me: &Me) -> bool {
+    roster.identity().is_some_and(|identity| identity.identity_epoch < me.identity_epoch)
+}
+
 /// Everything of a batch is wrapped under the account key that the log had come to.
 fn are_under(expected: u64, operations: &[Operation]) -> Result<(), Why> {
     let other = operations.iter().map(Operation::key_epoch).find(|found| *found != expected);

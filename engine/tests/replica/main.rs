@@ -27,6 +27,8 @@ mod reading;
 #[cfg(test)]
 mod revoked;
 #[cfg(test)]
+mod rewraps;
+#[cfg(test)]
 mod rotations;
 #[cfg(test)]
 mod snapshots;

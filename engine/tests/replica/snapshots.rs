@@ -106,6 +106,7 @@ fn why(change: impl FnOnce(&mut Log, &mut SnapshotPage)) -> Why {
         | SnapshotError::Behind { .. }
         | SnapshotError::OtherRow { .. }
         | SnapshotError::OtherStart { .. }
+        | SnapshotError::NeedsKeys { .. }
         | SnapshotError::Tables(_)) => panic!("{other}"),
     }
 }

@@ -11,7 +11,7 @@ use cloudsync_engine::user::{
 use cloudsync_protocol::frame::{Attach, ChangeRoster, Claim, OWN_LOG};
 use cloudsync_protocol::limits::QUOTA_BYTES_DEFAULT;
 use cloudsync_protocol::statement::RosterChange;
-use cloudsync_protocol::{Cursor, ErrorCode, Failure, Frame, Hash, Seq, View, frame};
+use cloudsync_protocol::{Cursor, ErrorCode, Failure, Frame, Hash, Seq, TimelineId, View, frame};
 
 use crate::maker::{self, LOG, NOW_MS};
 use crate::support::store::{Parked, Store, Variant};
@@ -66,6 +66,13 @@ impl Desk {
         assert!(desk.enrol(changes).is_ok());
         desk.out.clear();
         desk
+    }
+
+    /// The same after a rewind: there a session may revoke others, who had left in what was lost.
+    pub(crate) fn rewound_with_devices(devices: u8) -> Self {
+        let mut desk = Self::with_devices(devices);
+        desk.store.head.as_mut().unwrap().open_timeline(TimelineId([9; 16]), 1);
+        desk.successor(1)
     }
 
     pub(crate) fn empty() -> Self {

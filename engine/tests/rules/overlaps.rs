@@ -16,7 +16,7 @@ const NONE: Hash = Hash([0; 32]);
 
 #[test]
 fn a_push_right_behind_a_revoke_that_named_another_last_push_does_not_outrun_the_next_revoke() {
-    let mut desk = Desk::with_devices(2);
+    let mut desk = Desk::rewound_with_devices(2);
     desk.claim(peer(1, 1));
     desk.claim(peer(7, 2));
     // Something in flight, so that the next two become one group.
@@ -31,7 +31,7 @@ fn a_push_right_behind_a_revoke_that_named_another_last_push_does_not_outrun_the
 
 #[test]
 fn a_device_revoked_while_the_row_at_its_cursor_was_read_is_not_attached() {
-    let mut desk = Desk::with_devices(2);
+    let mut desk = Desk::rewound_with_devices(2);
     desk.pushed(peer(1, 1), push(1, 1, NONE, &[create("a"), create("b"), create("c")]));
     let head = desk.user.head().unwrap();
     let cursor = Cursor { timeline: head.timeline, seq: Seq(4), row: desk.store.row(Seq(4)).unwrap() };
@@ -67,7 +67,7 @@ fn an_owner_that_was_fenced_while_it_read_the_roster_has_the_one_of_its_head() {
 /// Dedup is asked before any other refusal: whoever lost the answer to its last push gets it, wherever it asks.
 #[test]
 fn the_last_push_again_gets_its_answer_from_an_owner_that_nobody_claimed_at_and_behind_a_bar() {
-    let mut desk = Desk::with_devices(2);
+    let mut desk = Desk::rewound_with_devices(2);
     let batch = push(2, 1, NONE, &[create("a")]);
     let hash = desk.pushed(peer(7, 2), batch.clone());
     let mut desk = desk.successor(2);

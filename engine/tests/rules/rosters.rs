@@ -149,7 +149,7 @@ fn the_changes_of_one_call_are_one_commit_or_none() {
 
 #[test]
 fn hello_is_for_enrolled_devices_with_their_own_key() {
-    let mut desk = Desk::with_devices(2);
+    let mut desk = Desk::rewound_with_devices(2);
     assert_eq!(desk.opened(peer(1, 1)), Ok(()));
     assert_eq!(desk.opened(peer(2, 9)), Err(ErrorCode::DeviceUnknown));
     desk.say(Event::Open { peer: peer(3, 1), proof: maker::hello(2) });
@@ -162,7 +162,7 @@ fn hello_is_for_enrolled_devices_with_their_own_key() {
 
 #[test]
 fn a_revoke_closes_the_device_and_ends_its_families_and_again_when_repeated() {
-    let mut desk = Desk::with_devices(2);
+    let mut desk = Desk::rewound_with_devices(2);
     desk.attach(peer(7, 2), Cursor::default());
     desk.pushed(peer(7, 2), push(2, 3, NONE, &[create("a")]));
     for _ in 0..2 {
@@ -182,15 +182,18 @@ fn a_revoke_closes_the_device_and_ends_its_families_and_again_when_repeated() {
 }
 
 #[test]
-fn a_session_only_revokes_and_only_in_its_own_name() {
+fn a_session_only_revokes_and_only_itself_in_its_own_name() {
     let mut desk = Desk::with_devices(2);
+    assert_eq!(code(desk.revoke(peer(1, 1), revoke(2, 0, 1))), ErrorCode::Refused, "that asks for the password");
+    let mut leaving = Desk::with_devices(2);
+    assert!(matches!(leaving.revoke(peer(7, 2), revoke(2, 0, 2)), Frame::RosterChanged(_)), "a log-out");
     assert_eq!(code(desk.revoke(peer(1, 1), enrol(9))), ErrorCode::Refused);
     assert_eq!(code(desk.revoke(peer(1, 1), revoke(2, 0, 2))), ErrorCode::StatementInvalid);
 }
 
 #[test]
 fn what_was_sent_before_a_revoke_is_decided_before_it() {
-    let mut desk = Desk::with_devices(2);
+    let mut desk = Desk::rewound_with_devices(2);
     desk.claim(peer(7, 2));
     desk.tell_push(peer(7, 2), push(2, 1, NONE, &[create("a")]));
     desk.tell(Event::ChangeRoster { peer: peer(1, 1), change: ChangeRoster { request: 5, log: OWN_LOG, change: revoke(2, 0, 1) } });
@@ -205,7 +208,7 @@ fn what_was_sent_before_a_revoke_is_decided_before_it() {
 
 #[test]
 fn a_device_that_goes_on_pushing_can_not_outrun_its_revoker() {
-    let mut desk = Desk::with_devices(2);
+    let mut desk = Desk::rewound_with_devices(2);
     let first = desk.pushed(peer(7, 2), push(2, 1, NONE, &[create("a")]));
     assert_eq!(code(desk.revoke(peer(1, 1), revoke(2, 0, 1))), ErrorCode::RevokeLastDiffers);
     assert_eq!(code(desk.push(peer(7, 2), push(2, 2, first, &[create("b")]))), ErrorCode::Busy);
@@ -220,7 +223,7 @@ fn a_device_that_goes_on_pushing_can_not_outrun_its_revoker() {
 #[test]
 fn a_bar_ends_with_its_session_with_time_or_with_another_refusal() {
     let barred = || {
-        let mut desk = Desk::with_devices(2);
+        let mut desk = Desk::rewound_with_devices(2);
         let first = desk.pushed(peer(7, 2), push(2, 1, NONE, &[create("a")]));
         assert_eq!(code(desk.revoke(peer(1, 1), revoke(2, 0, 1))), ErrorCode::RevokeLastDiffers);
         (desk, push(2, 2, first, &[create("b")]))

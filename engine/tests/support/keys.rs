@@ -3,7 +3,7 @@
 //! Never: secrecy. What matters here is that a wrong envelope does not open.
 
 use bytes::Bytes;
-use cloudsync_engine::replica::{Content, Draft, Me, OpenError, Opener, SealError, Sealer};
+use cloudsync_engine::replica::{Content, Draft, Me, OpenError, Opener, SealError, Sealer, Wrapped};
 use cloudsync_engine::roster::Roster;
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::envelope::{FLAG_TOMBSTONE, FORMAT, SUITE_AES_256_GCM};
@@ -228,6 +228,12 @@ impl Sealer for Keys {
         Ok(Envelope { header, body: body.into(), wrap: wrap(self.key_epoch) })
     }
 
+    fn sealing_epoch(&self) -> u64 {
+        self.key_epoch
+    }
+    fn rewrap(&self, wrapped: &Wrapped) -> Option<Bytes> {
+        (wrapped.wrap == wrap(cloudsync_protocol::envelope::key_epoch(&wrapped.wrap))).then(|| wrap(self.key_epoch))
+    }
     fn sign(&self, message: &[u8]) -> Signature {
         Signature(self.signing.sign(message).to_bytes())
     }

@@ -80,6 +80,11 @@ pub(crate) enum Command {
         after_help = "Asks for the password in force, then twice for the new one. The recovery code stays the same.\n\nExample:\n  cloudsync password"
     )]
     Password(NewPassword),
+    /// Make new keys for the account, and a new recovery code, which is shown once
+    #[command(
+        after_help = "Asks for the password, and who stays; every other device is revoked. What was read before can be read on.\n\nExamples:\n  cloudsync rotate\n  cloudsync rotate --new-password"
+    )]
+    Rotate(Rotate),
     /// Forgotten the password: set a new one by the recovery code, and make this profile a device of the account
     #[command(
         after_help = "Asks for the code, then twice for the new password. The code stays in force, and other devices stay signed in.\n\nExample:\n  cloudsync --profile b recover --email ada@example.com --device phone"
@@ -156,6 +161,7 @@ impl Command {
             Self::Login(_) => "login",
             Self::Logout(_) => "logout",
             Self::Password(_) => "password",
+            Self::Rotate(_) => "rotate",
             Self::Recover(_) => "recover",
             Self::Put(_) => "put",
             Self::Delete(_) => "delete",
@@ -194,6 +200,19 @@ pub(crate) struct SignIn {
 #[derive(Debug, Args)]
 pub(crate) struct NewPassword {
     /// Read the password in force from the first line of standard input, the new one from the second
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rotate {
+    /// Don't ask whether those that stay are right
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Set another password as well: with the old one, a dishonest server can show a new device the keys of before
+    #[arg(long)]
+    pub(crate) new_password: bool,
+    /// Read the password from the first line of standard input, a new one from the second; needs --yes
     #[arg(long)]
     pub(crate) password_stdin: bool,
 }
@@ -322,11 +341,16 @@ pub(crate) enum DevicesCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Let a device in no longer
-    #[command(after_help = "Examples:\n  cloudsync devices revoke phone\n  cloudsync devices revoke 6b1f0c9e2d7a4f35a1b2c3d4e5f60718")]
+    /// Let devices in no longer, and rotate the keys that they know; shows a new recovery code, once
+    #[command(
+        after_help = "Examples:\n  cloudsync devices revoke phone\n  cloudsync devices revoke phone tablet --new-password\n  cloudsync devices revoke 6b1f0c9e2d7a4f35a1b2c3d4e5f60718"
+    )]
     Revoke {
-        /// Its name or id
-        device: String,
+        /// Their names or ids
+        #[arg(required = true, value_name = "DEVICE")]
+        devices: Vec<String>,
+        #[command(flatten)]
+        asked: Rotate,
     },
 }
 

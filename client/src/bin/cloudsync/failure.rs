@@ -203,6 +203,10 @@ impl From<account::Error> for Failure {
             }
             account::Error::Name(NameError { .. }) => Self::new(Exit::Usage, "device_name", &error, "choose a shorter name"),
             account::Error::OtherAccount => Self::new(Exit::Refused, "other_account", &error, "use another profile for another account"),
+            account::Error::NotAsSigned(ref why) => {
+                let code = why.code();
+                Self::new(Exit::Refused, code.name(), &error, "see `cloudsync devices list`, then try again")
+            }
             account::Error::RevokeOutrun { .. } => Self::new(Exit::Refused, "revoke_outrun", &error, "try again"),
             account::Error::Opaque(_) | account::Error::NewKeyring(_) => {
                 Self::new(Exit::Unexpected, "account", &error, "try again; if it stays, report it")
@@ -296,6 +300,18 @@ impl From<sdk::Error> for Failure {
                 &error,
                 "run `cloudsync password` again when the server can be reached: with the new password as the one in force, then with the old one",
             ),
+            sdk::Error::RotationUndecided => Self::new(
+                Exit::Unreachable,
+                "rotation_pending",
+                &error,
+                "run `cloudsync rotate` when the server can be reached: it goes on with that very rotation",
+            ),
+            sdk::Error::KeysMissing { .. } => Self::new(
+                Exit::NotSignedIn,
+                "keys_missing",
+                &error,
+                "run `cloudsync login` on this profile again (its edits are kept): the password opens the new keys",
+            ),
             sdk::Error::Conflicted { ref key } => Self::new(Exit::Conflict, "conflict", &error, settle(key, Typed::Put)),
             sdk::Error::Reserved => Self::new(
                 Exit::Usage,
@@ -320,6 +336,9 @@ impl From<RevokeError> for Failure {
             RevokeError::Client(error) => error.into(),
             RevokeError::Unknown(_) => Self::new(Exit::Refused, "device_unknown", &error, "see `cloudsync devices list`"),
             RevokeError::Ambiguous { .. } => Self::new(Exit::Refused, "device_ambiguous", &error, "name it by its id"),
+            RevokeError::NotDone { code, .. } => {
+                Self::new(Exit::Refused, code.name(), &error, "see `cloudsync devices list`, then try again")
+            }
             RevokeError::Own(_) => Self::new(Exit::Refused, "device_own", &error, "use `cloudsync logout`"),
         }
     }

@@ -13,8 +13,8 @@ mod tests;
 
 pub use cloudsync_protocol::statement::CONTEXT_KEYRING as CONTEXT;
 pub use opener::{ExportKey, Opener};
-pub use opening::{check_held, open_keyring};
-pub use sealing::{seal_keyring, with_password};
+pub use opening::{check_held, is_of_password, open_as_member, open_keyring};
+pub use sealing::{seal_keyring, seal_keyring_for, with_password};
 
 use bytes::Bytes;
 use cloudsync_protocol::codec::DecodeError;
@@ -134,9 +134,12 @@ pub enum OpenError {
     /// A keyring of another account.
     #[error("keyring is of another account")]
     OtherLog,
-    /// No half is sealed to this password or code.
-    #[error("keyring was not made for this password or recovery code")]
+    /// No half is sealed to this password, code or device.
+    #[error("keyring was not made for this password, recovery code or device")]
     NoHalf,
+    /// No verified row names it.
+    #[error("keyring is not the one that the roster names: do not trust this server")]
+    NotInForce,
     /// The half is, but who made it did not know the password or code.
     #[error("keyring is not vouched for by this password or recovery code: do not trust this server")]
     Anchor,

@@ -1,18 +1,19 @@
 //! Opens a keyring, or holds one against secrets that are held already.
 //!
-//! Never: a device's half opened here. It has no anchor; who reads it knows the blob by its hash, from a row that it verified.
+//! Never: a device's half opened of a bare blob. It has no anchor; who reads it knows the blob by its hash, from a row that it verified.
 
+use cloudsync_engine::roster::Roster;
 use cloudsync_engine::verify;
 use cloudsync_protocol::statement::Signed;
-use cloudsync_protocol::{LogId, UserId, codec};
+use cloudsync_protocol::{Hash, LogId, UserId, codec};
 use subtle::ConstantTimeEq as _;
 
 use super::{
-    AccountSecrets, CONTEXT, FORMAT, FormatOnly, KIND_DEVICE, KIND_PASSWORD, KIND_RECOVERY, KeyringStatement, OpenError, Opener, half_info,
-    secrets_aad,
+    AccountSecrets, CONTEXT, ExportKey, FORMAT, FormatOnly, KIND_DEVICE, KIND_PASSWORD, KIND_RECOVERY, KeyringStatement, OpenError, Opener,
+    half_info, secrets_aad,
 };
 use crate::keys::account::{AccountKey, AccountKeys, KeyEpoch, RecordIdKey};
-use crate::keys::device::{AgreementPair, Identity, SigningPair};
+use crate::keys::device::{AgreementPair, DeviceKeys, Identity, SigningPair};
 use crate::keys::sealing::{open, open_with};
 use crate::keys::secret::Secret;
 
@@ -33,6 +34,35 @@ pub fn open_keyring(blob: &[u8], user: UserId, opener: Opener<'_>) -> Result<Acc
     }
     verify::statement(&statement.identity, CONTEXT, &signed).map_err(|_| OpenError::Signature)?;
     open_secrets(&statement, user, account)
+}
+
+/// Opens a keyring by this device's own half, as the roster names it: its rows were verified, so that the blob is known by its hash.
+/// There is no way to open that half of a blob that nobody vouched for.
+pub fn open_as_member(blob: &[u8], roster: &Roster, (user, device): (UserId, &DeviceKeys)) -> Result<AccountSecrets, OpenError> {
+    let (row, identity) = (roster.keyring(), roster.identity().ok_or(OpenError::NotInForce)?);
+    if row.hash != Some(Hash::of(&[blob])) {
+        return Err(OpenError::NotInForce);
+    }
+    let log = LogId::from(user);
+    let (signed, statement) = read(blob, log)?;
+    let named = (statement.epoch, statement.identity_epoch, statement.identity);
+    if named != (row.epoch, identity.identity_epoch, identity.signing) {
+        return Err(OpenError::Damaged("it is of another identity or account key than its row"));
+    }
+    verify::statement(&identity.signing, CONTEXT, &signed).map_err(|_| OpenError::Signature)?;
+    let (epoch, public) = (KeyEpoch(statement.epoch), device.agreement.public());
+    let half = statement.halves.iter().find(|half| half.kind == KIND_DEVICE && half.public == public).ok_or(OpenError::NoHalf)?;
+    let key = open_with(&device.agreement, &half_info(log, epoch, KIND_DEVICE), &half.sealed).ok_or(OpenError::Damaged("account key"))?;
+    let key = Secret::from_slice(&key).ok_or(OpenError::Damaged("account key"))?;
+    let secrets = open_secrets(&statement, user, AccountKey { epoch, key })?;
+    if secrets.identity.sharing.public() == identity.sharing { Ok(secrets) } else { Err(OpenError::Damaged("another sharing key")) }
+}
+
+/// Whether that export key's half is in a keyring, which was checked otherwise: whether it is of the password in force.
+pub fn is_of_password(blob: &[u8], user: UserId, password: &ExportKey) -> Result<bool, OpenError> {
+    let (_, statement) = read(blob, LogId::from(user))?;
+    let public = Opener::Password(password).pair().public();
+    Ok(statement.halves.iter().any(|half| half.kind == KIND_PASSWORD && half.public == public))
 }
 
 /// Whether a keyring holds these secrets, as a device sees that has them: of this identity and this account key, signed.

@@ -3,14 +3,14 @@
 //! Never: a half of a kind that is there already, or halves in another order than readers ask for.
 
 use bytes::Bytes;
-use cloudsync_protocol::codec;
 use cloudsync_protocol::limits::KEYRING_BYTES_MAX;
-use cloudsync_protocol::statement::Signed;
+use cloudsync_protocol::statement::{PublicKey, Signed};
+use cloudsync_protocol::{Hash, codec};
 use zeroize::Zeroizing;
 
 use super::{
-    AccountSecrets, CONTEXT, EARLIER_KEY_BYTES, ExportKey, FORMAT, Half, KIND_PASSWORD, KeyringStatement, Opener, SealError, half_info,
-    secrets_aad,
+    AccountSecrets, CONTEXT, EARLIER_KEY_BYTES, ExportKey, FORMAT, Half, KIND_DEVICE, KIND_PASSWORD, KeyringStatement, Opener, SealError,
+    half_info, secrets_aad,
 };
 use crate::keys::recovery::RecoveryCode;
 use crate::keys::sealing::{seal, seal_to};
@@ -18,7 +18,21 @@ use crate::keys::secret::random;
 
 /// Seals the account's secrets for the password and the recovery code.
 pub fn seal_keyring(secrets: &AccountSecrets, password: &ExportKey, code: &RecoveryCode) -> Result<Bytes, SealError> {
-    let halves = vec![half(secrets, Opener::Password(password))?, half(secrets, Opener::Recovery(code))?];
+    seal_keyring_for(secrets, (password, code), Vec::new())
+}
+
+/// The same for devices as well, each by its agreement key.
+pub fn seal_keyring_for(
+    secrets: &AccountSecrets,
+    (password, code): (&ExportKey, &RecoveryCode),
+    mut members: Vec<PublicKey>,
+) -> Result<Bytes, SealError> {
+    let mut halves = vec![half(secrets, Opener::Password(password))?, half(secrets, Opener::Recovery(code))?];
+    members.sort();
+    members.dedup();
+    for public in members {
+        halves.push(device_half(secrets, public)?);
+    }
     let current = secrets.account.current();
     signed(
         secrets,
@@ -50,6 +64,13 @@ fn half(secrets: &AccountSecrets, opener: Opener<'_>) -> Result<Half, SealError>
     let sealed = seal_to(&public, &half_info(log, current.epoch, opener.kind()), current.key.expose()).ok_or(SealError::Half)?;
     let anchor = opener.anchor(log, (identity.epoch, &identity.signing.public()), current);
     Ok(Half { kind: opener.kind(), public, sealed: sealed.into(), anchor })
+}
+
+fn device_half(secrets: &AccountSecrets, public: PublicKey) -> Result<Half, SealError> {
+    let current = secrets.account.current();
+    let info = half_info(secrets.log(), current.epoch, KIND_DEVICE);
+    let sealed = seal_to(&public, &info, current.key.expose()).ok_or(SealError::Half)?;
+    Ok(Half { kind: KIND_DEVICE, public, sealed: sealed.into(), anchor: Hash::default() })
 }
 
 fn signed(secrets: &AccountSecrets, statement: &KeyringStatement) -> Result<Bytes, SealError> {

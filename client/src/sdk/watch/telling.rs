@@ -76,14 +76,21 @@ impl Watch {
             .await?;
         match outcome {
             Outcome::Applied(Applied { stopped: Some(untrusted), .. }) => return Err(Box::new(untrusted).into()),
-            Outcome::Applied(Applied { needs_keys: Some(epoch), .. }) => return Err(Error::keys_missing(epoch)),
             Outcome::Applied(applied) => {
                 if entries.iter().any(|entry| matches!(entry, Entry::Roster(_))) {
                     self.roster = None;
+                    online.follow_keys().await?;
                 }
                 let told = self.told_seq();
                 let untold = applied.changes.into_iter().filter(|change| change.seq > told);
                 self.ready.extend(untold.map(WatchEvent::Change));
+                if let Some(epoch) = applied.needs_keys {
+                    online.ensure_keys(epoch).await?;
+                    if applied.cursor.seq > told {
+                        self.told = Some(applied.cursor);
+                    }
+                    return Box::pin(self.tell_to(online, to)).await;
+                }
             }
             Outcome::Old => self.tell_what_others_read(&entries).await?,
             Outcome::Gap { .. } => {
@@ -100,7 +107,8 @@ impl Watch {
         let told = self.told_seq();
         for entry in entries.iter().filter(|entry| entry.last() > told) {
             self.verify(entry).await?;
-            let changes = replica::changes(std::slice::from_ref(entry), &DeviceSeal(&self.client.shared.keys));
+            let keys = self.client.keys();
+            let changes = replica::changes(std::slice::from_ref(entry), &DeviceSeal(&keys));
             self.ready.extend(changes.into_iter().map(WatchEvent::Change));
         }
         Ok(())
@@ -116,7 +124,7 @@ impl Watch {
             self.roster = Some(self.client.roster().await?);
         }
         let Some(roster) = &self.roster else { return Ok(()) };
-        let verified = batch::verify(self.client.shared.me.log, roster, batch);
+        let verified = batch::verify(self.client.keys().log(), roster, batch);
         verified.map(drop).map_err(|error| untrusted(entry, error))
     }
 }

@@ -1,11 +1,11 @@
 //! Changes of the roster in a group: all of a request's or none.
 //!
-//! Never: a session that does more than revoke, a device that leaves with its last push open, or a keyring row without credentials.
+//! Never: a session that does more than revoke its own device, a device that leaves with its last push open, or a keyring row without credentials.
 
 use cloudsync_protocol::entry::RosterRow;
 use cloudsync_protocol::frame::{OWN_LOG, RosterChanged};
-use cloudsync_protocol::statement::RosterChange;
-use cloudsync_protocol::{DeviceId, DeviceSeq, Entry, ErrorCode, Failure, Frame, Seq};
+use cloudsync_protocol::statement::{RevokeStatement, RosterChange, Signed};
+use cloudsync_protocol::{DeviceId, DeviceSeq, Entry, ErrorCode, Failure, Frame, Seq, codec};
 
 use super::{Author, Held, Tentative};
 use crate::roster::Judged;
@@ -28,11 +28,16 @@ impl Tentative<'_> {
         }
     }
 
-    /// A session revokes, for its own device, and nothing else.
+    /// A session revokes its own device, which is a log-out, and nothing else: revoking another asks for the password. In a log that was
+    /// rewound it also revokes again who had left in what was lost.
     fn may_change(&self, peer: Peer, request: u32, changes: &[RosterChange]) -> Result<(), Failure> {
         refusal::standing(request, self.roster.standing(peer.device))?;
         changes.iter().try_for_each(|change| match change {
-            RosterChange::Revoke(revoke) => refusal::asked_by(request, &revoke.signed, peer.device),
+            RosterChange::Revoke(revoke) => {
+                refusal::asked_by(request, &revoke.signed, peer.device)?;
+                let is_rewound = self.head.lineage.len() > 1;
+                if is_rewound || leaves(&revoke.signed) == Some(peer.device) { Ok(()) } else { Err(of_another(request)) }
+            }
             RosterChange::Identity(_) | RosterChange::Enrol(_) | RosterChange::Rotate(_) | RosterChange::Rekey(_) => {
                 Err(Failure::new(request, ErrorCode::Refused, "a session only revokes; log in to enrol a device"))
             }
@@ -103,6 +108,15 @@ impl Tentative<'_> {
         self.differing.push((device, origin));
         Err(Failure { device: Some(device), ..refusal::with_last(request, ErrorCode::RevokeLastDiffers, last) })
     }
+}
+
+/// Who leaves by a revoke.
+fn leaves(signed: &Signed) -> Option<DeviceId> {
+    codec::decode::<RevokeStatement>(&signed.statement).ok().map(|statement| statement.device)
+}
+
+fn of_another(request: u32) -> Failure {
+    Failure::new(request, ErrorCode::Refused, "revoking another device asks for the password")
 }
 
 /// A keyring row without what the account is opened by would lock its people out.

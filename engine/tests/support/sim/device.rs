@@ -270,7 +270,7 @@ impl Client {
                 session.head = session.head.max(to);
                 session.held = Some(((device_seq, hash), failure.clone(), to));
             }
-            other @ (Next::EnrolAnew | Next::Stop { .. }) => panic!("{other:?} after {failure:?}"),
+            other @ (Next::EnrolAnew | Next::Rewrap | Next::Stop { .. }) => panic!("{other:?} after {failure:?}"),
         }
     }
 

@@ -5,10 +5,12 @@
 use cloudsync_client::account::Password;
 use cloudsync_client::connection::Server;
 use cloudsync_client::profile::State;
+use cloudsync_client::sdk::probe::Probe;
 use cloudsync_client::sdk::{self, Discard, LogIn, Name, Reach, SignedIn};
 use cloudsync_protocol::DeviceId;
 use serde::Serialize;
 
+use super::rotate::after_instead_of;
 use crate::args;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -53,7 +55,16 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn log_in(self, asked: args::SignIn, password: Password) -> LogIn {
         let Self { server, address, pin, instead_of } = self;
-        LogIn { server, address, pin, email: asked.email, password, device: asked.device.unwrap_or_else(machine), instead_of }
+        LogIn {
+            server,
+            address,
+            pin,
+            email: asked.email,
+            password,
+            device: asked.device.unwrap_or_else(machine),
+            instead_of,
+            probe: Probe::default(),
+        }
     }
 }
 
@@ -112,7 +123,8 @@ pub(crate) async fn log_in(context: &Context, asked: args::SignIn) -> Result<(),
             Name::Given => format!("the account has a device {named:?}: this one is called {device:?}"),
         });
     }
-    show(context, signed_in)
+    show(context, signed_in)?;
+    if asked.instead_of.is_some() { after_instead_of(context, &asked.password).await } else { Ok(()) }
 }
 
 pub(super) fn show(context: &Context, signed_in: SignedIn) -> Result<(), Failure> {

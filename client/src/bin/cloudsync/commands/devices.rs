@@ -1,9 +1,9 @@
-//! `devices list` and `devices revoke`.
+//! `devices list`.
 //!
-//! Never: a device revoked on a guess; a name that several have is refused.
+//! Never: a name from the server; it is opened here.
 
 use crate::context::{Context, Reached};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::output::{Style, to_json};
 use crate::record::DeviceJson;
 
@@ -34,32 +34,4 @@ pub(crate) async fn list(context: &Context, which: Shown) -> Result<(), Failure>
             Ok(())
         }
     }
-}
-
-pub(crate) async fn revoke(context: &Context, device: &str) -> Result<(), Failure> {
-    if context.offline {
-        return Err(Failure::usage("revoking needs the server: leave --offline out"));
-    }
-    let client = context.client()?;
-    let mut online = client.connect().await?;
-    online.catch_up().await?;
-    let revoked = online.revoke(device).await;
-    online.close().await;
-    let revoked = revoked?;
-    let now = client.devices().await?.into_iter().find(|device| device.id == revoked.id);
-    let Some(now) = now else {
-        return Err(Failure::new(Exit::Unexpected, "unexpected", "the device is not in the list any more", "see `cloudsync devices list`"));
-    };
-    let output = context.output;
-    if output.is_json() {
-        return output.json(&DeviceJson::new(&now));
-    }
-    // As it was before.
-    if revoked.revoked.is_some() {
-        output.say(&format!("{} was revoked already, nothing was changed", revoked.name));
-        return Ok(());
-    }
-    output.say(&format!("{} is revoked: the server lets it in no longer", revoked.name));
-    output.aside("what it has read it may keep; keys are not rotated yet");
-    Ok(())
 }

@@ -4,10 +4,9 @@
 
 use std::time::Duration;
 
-use cloudsync_client::import::pomodoro::Sessions;
+use cloudsync_client::import::pomodoro::{Session, Sessions};
 use cloudsync_client::sdk::{self, Client, Deleted, Offline, Online, Pushing};
-use cloudsync_engine::replica::{Content, EditId, Status};
-use cloudsync_protocol::RecordKey;
+use cloudsync_engine::replica::{EditId, Status};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -102,7 +101,7 @@ pub(crate) async fn import(context: &Context, asked: args::Import) -> Result<(),
     };
     let deleted = if asked.deleted { Deleted::Return } else { Deleted::Stay };
     let sender = Sender { context, online, deleted, refused };
-    let ids = client.keys().secrets.record_ids.clone();
+    let ids = client.keys().secrets.account.current().record_id_key();
     let mut sessions = Sessions::new(&bytes, &ids).map_err(|error| unfit(format!("{}: {error}", asked.file.display())))?;
     let lines = (bytes.iter().filter(|byte| **byte == b'\n').count() as u64).saturating_sub(1);
     let bar = Progress::new(context.output, lines);
@@ -160,7 +159,7 @@ async fn import_all(
 }
 
 /// The next rows that are sound; broken ones are counted and named.
-fn next_rows(context: &Context, sessions: &mut Sessions<'_>, done: &mut Imported, bar: &Progress) -> Vec<(RecordKey, Content)> {
+fn next_rows(context: &Context, sessions: &mut Sessions<'_>, done: &mut Imported, bar: &Progress) -> Vec<Session> {
     let mut rows = Vec::with_capacity(ROWS);
     while rows.len() < ROWS {
         match sessions.next() {
@@ -168,7 +167,7 @@ fn next_rows(context: &Context, sessions: &mut Sessions<'_>, done: &mut Imported
             Some(row) => {
                 done.rows += 1;
                 match row {
-                    Ok(session) => rows.push((session.key, Content::Value(session.value))),
+                    Ok(session) => rows.push(session),
                     Err(broken) => {
                         done.broken += 1;
                         bar.clear();

@@ -12,6 +12,7 @@ mod import;
 mod password;
 mod policy;
 mod read;
+mod rotate;
 mod status;
 mod sync;
 mod watch;
@@ -35,6 +36,7 @@ fn tells_conflicts(command: &Command) -> bool {
         | Command::Logout(_)
         | Command::Devices(_)
         | Command::Password(_)
+        | Command::Rotate(_)
         | Command::Recover(_)
         | Command::Completions { .. }
         | Command::Doctor => true,
@@ -50,6 +52,8 @@ fn tells_conflicts(command: &Command) -> bool {
 
 pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
     let told = tells_conflicts(&command);
+    let is_rotation =
+        matches!(command, Command::Rotate(_) | Command::Devices(_) | Command::Register(_) | Command::Doctor | Command::Logout(_));
     let (name, begun) = (command.name(), Instant::now());
     tracing::info!(command = name, version = env!("CARGO_PKG_VERSION"), profile = %context.profile.folder().display(), "begun");
     let done = dispatch(context, command).await;
@@ -60,6 +64,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
     }
     if !told && !matches!(&done, Err(failure) if failure.exit == Exit::Conflict) {
         context.mention_conflicts().await;
+    }
+    if !is_rotation {
+        rotate::mention(context).await;
     }
     done
 }
@@ -77,6 +84,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Login(asked) => account::log_in(context, asked).await,
         Command::Logout(asked) => account::log_out(context, asked).await,
         Command::Password(asked) => password::change(context, asked).await,
+        Command::Rotate(asked) => rotate::rotate(context, asked).await,
         Command::Recover(asked) => password::recover(context, asked).await,
         Command::Put(asked) => edit::put(context, asked).await,
         Command::Delete(asked) => edit::delete(context, asked).await,
@@ -96,7 +104,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Policy(asked) => policy::policy(context, asked).await,
         Command::Devices(asked) => match asked.command.unwrap_or(DevicesCommand::List { all: false }) {
             DevicesCommand::List { all } => devices::list(context, if all { Shown::All } else { Shown::Enrolled }).await,
-            DevicesCommand::Revoke { device } => devices::revoke(context, &device).await,
+            DevicesCommand::Revoke { devices, asked } => rotate::revoke(context, &devices, asked).await,
         },
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::account::{password, place, show};
+use super::rotate::after_instead_of;
 use crate::args;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -53,7 +54,8 @@ pub(crate) async fn recover(context: &Context, asked: args::Recover) -> Result<(
     let asked = place.log_in(asked, password(&new)?);
     let signed_in = sdk::recover(&context.profile, &asked, &code).await.map_err(|error| of_code(error.into()))?;
     context.output.say("the password is changed: other devices stay signed in, and the recovery code stays the same");
-    show(context, signed_in)
+    show(context, signed_in)?;
+    if asked.instead_of.is_some() { after_instead_of(context, &asked.password).await } else { Ok(()) }
 }
 
 /// A code with a typing mistake is not sent.

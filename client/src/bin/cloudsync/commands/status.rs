@@ -47,6 +47,10 @@ struct StatusJson<'a> {
     lost: u64,
     /// Records whose version does not open.
     damaged: u64,
+    /// A rotation that was begun here: `pending` or `code_not_shown`; else nothing.
+    rotation: Option<&'static str>,
+    /// Whether a device left that knows the account's keys.
+    rotation_due: bool,
     /// With --check, what the comparison with the server found.
     #[serde(skip_serializing_if = "Option::is_none")]
     check: Option<CheckJson>,
@@ -81,6 +85,7 @@ async fn show(context: &Context, client: &Client, checked: Option<&Checked>) -> 
     let lost = status.edits.lost + status.edits.lost_paused;
     let held = held(client, &status).await?;
     let device_id = client.keys().device.id.to_string();
+    let (rotation, rotation_due) = (client.rotation().await?.name(), client.is_rotation_due().await?);
     if output.is_json() {
         return output.json(&StatusJson {
             email: &card.email,
@@ -101,15 +106,12 @@ async fn show(context: &Context, client: &Client, checked: Option<&Checked>) -> 
             conflicts,
             lost,
             damaged: status.damaged,
+            rotation,
+            rotation_due,
             check: checked.map(CheckJson::new),
         });
     }
-    let online = match online {
-        Some(true) => "reachable",
-        Some(false) if is_untrusted => "not trusted",
-        Some(false) => "not reachable",
-        None => "not asked",
-    };
+    let online = reached(online, is_untrusted);
     let mut facts = vec![
         ("account", card.email.clone()),
         ("device", format!("{} ({device_id})", card.device)),
@@ -124,6 +126,8 @@ async fn show(context: &Context, client: &Client, checked: Option<&Checked>) -> 
     facts.extend((lost > 0).then(|| ("lost", format!("{lost}, to be brought back"))));
     facts.extend(status.usage.map(|usage| ("used", room::used(usage))));
     facts.extend(problem.as_ref().map(|problem| ("problem", problem.code.to_owned())));
+    facts.extend(rotation.map(|rotation| ("rotation", rotation.to_owned())));
+    facts.extend(rotation_due.then(|| ("rotation due", "yes".to_owned())));
     facts.extend(checked.map(|checked| ("check", CheckJson::new(checked).said())));
     output.facts(&facts)?;
     if let Some(problem) = &problem {
@@ -157,6 +161,16 @@ pub(super) fn say_held(context: &Context, held: Option<ErrorCode>) {
 pub(super) fn say_paused(context: &Context, status: &Status) {
     if let Some(note) = room::note(status.edits.paused, status.usage) {
         context.output.say(&note);
+    }
+}
+
+/// Whether the server answers, in words.
+const fn reached(online: Option<bool>, is_untrusted: bool) -> &'static str {
+    match online {
+        Some(true) => "reachable",
+        Some(false) if is_untrusted => "not trusted",
+        Some(false) => "not reachable",
+        None => "not asked",
     }
 }
 
