@@ -14,18 +14,20 @@ mod cursor;
 mod enrolments;
 mod live;
 mod log;
+mod rotations;
 mod sessions;
 mod snapshot;
 mod world;
 
 /// What `SECURITY.md` says, and the tests that stand here, by their names.
 const SECURITY: &str = include_str!("../../../SECURITY.md");
-const HERE: [(&str, &str); 7] = [
+const HERE: [(&str, &str); 8] = [
     ("accounts", include_str!("accounts.rs")),
     ("cursor", include_str!("cursor.rs")),
     ("enrolments", include_str!("enrolments.rs")),
     ("live", include_str!("live.rs")),
     ("log", include_str!("log.rs")),
+    ("rotations", include_str!("rotations.rs")),
     ("sessions", include_str!("sessions.rs")),
     ("snapshot", include_str!("snapshot.rs")),
 ];
