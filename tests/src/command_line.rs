@@ -120,11 +120,15 @@ impl CommandLine {
         command
     }
 
-    /// Whether a command with those words, one after the other, was begun.
+    /// Whether that command was begun: those words are the first that are no options of every command.
     #[must_use]
     pub fn has_typed(&self, words: &[String]) -> bool {
         let typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
-        typed.iter().any(|arguments| arguments.windows(words.len()).any(|window| window == words))
+        let begins = |arguments: &Vec<String>| {
+            let pairs = arguments.chunks(2).take_while(|pair| pair.first().is_some_and(|word| word.starts_with("--"))).count();
+            arguments.get(2 * pairs..).is_some_and(|rest| rest.starts_with(words))
+        };
+        typed.iter().any(begins)
     }
 
     /// Every command that there is, as its help says, each with its subcommands'.

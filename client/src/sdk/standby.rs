@@ -33,6 +33,8 @@ impl Standby {
         if is_silent && !self.spoken.is_so() {
             return Err(lost);
         }
+        // One that was given up here, for what its server said, is still open: there is nothing to wait for on it.
+        self.line.replace();
         let opened = self.opening.join_next().await.and_then(Result::ok).unwrap_or(Err(Error::Task));
         // What was there first is what is told.
         opened.map_err(|error| if is_silent { lost } else { error })

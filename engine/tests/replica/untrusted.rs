@@ -145,6 +145,44 @@ fn an_envelope_that_verifies_and_does_not_open_marks_its_record_damaged_and_the_
     assert_eq!((content(&mut reader, "s2"), reader.replica().status().unwrap().damaged), (Some(value("mended")), 0));
 }
 
+/// A snapshot whose row of that record has a wrap that does not open.
+fn spoiled(log: &Log, record: &str) -> SnapshotPage {
+    let mut page = log.snapshot(None, log.head(), 9);
+    let row = page.rows.iter_mut().find(|row| row.envelope.check().is_ok_and(|header| header.record.as_str() == record)).unwrap();
+    row.envelope.wrap = [&row.envelope.wrap[..8], &[9; 60]].concat().into();
+    page
+}
+
+#[test]
+fn a_row_of_a_snapshot_that_does_not_open_takes_no_readable_ones_place() {
+    let (mut log, mut writer, mut reader) = written(&["s1"]);
+    reader.pull(&log);
+    put(&mut writer, "s1", value("newer"));
+    writer.drain(&mut log);
+    let refused = reader.snapshot_page(None, &spoiled(&log, "s1")).unwrap_err();
+    let SnapshotError::Untrusted(untrusted) = &refused else { panic!("{refused}") };
+    assert!(matches!(&untrusted.why, Why::Unreadable { held: Version(1), .. }), "{refused}");
+    assert_eq!(content(&mut reader, "s1"), Some(value("s1")));
+    reader.snapshot_page(None, &log.snapshot(None, log.head(), 9)).unwrap();
+    assert_eq!(content(&mut reader, "s1"), Some(value("newer")));
+}
+
+#[test]
+fn a_row_that_did_not_open_is_healed_by_one_that_does_and_by_no_older_one() {
+    let (mut log, mut writer, _) = written(&["s1"]);
+    let old = log.snapshot(None, log.head(), 9).rows[0].clone();
+    put(&mut writer, "s1", value("newer"));
+    writer.drain(&mut log);
+    let by_snapshot = &mut Device::new(2);
+    by_snapshot.snapshot_page(None, &spoiled(&log, "s1")).unwrap();
+    assert_eq!(content(by_snapshot, "s1"), Some(Content::Damaged));
+    let mut back = log.snapshot(None, log.head(), 9);
+    back.rows[0].envelope = old.envelope;
+    assert!(matches!(by_snapshot.snapshot_page(None, &back), Err(SnapshotError::Untrusted(_))));
+    by_snapshot.snapshot_page(None, &log.snapshot(None, log.head(), 9)).unwrap();
+    assert_eq!((content(by_snapshot, "s1"), by_snapshot.replica().status().unwrap().damaged), (Some(value("newer")), 0));
+}
+
 #[test]
 fn a_roster_that_begins_with_another_identity_is_refused() {
     let mut reader = Device::new(2);

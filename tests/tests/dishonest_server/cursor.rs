@@ -80,6 +80,25 @@ async fn history_that_is_said_to_be_cut_costs_a_snapshot_and_nothing_else() -> a
     world.goes_on()
 }
 
+/// The replica goes where it is led, past the log's end, and there it stays: which of the two it is that lost something it can't know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_leads_past_the_logs_end_is_named_by_the_log_and_nothing_is_lost() -> anyhow::Result<()> {
+    let world = World::start(Wire::Ws).await?;
+    world.server.tells(|frame| {
+        if let Frame::SnapshotPage(page) = frame {
+            page.start.seq = Seq(page.start.seq.0 + 1000);
+            page.resume.iter_mut().for_each(|resume| resume.start = page.start.seq);
+        }
+    });
+    world.catches_by(&FROM_SNAPSHOT, "store_rewound", "")?;
+    world.server.behave();
+    world.catches("store_rewound", "")?;
+    world.log_in("c")?;
+    world.cheated.run("c", &["sync"])?.ended(0)?;
+    ensure!(shown(&world.cheated, "c")? == shown(&world.honest, "a")?);
+    Ok(())
+}
+
 /// Another timeline than the log's, which is said to have begun after `fork`: to the client everything is of it, to the node
 /// nothing; what was read above the fork is said not to be there, and that record is not.
 fn pretend(world: &World, fork: Seq, hidden: Option<&'static str>) -> anyhow::Result<()> {
