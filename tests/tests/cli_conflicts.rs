@@ -76,6 +76,35 @@ async fn a_conflict_is_settled_by_deleting_onto_current_or_by_dropping_it() -> a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_is_kept_without_being_typed_again_a_deletion_too() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = NodeProcess::start(folder.path()).await?;
+    let cli = CommandLine::new(&node, Wire::Quic)?;
+    cli.account("ada@example.com", &["a", "b"])?;
+    for id in ["g1", "g2"] {
+        put(&cli, "b", (id, "0"), &[])?.ended(0)?;
+    }
+    cli.run("a", &["sync"])?.ended(0)?;
+    put(&cli, "a", ("g1", "1"), &["--offline"])?.ended(0)?;
+    cli.run("a", &["delete", "goal", "g2", "--offline"])?.ended(0)?;
+    for id in ["g1", "g2"] {
+        put(&cli, "b", (id, "2"), &[])?.ended(0)?;
+    }
+    cli.run("a", &["sync"])?.ended(5)?;
+    let missing = cli.run("a", &["conflicts", "keep", "goal", "g1", "--lost", "00", "--json"])?.ended(4)?;
+    assert_eq!(missing.error_code()?, "not_found");
+    let kept = cli.run("a", &["conflicts", "keep", "goal", "g1", "--json"])?.ended(0)?.last()?;
+    assert_eq!((&kept["value"], &kept["version"], &kept["acknowledged"]), (&json!(1), &json!(3), &json!(true)));
+    let gone = cli.run("a", &["conflicts", "keep", "goal", "g2", "--json"])?.ended(0)?.last()?;
+    assert_eq!((&gone["deleted"], &gone["acknowledged"]), (&json!(true), &json!(true)));
+    assert_eq!(conflicts(&cli, "a")?, Vec::<Value>::new());
+    cli.run("a", &["conflicts", "keep", "goal", "g1"])?.ended(4)?;
+    assert_eq!(cli.run("b", &["get", "goal", "g1"])?.ended(0)?.stdout, "1\n");
+    node.terminate().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_is_too_large_is_refused_and_blocks_nothing() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let node = NodeProcess::start(folder.path()).await?;

@@ -72,19 +72,28 @@ async fn what_a_restored_backup_lacks_comes_back_from_the_devices_and_work_done_
     }
     // This only `a` knows.
     put(&cli, "a", ("again", "\"lost\""))?;
+    put(&cli, "a", ("twice", "\"lost\""))?;
 
     let node = restored(&node.terminate().await?, &copy).await?;
     sync(&cli, "b", 0)?;
     cli.sign_in("d", ("login", "ada@example.com", PASSWORD), &[])?.ended(0)?;
     put(&cli, "d", ("again", "\"since\""))?;
+    put(&cli, "d", ("twice", "\"since\""))?;
     let said = sync(&cli, "a", 0)?;
     ensure!(said["pending"] == json!(0), "{said}");
     let conflicts = cli.run("a", &["conflicts", "--json"])?.ended(0)?.json()?;
-    ensure!(conflicts.len() == 1 && conflicts[0]["reason"] == json!("lost") && conflicts[0]["id"] == json!("again"), "{conflicts:?}");
+    ensure!(conflicts.len() == 2 && conflicts[0]["reason"] == json!("lost") && conflicts[0]["id"] == json!("again"), "{conflicts:?}");
     ensure!(conflicts[0]["mine"]["value"] == json!("lost") && conflicts[0]["current"]["value"] == json!("since"), "{conflicts:?}");
     sync(&cli, "c", 0)?;
 
-    let expected = [("again", json!("since")), ("changed", json!(3)), ("kept", json!(1)), ("new", json!(1)), ("offline", json!(1))];
+    let expected = [
+        ("again", json!("since")),
+        ("changed", json!(3)),
+        ("kept", json!(1)),
+        ("new", json!(1)),
+        ("offline", json!(1)),
+        ("twice", json!("since")),
+    ];
     let expected = expected.map(|(id, value)| (id.to_owned(), value));
     for profile in ["a", "b", "c", "d"] {
         sync(&cli, profile, 0)?;
@@ -92,11 +101,41 @@ async fn what_a_restored_backup_lacks_comes_back_from_the_devices_and_work_done_
         let status = cli.status(profile)?;
         ensure!(status["lost"] == json!(0) && status["pending"] == json!(0), "{status}");
     }
-    // The person gives the lost one up, and the log goes on as any.
+    // The person gives one that was lost up and writes the other onto what is there, and the log goes on as any.
     let hash = conflicts[0]["lost"].as_str().context("a hash")?;
     cli.run("a", &["conflicts", "drop", "goal", "again", "--lost", hash])?.ended(0)?;
+    let hash = conflicts[1]["lost"].as_str().context("a hash")?;
+    cli.run("a", &["conflicts", "keep", "goal", "twice", "--lost", hash])?.ended(0)?;
+    ensure!(cli.run("b", &["get", "goal", "twice"])?.ended(0)?.stdout == "\"lost\"\n", "kept");
     ensure!(cli.run("a", &["conflicts", "--json"])?.ended(0)?.json()?.is_empty(), "settled");
     put(&cli, "a", ("again", "\"later\""))?;
+    node.terminate().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_last_write_wins_what_was_lost_goes_into_history_below_what_was_made_since_and_nobody_is_asked() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = NodeProcess::start(folder.path()).await?;
+    let cli = CommandLine::new(&node, Wire::Quic)?;
+    cli.account("ada@example.com", &["a", "b"])?;
+    cli.run("a", &["policy", "goal", "last_write_wins"])?.ended(0)?;
+    sync(&cli, "b", 0)?;
+    let copy = folder.path().join("copy");
+    backup(&["create", text(&copy)?, "--data", text(&folder.path().join("data"))?])?;
+    put(&cli, "a", ("again", "\"lost\""))?;
+    let node = restored(&node.terminate().await?, &copy).await?;
+    put(&cli, "b", ("again", "\"since\""))?;
+    let watch = cli.watch("b")?;
+    sync(&cli, "a", 0)?;
+    for value in ["lost", "since"] {
+        let change = watch.change()?;
+        ensure!((&change["id"], &change["value"]) == (&json!("again"), &json!(value)), "{change}");
+    }
+    drop(watch);
+    let status = cli.status("a")?;
+    ensure!((&status["conflicts"], &status["pending"], &status["lost"]) == (&json!(0), &json!(0), &json!(0)), "{status}");
+    ensure!(cli.run("a", &["get", "goal", "again"])?.ended(0)?.stdout == "\"since\"\n", "what was made since stays");
     node.terminate().await?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudsync_engine::replica::{Conflict, Content, EditId, Fate, Listing, LostConflict, NewEdit, Onto, Policy, Replica, Shown, Status};
-use cloudsync_protocol::{CollectionName, RecordKey};
+use cloudsync_protocol::{CollectionName, DeviceId, ErrorCode, RecordKey};
 
 use super::client::{Client, me};
 use super::{Error, Online, Pushing, time};
@@ -207,6 +207,11 @@ impl Client {
     /// How things stand here.
     pub async fn status(&self) -> Result<Status, Error> {
         self.replica(Access::Read, |replica, _| replica.status()).await
+    }
+
+    /// Devices that were revoked in what a rewind of the server lost and that it refuses to let go again, with why.
+    pub async fn revokes_given_up(&self) -> Result<Vec<(DeviceId, ErrorCode)>, Error> {
+        self.replica(Access::Read, |replica, _| replica.revokes_given_up()).await
     }
 
     /// Whether the server's disk was full when edits of this profile were sent last.

@@ -208,7 +208,9 @@ pub(super) fn keys_for(profile: &Profile, state: &State, authorization: &Authori
         // Left by a log-in that did not end, perhaps of another account: nothing was done with them.
         State::Unfinished(keys) if keys.secrets.user != authorization.user() => authorization.device(None)?,
         State::Fresh => authorization.device(None)?,
-        State::SignedIn(..) | State::Pending(..) | State::Unfinished(_) if is_rolled_back(profile)? => authorization.new_device(),
+        State::SignedIn(_, keys) | State::Pending(_, keys) | State::Unfinished(keys) if is_over(profile, keys.device.id)? => {
+            authorization.new_device()
+        }
         State::SignedIn(_, keys) | State::Pending(_, keys) | State::Unfinished(keys) => authorization.device(Some(keys))?,
     })
 }
@@ -242,11 +244,16 @@ fn is_moved(error: &account::Error) -> bool {
     matches!(error.code(), Some(ErrorCode::IdentityOld | ErrorCode::TicketInvalid))
 }
 
-fn is_rolled_back(profile: &Profile) -> Result<bool, Error> {
+/// Whether the profile's device can't go on, also where the server lets it in: it was rolled back, or a revoke of it was read that the
+/// server has lost since, so that other devices revoke it again.
+fn is_over(profile: &Profile, device: DeviceId) -> Result<bool, Error> {
     if !profile.replica().exists() {
         return Ok(false);
     }
-    Store::open_or_create(&profile.replica())?.transact(Access::Read, |tables| tables.is_rolled_back().map_err(Error::from))
+    Store::open_or_create(&profile.replica())?.transact(Access::Read, |tables| {
+        let is_revoked = tables.revoked_before()?.iter().any(|(revoked, _)| *revoked == device);
+        Ok(is_revoked || tables.is_rolled_back()?)
+    })
 }
 
 /// Enrols the device, whose keys are stored, and makes the replica its own.
@@ -338,6 +345,22 @@ fn with_devices(error: account::Error, authorization: &Authorization) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_whose_revoke_was_lost_gets_new_keys_and_others_keep_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let profile = Profile::at(folder.path().join("profile"));
+        let _lock = profile.lock().unwrap();
+        let (own, other) = (DeviceId([1; 16]), DeviceId([2; 16]));
+        assert!(!is_over(&profile, own).unwrap(), "there is no replica yet");
+        let store = Store::open_or_create(&profile.replica()).unwrap();
+        let revoked =
+            |device| store.transact(Access::WriteSignedOut, |tables| tables.put_revoked_before(device, None).map_err(Error::from));
+        revoked(other).unwrap();
+        assert!(!is_over(&profile, own).unwrap());
+        revoked(own).unwrap();
+        assert!(is_over(&profile, own).unwrap());
+    }
 
     #[test]
     fn a_name_that_another_device_has_is_numbered() {

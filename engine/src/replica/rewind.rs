@@ -228,6 +228,17 @@ impl<T: Tables> Replica<'_, T> {
         self.tables.put_revoked_before(device, Some(code))
     }
 
+    /// Devices that were revoked in what was lost, and whose further revoke the server refuses for good, with why: they stay enrolled.
+    pub fn revokes_given_up(&self) -> Result<Vec<(DeviceId, ErrorCode)>, TablesError> {
+        let before = self.tables.revoked_before()?;
+        if before.is_empty() {
+            return Ok(Vec::new());
+        }
+        let roster = self.roster()?;
+        let stands = |device: &DeviceId| matches!(roster.standing(*device), Standing::Enrolled(_));
+        Ok(before.into_iter().filter_map(|(device, code)| code.map(|code| (device, code))).filter(|(device, _)| stands(device)).collect())
+    }
+
     /// Whether this very device was revoked in what was lost: it pushes nothing, and is to enrol as a new one.
     pub fn is_revoked_before(&self) -> Result<bool, TablesError> {
         Ok(self.tables.revoked_before()?.iter().any(|(device, _)| *device == self.me.device))

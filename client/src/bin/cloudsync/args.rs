@@ -2,6 +2,7 @@
 //!
 //! Never: a password or key among the arguments.
 
+mod conflicts;
 mod files;
 mod policy;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use conflicts::{Conflicts, ConflictsCommand, DropConflict, KeepConflict};
 pub(crate) use files::{Export, ExportFormat, Format, Import};
 pub(crate) use policy::{Policy, PolicyName};
 
@@ -129,7 +131,7 @@ pub(crate) enum Command {
     Sync(Sync),
     /// Show edits that could not be committed as they were made, beside what is there now
     #[command(
-        after_help = "Settle one by `put … --onto current`, `delete … --onto current`, or `conflicts drop`.\n\nExample:\n  cloudsync conflicts drop timer_session s1"
+        after_help = "Settle one by `conflicts keep`, `put … --onto current`, `delete … --onto current`, or `conflicts drop`.\n\nExample:\n  cloudsync conflicts drop timer_session s1"
     )]
     Conflicts(Conflicts),
     /// Show or set what becomes of edits that another device came before: a conflict (reject), or the last write wins
@@ -297,33 +299,6 @@ pub(crate) struct Sync {
     /// Take the current state anew, past history that does not verify; edits are kept
     #[arg(long)]
     pub(crate) from_snapshot: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Conflicts {
-    #[command(subcommand)]
-    pub(crate) command: Option<ConflictsCommand>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConflictsCommand {
-    /// Show them
-    #[command(after_help = "Example:\n  cloudsync conflicts list --json")]
-    List,
-    /// Give this device's edit up and keep the current version
-    #[command(
-        after_help = "Examples:\n  cloudsync conflicts drop timer_session s1\n  cloudsync conflicts drop timer_session s1 --lost 5d8cade4b57348c6bf63d8c0f5032e2496c37a55d6c1277a71b01f827f5bef5f"
-    )]
-    Drop(DropConflict),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DropConflict {
-    #[command(flatten)]
-    pub(crate) record: Record,
-    /// A version that a rewind of the server lost, as `conflicts` names it: it is given up instead of an edit
-    #[arg(long, value_name = "HASH")]
-    pub(crate) lost: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -245,6 +245,10 @@ fn edits_queued(error: &sdk::Error, over: Option<ErrorCode>, waiting: u64) -> Fa
     }
 }
 
+const RESERVED: &str = "name another collection; policies are set by `cloudsync policy COLLECTION …`";
+const KEYS_MISSING: &str = "run `cloudsync login` on this profile again (its edits are kept): the password opens the new keys";
+const ROTATE_ON: &str = "run `cloudsync rotate` when the server can be reached: it goes on with that very rotation";
+
 impl From<sdk::Error> for Failure {
     fn from(error: sdk::Error) -> Self {
         match error {
@@ -300,25 +304,10 @@ impl From<sdk::Error> for Failure {
                 &error,
                 "run `cloudsync password` again when the server can be reached: with the new password as the one in force, then with the old one",
             ),
-            sdk::Error::RotationUndecided => Self::new(
-                Exit::Unreachable,
-                "rotation_pending",
-                &error,
-                "run `cloudsync rotate` when the server can be reached: it goes on with that very rotation",
-            ),
-            sdk::Error::KeysMissing { .. } => Self::new(
-                Exit::NotSignedIn,
-                "keys_missing",
-                &error,
-                "run `cloudsync login` on this profile again (its edits are kept): the password opens the new keys",
-            ),
+            sdk::Error::RotationUndecided => Self::new(Exit::Unreachable, "rotation_pending", &error, ROTATE_ON),
+            sdk::Error::KeysMissing { .. } => Self::new(Exit::NotSignedIn, "keys_missing", &error, KEYS_MISSING),
             sdk::Error::Conflicted { ref key } => Self::new(Exit::Conflict, "conflict", &error, settle(key, Typed::Put)),
-            sdk::Error::Reserved => Self::new(
-                Exit::Usage,
-                "collection_reserved",
-                &error,
-                "name another collection; policies are set by `cloudsync policy COLLECTION …`",
-            ),
+            sdk::Error::Reserved => Self::new(Exit::Usage, "collection_reserved", &error, RESERVED),
             sdk::Error::RolledBack => Self::new(
                 Exit::NotSignedIn,
                 "rolled_back",

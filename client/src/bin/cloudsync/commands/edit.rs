@@ -49,7 +49,7 @@ pub(crate) async fn delete(context: &Context, asked: args::Delete) -> Result<(),
     edit(context, key(&asked.record)?, Content::Deleted, asked.onto).await
 }
 
-async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<args::Onto>) -> Result<(), Failure> {
+pub(super) async fn edit(context: &Context, key: RecordKey, content: Content, onto: Option<args::Onto>) -> Result<(), Failure> {
     if is_reserved(&key.collection) {
         return Err(sdk::Error::Reserved.into());
     }

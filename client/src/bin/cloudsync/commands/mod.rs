@@ -100,6 +100,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Conflicts(asked) => match asked.command.unwrap_or(ConflictsCommand::List) {
             ConflictsCommand::List => conflicts::list(context).await,
             ConflictsCommand::Drop(asked) => conflicts::drop_one(context, asked).await,
+            ConflictsCommand::Keep(asked) => conflicts::keep_one(context, asked).await,
         },
         Command::Policy(asked) => policy::policy(context, asked).await,
         Command::Devices(asked) => match asked.command.unwrap_or(DevicesCommand::List { all: false }) {

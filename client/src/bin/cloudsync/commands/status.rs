@@ -51,9 +51,19 @@ struct StatusJson<'a> {
     rotation: Option<&'static str>,
     /// Whether a device left that knows the account's keys.
     rotation_due: bool,
+    /// Devices that were revoked in what the server lost and that it refuses to let go again; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    revokes_given_up: Vec<GivenUpJson>,
     /// With --check, what the comparison with the server found.
     #[serde(skip_serializing_if = "Option::is_none")]
     check: Option<CheckJson>,
+}
+
+/// A revoke that the server refuses for good.
+#[derive(Serialize)]
+struct GivenUpJson {
+    device_id: String,
+    code: &'static str,
 }
 
 pub(crate) async fn status(context: &Context, asked: &args::Status) -> Result<(), Failure> {
@@ -86,6 +96,7 @@ async fn show(context: &Context, client: &Client, checked: Option<&Checked>) -> 
     let held = held(client, &status).await?;
     let device_id = client.keys().device.id.to_string();
     let (rotation, rotation_due) = (client.rotation().await?.name(), client.is_rotation_due().await?);
+    let given_up = given_up(client).await?;
     if output.is_json() {
         return output.json(&StatusJson {
             email: &card.email,
@@ -108,6 +119,7 @@ async fn show(context: &Context, client: &Client, checked: Option<&Checked>) -> 
             damaged: status.damaged,
             rotation,
             rotation_due,
+            revokes_given_up: given_up,
             check: checked.map(CheckJson::new),
         });
     }
@@ -133,15 +145,34 @@ async fn show(context: &Context, client: &Client, checked: Option<&Checked>) -> 
     if let Some(problem) = &problem {
         output.say(&format!("{}\n{}", problem.message, problem.help));
     }
-    if pending > paused {
-        let is_out = problem.as_ref().is_some_and(|problem| problem.exit == Exit::NotSignedIn);
-        let sent_by = if is_out { SentBy::LogIn } else { SentBy::Sync };
-        output.say(&context.hint(&queued(pending - paused, sent_by)));
-    }
+    say_given_up(context, &given_up);
+    say_queued(context, pending - paused, problem.as_ref());
     say_held(context, held);
     say_paused(context, &status);
     context.mention_conflicts().await;
     Ok(())
+}
+
+/// That edits wait to be sent, if any do, and what sends them.
+fn say_queued(context: &Context, edits: u64, problem: Option<&Failure>) {
+    let is_out = problem.is_some_and(|problem| problem.exit == Exit::NotSignedIn);
+    let sent_by = if is_out { SentBy::LogIn } else { SentBy::Sync };
+    if edits > 0 {
+        context.output.say(&context.hint(&queued(edits, sent_by)));
+    }
+}
+
+async fn given_up(client: &Client) -> Result<Vec<GivenUpJson>, Failure> {
+    let given_up = client.revokes_given_up().await?.into_iter();
+    Ok(given_up.map(|(device, code)| GivenUpJson { device_id: device.to_string(), code: code.name() }).collect())
+}
+
+fn say_given_up(context: &Context, given_up: &[GivenUpJson]) {
+    for GivenUpJson { device_id, code } in given_up {
+        context.output.say(&context.hint(&format!(
+            "device {device_id} was revoked before the server went back, and is not let go again ({code}): see `cloudsync devices list`"
+        )));
+    }
 }
 
 /// Why the server takes none of the edits that wait; nothing where it does, or none wait.
