@@ -223,7 +223,7 @@ pub async fn log_in(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error>
 
 async fn log_in_here(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error> {
     let lock = profile.lock()?;
-    let state = begun_here(profile, &asked.email)?;
+    let mut state = begun_here(profile, &asked.email)?;
     let connection = Connection::open(&asked.server).await?;
     let mut attempt = 1;
     let (authorization, keys, tokens) = loop {
@@ -232,7 +232,11 @@ async fn log_in_here(profile: &Profile, asked: &LogIn) -> Result<SignedIn, Error
         profile.write_keys(&keys)?;
         match admit(profile, (asked, &connection), &keys, &authorization).await {
             // Keys were changed since it was let in: the password opens the new ones.
-            Err(Error::Account(error)) if attempt < MOVED_ATTEMPTS_MAX && is_moved(&error) => attempt += 1,
+            Err(Error::Account(error)) if attempt < MOVED_ATTEMPTS_MAX && is_moved(&error) => {
+                attempt += 1;
+                // The very device that this connection may enrol.
+                state = begun_here(profile, &asked.email)?;
+            }
             admitted => break (authorization, keys, admitted?),
         }
     };

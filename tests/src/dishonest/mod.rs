@@ -83,7 +83,7 @@ struct Shared {
     trick: Mutex<Trick>,
     heard: watch::Sender<Vec<(Way, Frame)>>,
     /// Where each open session takes what is said of the server's own accord.
-    sessions: Mutex<Vec<mpsc::UnboundedSender<Frame>>>,
+    sessions: Mutex<Vec<mpsc::UnboundedSender<(Way, Frame)>>>,
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -91,6 +91,13 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// To that side of every connection that is open; how many these are.
+    fn say(&self, way: Way, frame: &Frame) -> usize {
+        let mut sessions = lock(&self.sessions);
+        sessions.retain(|session| session.send((way, frame.clone())).is_ok());
+        sessions.len()
+    }
+
     fn pass(&self, way: Way, frame: Frame) -> Vec<(Way, Frame)> {
         let instead = lock(&self.trick)(way, frame.clone());
         self.heard.send_modify(|heard| heard.push((way, frame)));
@@ -171,6 +178,22 @@ impl DishonestServer {
         });
     }
 
+    /// Keeps the first frame to the node that this holds for until `work` is done, while all else goes on. Of one connection at a time.
+    pub fn delays(&self, which: impl Fn(&Frame) -> bool + Send + 'static, work: impl FnOnce() + Send + 'static) {
+        let (mut work, shared) = (Some(work), Arc::downgrade(&self.shared));
+        self.does(move |way, frame| {
+            if way == Way::ToClient || !which(&frame) {
+                return vec![(way, frame)];
+            }
+            let (Some(work), Some(shared)) = (work.take(), shared.upgrade()) else { return vec![(way, frame)] };
+            std::thread::spawn(move || {
+                work();
+                shared.say(Way::ToNode, &frame);
+            });
+            Vec::new()
+        });
+    }
+
     /// From now on it is honest.
     pub fn behave(&self) {
         self.does(|way, frame| vec![(way, frame)]);
@@ -178,10 +201,7 @@ impl DishonestServer {
 
     /// Says this to everybody who is connected, as it is; gives how many that are.
     pub fn says(&self, frame: impl Into<Frame>) -> usize {
-        let frame = frame.into();
-        let mut sessions = lock(&self.shared.sessions);
-        sessions.retain(|session| session.send(frame.clone()).is_ok());
-        sessions.len()
+        self.shared.say(Way::ToClient, &frame.into())
     }
 
     /// Everything that came in since it began or was last [forgotten](Self::forget), as it was before a trick.

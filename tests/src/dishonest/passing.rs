@@ -46,7 +46,7 @@ pub(super) fn certificate(data: &Path) -> anyhow::Result<Arc<ServerConfig>> {
 pub(super) async fn connection(
     (client, tls): (TcpStream, Option<TlsAcceptor>),
     node: SocketAddr,
-    (shared, mut said): (Arc<Shared>, mpsc::UnboundedReceiver<Frame>),
+    (shared, mut said): (Arc<Shared>, mpsc::UnboundedReceiver<(Way, Frame)>),
 ) {
     let Ok((mut client, mut node)) = both(client, tls, node).await else { return };
     // An error is a side that is gone.
@@ -72,13 +72,14 @@ async fn both(client: TcpStream, tls: Option<TlsAcceptor>, node: SocketAddr) -> 
 async fn step(
     (client, node): (&mut Socket, &mut Socket),
     shared: &Shared,
-    said: &mut mpsc::UnboundedReceiver<Frame>,
+    said: &mut mpsc::UnboundedReceiver<(Way, Frame)>,
 ) -> anyhow::Result<bool> {
     let (way, message) = tokio::select! {
         message = client.next() => (Way::ToNode, message),
         message = node.next() => (Way::ToClient, message),
-        Some(frame) = said.recv() => {
-            client.send(Message::Binary(codec::encode(&frame).into())).await?;
+        Some((way, frame)) = said.recv() => {
+            let to = if way == Way::ToNode { node } else { client };
+            to.send(Message::Binary(codec::encode(&frame).into())).await?;
             return Ok(true);
         }
     };
