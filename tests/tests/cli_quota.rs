@@ -147,3 +147,25 @@ async fn an_import_over_the_quota_goes_on_and_says_how_many_wait() -> anyhow::Re
     node.terminate().await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_and_the_wraps_after_it_go_through_where_there_is_no_room_for_a_byte() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = NodeProcess::start_with_quota(folder.path(), AMPLE).await?;
+    let cli = CommandLine::new(&node, Wire::Quic)?;
+    cli.account("ada@example.com", &["a", "b"])?;
+    for id in ["g1", "g2", "g3"] {
+        put(&cli, "a", id, "1")?.ended(0)?;
+    }
+    let half = used(&cli, "a")? / 2;
+    let node = NodeProcess::start_again_with_quota(&node.terminate().await?, half).await?;
+    assert_eq!(put(&cli, "a", "g4", "1")?.ended(4)?.last()?["error"]["code"], json!("quota_exceeded"));
+    cli.rotate("a", cloudsync_tests::command_line::PASSWORD, &[])?.ended(0)?;
+    // As a device that starts anew is given them.
+    cli.run("b", &["sync", "--from-snapshot"])?.ended(0)?;
+    let replica = rusqlite::Connection::open(cli.profile("b").join("replica.db"))?;
+    let wraps: (i64, i64) = replica.query_row("SELECT count(*), min(epoch) FROM records", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    assert_eq!(wraps, (3, 2), "every one is under the new key");
+    node.terminate().await?;
+    Ok(())
+}

@@ -29,9 +29,8 @@ pub enum Begun {
     Lost(Vec<DeviceId>),
 }
 
-/// Its stable name, as `status` shows it.
 impl Begun {
-    /// Nothing where there is nothing to do.
+    /// Its stable name, as `status` shows it; nothing where there is nothing to do.
     #[must_use]
     pub const fn name(&self) -> Option<&'static str> {
         match self {
