@@ -10,8 +10,8 @@ use cloudsync_engine::roster::KeyringAt;
 use cloudsync_engine::user::AccountChange;
 use cloudsync_engine::verify;
 use cloudsync_protocol::frame::{
-    Authorized, Done, Enrol, GetRoster, LoginFinish, LoginStart, LoginStarted, Logout, Refresh, RegisterFinish, RegisterStart,
-    RegisterStarted, RosterPage, Tokens,
+    Authorized, Done, Enrol, EraseAccount, GetRoster, LoginFinish, LoginStart, LoginStarted, Logout, Refresh, RegisterFinish,
+    RegisterStart, RegisterStarted, RosterPage, Tokens,
 };
 use cloudsync_protocol::id::hex;
 use cloudsync_protocol::{DeviceId, ErrorCode, Failure, Frame, Hash, Nonce, Seq, UserId};
@@ -105,6 +105,7 @@ impl Conversation {
             Frame::Recover(recover) => (numbered(recover.request)?, self.recover(&recover, now_ms).await.map(Frame::from)),
             Frame::SecretStart(start) => (numbered(start.request)?, self.secret_start(&start, now_ms).await.map(Frame::from)),
             Frame::SecretFinish(finish) => (numbered(finish.request)?, self.secret_finish(finish, now_ms).await.map(Frame::from)),
+            Frame::EraseAccount(erase) => (numbered(erase.request)?, self.erase_account(&erase, now_ms).await.map(Frame::from)),
             Frame::Challenge(_)
             | Frame::Hello(_)
             | Frame::Welcome(_)
@@ -297,6 +298,15 @@ impl Conversation {
         let family = inner.families.open(bound, now_ms).await.map_err(|write| failures::of_write(&write))?;
         let tokens = self.accounts.tokens(&family, now_ms).await?;
         Ok(Tokens { request: enrol.request, ..tokens })
+    }
+
+    /// For ever; a repetition is answered alike, so that a lost answer may be asked for again while the ticket holds.
+    async fn erase_account(&self, erase: &EraseAccount, now_ms: u64) -> Result<Done, Failure> {
+        let Ticket { user, .. } = self.ticketed(&erase.ticket, now_ms)?;
+        self.inner().store.erase(user.into()).await.map_err(|write| failures::of_write(&write))?;
+        self.inner().rosters.erased(user);
+        info!(%user, "erased");
+        Ok(Done { request: erase.request })
     }
 
     async fn refresh(&self, refresh: &Refresh, now_ms: u64) -> Result<Tokens, Failure> {

@@ -14,6 +14,9 @@ pub trait Rosters: Send + Sync + std::fmt::Debug + 'static {
     /// already there succeeds. The failure's `request` is set by the caller.
     async fn change(&self, user: UserId, change: AccountChange) -> Result<(), Failure>;
 
+    /// The user's log and account were erased in the store: its sessions are over.
+    fn erased(&self, user: UserId);
+
     /// Every row so far, in order; empty when the log has no identity yet.
     async fn roster(&self, user: UserId) -> Result<Vec<RosterRow>, Failure>;
 }

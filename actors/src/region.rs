@@ -192,6 +192,12 @@ impl Region {
         changed.await.unwrap_or_else(|_| Err(busy(0, &self.shared.options, "interrupted: try again")))
     }
 
+    /// A user was erased in the store, for ever: its sessions are told so and end.
+    pub fn erased(&self, user: UserId) {
+        // Without an actor nobody is there to be told: whoever comes finds the log erased.
+        drop(self.shared.directory.send_direct(user.into(), UserMessage::Erased));
+    }
+
     /// Every roster row of a user, in order; none for a user whose log was never written to.
     pub async fn roster(&self, user: UserId) -> Result<Vec<RosterRow>, Failure> {
         let roster = self.shared.store.roster(LogId::from(user)).await;

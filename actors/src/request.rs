@@ -81,6 +81,7 @@ pub(crate) fn sort(frame: Frame, bytes: usize) -> Option<Sorted> {
         | Frame::Recover(_)
         | Frame::SecretStart(_)
         | Frame::SecretFinish(_)
+        | Frame::EraseAccount(_)
         | Frame::Authenticated(_)
         | Frame::Attached(_)
         | Frame::Page(_)

@@ -172,6 +172,7 @@ impl State {
                 }
                 self.happened(myself, *event);
             }
+            UserMessage::Erased => self.happened(myself, Event::Erased),
             UserMessage::Wake { at_ms } if self.wake_at_ms == Some(at_ms) => {
                 self.wake_at_ms = None;
                 self.happened(myself, Event::Wake);

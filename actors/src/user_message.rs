@@ -49,6 +49,8 @@ pub(crate) enum UserMessage {
     Stored(Box<Event>),
     /// What became of a commit that brings the log to `head`.
     Persisted { event: Box<Event>, head: Seq },
+    /// The log was erased in the store.
+    Erased,
     /// The time that the rules named has come.
     Wake { at_ms: u64 },
     /// Stop, if there is nothing to do.
@@ -70,6 +72,7 @@ impl UserMessage {
             Self::Leave { .. }
             | Self::Stored(_)
             | Self::Persisted { .. }
+            | Self::Erased
             | Self::Wake { .. }
             | Self::Passivate
             | Self::Finish

@@ -32,6 +32,13 @@ impl Rosters for RegionRosters {
         self.region()?.change_roster(user, change).await.map(|_| ())
     }
 
+    fn erased(&self, user: UserId) {
+        // Before there is a region there are no sessions.
+        if let Some(region) = self.0.get() {
+            region.erased(user);
+        }
+    }
+
     async fn roster(&self, user: UserId) -> Result<Vec<RosterRow>, Failure> {
         self.region()?.roster(user).await
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use cloudsync_engine::log::Commit;
 use cloudsync_protocol::{Entry, Seq, UserId};
-use cloudsync_storage::conformance::accounts::{account, first};
+use cloudsync_storage::conformance::accounts::{account, family, first};
 use cloudsync_storage::conformance::data::{Write, Writer, acquire, device, key, log};
 use cloudsync_storage::embedded::{EmbeddedStore, Folder, Loss, OpenError, Options, Space};
 use cloudsync_storage::store::{AcquireError, CommitError, CreateAccountError, Pull, PullError, ReadError, WriteError};
@@ -372,4 +372,42 @@ async fn both_stores_answer_alike() {
         heads.push((store.read_head(log(1)).await.unwrap(), store.snapshot(log(1), None, 2000).await.unwrap()));
     }
     assert_eq!(heads[0], heads[1]);
+}
+
+#[tokio::test]
+async fn nothing_of_an_erased_user_is_left_in_the_folder_but_its_id() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    let marked = |number: u64| format!("marked-{number}-{}", "m".repeat(20));
+    let users = [1, 2, 3].map(|number| UserId(log(number).0));
+    for (user, number) in users.into_iter().zip(1..) {
+        let keyring = marked(number).repeat(500);
+        store.create_account(account(&format!("{}@example.com", marked(number)), user), first(&keyring)).await.unwrap();
+        store.create_family(family(u8::try_from(number).unwrap(), user, device(10 + number))).await.unwrap();
+    }
+    let mut writers = Vec::new();
+    for number in 1..=3 {
+        let mut writer = Writer::acquire(&store, log(number)).await;
+        let enrol = writer.enrol(device(10 + number));
+        store.commit(writer.commit(vec![enrol])).await.unwrap();
+        writers.push(writer);
+    }
+    for record in 0..200 {
+        for (writer, number) in writers.iter_mut().zip(1..) {
+            let key = key("notes", &format!("{}-{record}", marked(number)));
+            writer.push(&store, device(10 + number), &[(key, Write::Live(if record % 7 == 0 { 20_000 } else { 300 }))]).await.unwrap();
+        }
+    }
+    let needles = |number: u64| [marked(number).into_bytes(), device(10 + number).0.to_vec()];
+    let left = |needle: &[u8]| files(folder.path()).iter().map(|(_, bytes)| count(bytes, needle)).sum::<usize>();
+    assert!(needles(2).iter().all(|needle| left(needle) > 100), "they are found where they are");
+    store.erase(log(2)).await.unwrap();
+    assert_eq!(needles(2).map(|needle| left(&needle)), [0, 0]);
+    assert!(needles(1).iter().chain(&needles(3)).all(|needle| left(needle) > 100), "the others stay");
+    // Its row, and the index by which it is found.
+    assert_eq!(left(&log(2).0), 2);
+}
+
+fn count(bytes: &[u8], needle: &[u8]) -> usize {
+    bytes.windows(needle.len()).filter(|window| *window == needle).count()
 }

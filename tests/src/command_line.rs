@@ -185,6 +185,11 @@ impl CommandLine {
         self.with_password(profile, &asked, &format!("{code}\n{new}"))
     }
 
+    /// `account delete`, meant.
+    pub fn delete_account(&self, profile: &str, password: &str) -> anyhow::Result<Ran> {
+        self.with_password(profile, &["account", "delete", "--yes"], password)
+    }
+
     fn with_password(&self, profile: &str, arguments: &[&str], password: &str) -> anyhow::Result<Ran> {
         let mut command = self.command(profile, arguments);
         let mut child = command.args(["--password-stdin", "--json"]).stdin(Stdio::piped()).spawn()?;

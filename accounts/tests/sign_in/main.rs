@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy's exception for tests stops short of their helpers")]
 
 mod enrolling;
+mod erasing;
 mod logging_in;
 mod refreshing;
 mod registering;

@@ -128,6 +128,10 @@ impl Rosters for Ledger {
         Ok(())
     }
 
+    fn erased(&self, user: UserId) {
+        self.rows.lock().unwrap().remove(&user);
+    }
+
     async fn roster(&self, user: UserId) -> Result<Vec<RosterRow>, Failure> {
         Ok(self.rows.lock().unwrap().get(&user).cloned().unwrap_or_default())
     }

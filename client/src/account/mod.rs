@@ -9,6 +9,7 @@
 //! Never: a secret of the server's believed. Keyring and roster are verified before anything is derived from them.
 
 mod authorization;
+mod erase;
 pub(crate) mod opaque;
 mod register;
 mod revoke;
@@ -30,6 +31,7 @@ use crate::keys::{DeviceKeys, ExportKey, SignError, device_name};
 use crate::statement::refresh_proof;
 
 pub use authorization::{Authorization, Enrolment};
+pub use erase::erase;
 pub use opaque::{ARGON2_LANES, ARGON2_MEMORY_KIB, ARGON2_PASSES, OpaqueError};
 pub use register::Registration;
 pub use revoke::revoke;

@@ -84,6 +84,7 @@ pub(crate) fn route(frame: Frame) -> Route {
         | Frame::Recover(_)
         | Frame::SecretStart(_)
         | Frame::SecretFinish(_)
+        | Frame::EraseAccount(_)
         | Frame::RosterAfter(_) => 0,
     };
     if request != 0 {

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod devices;
 mod echoes;
+mod erase;
 mod error;
 mod held_keys;
 mod keyring;

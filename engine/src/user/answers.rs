@@ -60,6 +60,7 @@ fn cited(frame: &Frame) -> Option<Seq> {
         | Frame::Recover(_)
         | Frame::SecretStart(_)
         | Frame::SecretFinish(_)
+        | Frame::EraseAccount(_)
         | Frame::Authenticate(_)
         | Frame::Authenticated(_)
         | Frame::Attach(_)

@@ -61,6 +61,9 @@ pub enum Event {
     /// An account call enrols, or changes keys. Answered by [`Effect::Enrolled`](super::Effect::Enrolled).
     ByAccount { call: CallId, change: AccountChange },
 
+    /// The log is erased in the store, for ever: whatever waits or is under way is not there any more.
+    Erased,
+
     /// What became of [`Effect::Acquire`](super::Effect::Acquire).
     Acquired { owner: OwnerId, outcome: AcquireOutcome },
     /// Every roster row, in order.

@@ -133,6 +133,7 @@ impl User {
             Event::ByAccount { call, change } => {
                 self.enqueue(Item::Roster(RosterItem::by_account(call, change)), &mut effects);
             }
+            Event::Erased => self.stop(Stop::Erased, &mut effects),
             Event::Acquired { owner, outcome } => self.on_acquired(owner, outcome, &mut effects),
             Event::RosterRead { read, outcome } => self.on_roster_read(read, outcome, &mut effects),
             Event::HeadRead { read, outcome } => self.on_head_read(read, outcome, &mut effects),

@@ -149,6 +149,21 @@ fn a_later_view_and_an_erased_user_stop_the_owner() {
 }
 
 #[test]
+fn an_erase_stops_the_owner_and_answers_what_waits_and_what_was_under_way() {
+    for is_under_way in [false, true] {
+        let mut desk = claimed();
+        desk.tell_push(peer(1, 1), push(1, 1, NONE, &[create("a")]));
+        if is_under_way {
+            desk.run_one();
+        }
+        desk.tell(Event::Erased);
+        desk.run();
+        assert_eq!(desk.stop(), Some(Stop::Erased));
+        assert_eq!(code(desk.answer(peer(1, 1).session, 1)), ErrorCode::AccountErased);
+    }
+}
+
+#[test]
 fn what_arrives_before_the_log_is_owned_is_answered_after() {
     let mut desk = Desk::with_devices(1);
     let attached = Vec::new();

@@ -230,6 +230,16 @@ crate::wire_struct! { secret
     }
 }
 
+crate::wire_struct! { secret
+    /// Erases the account, for ever, with everything that its user ever wrote.
+    pub struct EraseAccount {
+        /// Not 0.
+        pub request: u32,
+        /// From `Authorized`.
+        pub ticket: Bytes,
+    }
+}
+
 crate::wire_struct! {
     /// Asks for the keyring.
     pub struct GetKeyring {

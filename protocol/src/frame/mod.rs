@@ -10,7 +10,7 @@ mod reading;
 mod writing;
 
 pub use account::{
-    Authorized, Done, Enrol, GetKeyring, GetRoster, Keyring, LoginFinish, LoginStart, LoginStarted, Logout, Recover, Refresh,
+    Authorized, Done, Enrol, EraseAccount, GetKeyring, GetRoster, Keyring, LoginFinish, LoginStart, LoginStarted, Logout, Recover, Refresh,
     RegisterFinish, RegisterStart, RegisterStarted, RosterAfter, RosterPage, SecretFinish, SecretStart, Tokens,
 };
 pub use connection::{Authenticate, Authenticated, Challenge, GoingAway, Hello, Ping, Pong, Welcome};
@@ -125,6 +125,8 @@ crate::wire_enum! {
 
         /// Client, before hello: another keyring, with what it comes from.
         SecretFinish(SecretFinish) = 96,
+        /// Client, before hello: the account and all of its data go, for ever; answered by `Done`.
+        EraseAccount(EraseAccount) = 97,
     }
 }
 
@@ -162,11 +164,12 @@ mod tests {
             recovery: PublicKey([1; 32]),
         };
         let replaced = SecretFinish { request, ticket: ticket(), changes: Vec::new(), keyring: ticket(), record: Some(ticket()) };
-        let frames: [Frame; 14] = [
+        let frames: [Frame; 15] = [
             RegisterStart { request, email: token(), message: Bytes::new() }.into(),
             LoginStart { request, email: token(), message: Bytes::new() }.into(),
             finish.into(),
             replaced.into(),
+            EraseAccount { request, ticket: ticket() }.into(),
             Recover { request, email: token(), signature }.into(),
             SecretStart { request, ticket: ticket(), message: ticket() }.into(),
             hello.into(),

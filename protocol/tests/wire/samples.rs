@@ -287,6 +287,7 @@ fn account_frames() -> Vec<(&'static str, Frame)> {
             }
             .into(),
         ),
+        ("erase_account", EraseAccount { request: 3, ticket: ticket() }.into()),
         ("logout", Logout { request: 1, refresh_token: "refresh".to_owned(), proof: signature() }.into()),
         ("done", Done { request: 1 }.into()),
         ("get_roster", GetRoster { request: 4, ticket: ticket(), after: Seq(3) }.into()),

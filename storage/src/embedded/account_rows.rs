@@ -7,6 +7,7 @@ use cloudsync_protocol::{DeviceId, FamilyId, LogId, UserId};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::credential_rows;
+use super::erase::overwriting;
 use super::fault::Fault;
 use super::row::{ERASED_BYTES, Place, encode_erased, sum};
 use super::totals::{self, Table};
@@ -25,7 +26,7 @@ pub(super) enum Effect {
 
 pub(super) fn write(connection: &Connection, write: &Write) -> Result<Effect, Fault> {
     match write {
-        Write::Erase(log) => erase(connection, *log).map(|key| Effect::Erasing { key }),
+        Write::Erase(log) => overwriting(connection, |connection| erase(connection, *log)).map(|key| Effect::Erasing { key }),
         Write::CreateAccount(account, credentials) => create(connection, account, credentials).map(Effect::Written),
         Write::CreateFamily(family) if is_erased(connection, family.user)? => Ok(Effect::Written(Written::Refused)),
         Write::CreateFamily(family) => create_family(connection, family),

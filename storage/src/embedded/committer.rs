@@ -61,8 +61,27 @@ pub(super) struct Committer {
     wal_pages: Arc<AtomicU64>,
     wal_pages_max: u64,
     checkpoint_at: u64,
+    checkpoints: Checkpoint,
     #[cfg(feature = "conformance")]
     probe: Probe,
+}
+
+/// What becomes of the WAL's bytes, once they are in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Checkpoint {
+    /// They are written over by and by.
+    Reusing,
+    /// They go, for something was erased.
+    Emptying,
+}
+
+impl Checkpoint {
+    const fn statement(self) -> &'static str {
+        match self {
+            Self::Reusing => "PRAGMA wal_checkpoint(RESTART)",
+            Self::Emptying => "PRAGMA wal_checkpoint(TRUNCATE)",
+        }
+    }
 }
 
 /// Why a transaction did not commit.
@@ -91,6 +110,7 @@ impl Committer {
             wal_pages: Arc::default(),
             wal_pages_max,
             checkpoint_at: wal_pages_max,
+            checkpoints: Checkpoint::Reusing,
             #[cfg(feature = "conformance")]
             probe: Probe::default(),
         };
@@ -156,10 +176,16 @@ impl Committer {
     /// One step of the oldest erase.
     fn sweep(&mut self) {
         let Some(sweep) = self.sweeps.pop_front() else { return };
-        let swept = self.transact(|connection, _| Ok((erase::sweep(connection, sweep.key)?, true)));
+        let swept =
+            self.transact(|connection, _| Ok((erase::overwriting(connection, |connection| erase::sweep(connection, sweep.key))?, true)));
         let answer = match swept {
             Ok(Swept::Some) => return self.sweeps.push_front(sweep),
-            Ok(Swept::All) => Ok(Written::Done),
+            Ok(Swept::All) => {
+                // What was erased still stands in the WAL.
+                (self.checkpoints, self.checkpoint_at) = (Checkpoint::Emptying, 0);
+                self.checkpoint();
+                Ok(Written::Done)
+            }
             Err(Failed::GivenUp(Fault::Full)) => Err(WriteError::Full),
             Err(Failed::GivenUp(Fault::Read(error))) => Err(error.into()),
             Err(Failed::InDoubt(why)) => Err(WriteError::Unknown(why)),
@@ -262,14 +288,14 @@ impl Committer {
         }
         let Some(connection) = &self.connection else { return };
         let restarted = connection.busy_timeout(CHECKPOINT_PATIENCE).and_then(|()| {
-            let restarted = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, bool>(0));
+            let restarted = connection.query_row(self.checkpoints.statement(), [], |row| row.get::<_, bool>(0));
             connection.busy_timeout(schema::BUSY_TIMEOUT).and(restarted)
         });
         let step = (self.wal_pages_max / 8).max(1);
         match restarted {
             Ok(false) => {
                 self.wal_pages.store(0, Ordering::Relaxed);
-                self.checkpoint_at = self.wal_pages_max;
+                (self.checkpoints, self.checkpoint_at) = (Checkpoint::Reusing, self.wal_pages_max);
             }
             // A reader was in the way: once more a little later.
             Ok(true) => self.checkpoint_at = pages + step,

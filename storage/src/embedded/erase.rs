@@ -5,7 +5,7 @@
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::row::ERASED_BYTES;
-use super::schema::row_id;
+use super::schema::{self, row_id};
 
 const ROWS_MAX: usize = 500;
 
@@ -14,6 +14,17 @@ const ROWS_MAX: usize = 500;
 pub(super) enum Swept {
     Some,
     All,
+}
+
+/// Does something whose deletions leave nothing behind: pages that come free are overwritten too, which costs writes.
+pub(super) fn overwriting<T, E: From<rusqlite::Error>>(
+    connection: &Connection,
+    deletes: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    connection.pragma_update(None, "secure_delete", "ON")?;
+    let deleted = deletes(connection);
+    connection.pragma_update(None, "secure_delete", schema::SECURE_DELETE)?;
+    deleted
 }
 
 /// Deletes some rows of the log.

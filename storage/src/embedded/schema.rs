@@ -59,6 +59,9 @@ pub(super) fn create(path: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
+/// What is deleted is overwritten where that costs no further page.
+pub(super) const SECURE_DELETE: &str = "FAST";
+
 /// A connection that writes. Closing it leaves the WAL as it is until [`checkpoint_on_close`].
 pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -68,7 +71,7 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "secure_delete", "FAST")?;
+    connection.pragma_update(None, "secure_delete", SECURE_DELETE)?;
     connection.pragma_update(None, "cache_size", -32 * 1024)?;
     Ok(connection)
 }

@@ -142,6 +142,9 @@ pub(crate) enum Command {
     /// Show or revoke the account's devices
     #[command(after_help = "Examples:\n  cloudsync devices list\n  cloudsync devices revoke phone")]
     Devices(Devices),
+    /// Delete the account itself
+    #[command(after_help = "Example:\n  cloudsync account delete")]
+    Account(Account),
     /// Look for what could be wrong: files, clock, certificate, each carrier that the server offers, the session
     #[command(after_help = "Its exit code is that of the first finding, 0 where there is none.\n\nExample:\n  cloudsync doctor --json")]
     Doctor,
@@ -177,6 +180,7 @@ impl Command {
             Self::Conflicts(_) => "conflicts",
             Self::Policy(_) => "policy",
             Self::Devices(_) => "devices",
+            Self::Account(_) => "account",
             Self::Doctor => "doctor",
             Self::Completions { .. } => "completions",
         }
@@ -327,6 +331,31 @@ pub(crate) enum DevicesCommand {
         #[command(flatten)]
         asked: Rotate,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Account {
+    #[command(subcommand)]
+    pub(crate) command: AccountCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccountCommand {
+    /// Delete the account for ever: on the server everything that all of its devices wrote, here keys and replica
+    #[command(
+        after_help = "Asks for the e-mail address, then for the password. Nobody can bring the account back, but for an operator who restores a backup of before. `cloudsync export` first writes what you may want to keep.\n\nExamples:\n  cloudsync account delete\n  cloudsync account delete --yes --password-stdin < password.txt"
+    )]
+    Delete(DeleteAccount),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteAccount {
+    /// Don't ask whether it is meant
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Read the password from the first line of standard input
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
 }
 
 #[cfg(test)]

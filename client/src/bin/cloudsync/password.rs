@@ -43,6 +43,19 @@ pub(crate) fn code_from_terminal() -> Result<Zeroizing<String>, Failure> {
     from_stdin()
 }
 
+/// What somebody who is asked a question types, seen; nothing at the end of the input.
+pub(crate) fn answered(question: &str) -> Result<String, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("whether it is meant is asked on a terminal, and standard input is none: --yes says that it is"));
+    }
+    let mut talk = std::io::stderr();
+    // Who can't see the question can't answer it.
+    drop(write!(talk, "{question}").and_then(|()| talk.flush()));
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(|error| Failure::usage(format!("can't read standard input: {error}")))?;
+    Ok(line.trim().to_owned())
+}
+
 /// A new password is long enough.
 pub(crate) fn long_enough(password: &str) -> Result<(), Failure> {
     let characters = password.chars().count();

@@ -7,6 +7,7 @@ mod conflicts;
 mod devices;
 mod doctor;
 mod edit;
+mod erase;
 mod export;
 mod import;
 mod password;
@@ -21,7 +22,7 @@ use std::time::Instant;
 
 use clap::CommandFactory as _;
 
-use crate::args::{Cli, Command, ConflictsCommand, DevicesCommand};
+use crate::args::{AccountCommand, Cli, Command, ConflictsCommand, DevicesCommand};
 use crate::commands::devices::Shown;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -35,6 +36,7 @@ fn tells_conflicts(command: &Command) -> bool {
         | Command::Login(_)
         | Command::Logout(_)
         | Command::Devices(_)
+        | Command::Account(_)
         | Command::Password(_)
         | Command::Rotate(_)
         | Command::Recover(_)
@@ -94,6 +96,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Import(asked) => import::import(context, asked).await,
         Command::Export(asked) => export::export(context, asked).await,
         Command::Completions { shell } => completions(context.output, shell),
+        Command::Account(asked) => match asked.command {
+            AccountCommand::Delete(asked) => erase::account(context, &asked).await,
+        },
         Command::Doctor => doctor::doctor(context).await,
         Command::Status(asked) => status::status(context, &asked).await,
         Command::Sync(asked) => sync::sync(context, asked).await,
