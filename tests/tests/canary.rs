@@ -33,6 +33,9 @@ const RECOVERED_PASSWORD: &str = "canary-recovered-password-a61b90";
 const LAPTOP: &str = "canary-laptop-c3a9";
 const TABLET: &str = "canary-tablet-90de";
 const PHONE: &str = "canary-phone-77f1";
+/// Of an account that is deleted.
+const GONE: &str = "canary-gone-5f02";
+const EMAIL_GONE: &str = "canary-email-gone-90b3@example.com";
 /// What records hold: written over QUIC, over the tapped wire, from standard input, in conflict, and from a file.
 const CONTENTS: [&str; 5] =
     ["canary-laptop-note-2b6e", "canary-phone-note-d15f", "canary-piped-note-0c48", "canary-parked-note-e39a", "canary-imported-tag-6f70"];
@@ -73,6 +76,7 @@ impl Devices {
         ensure!(piped.wait()?.success(), "put from standard input");
         self.conflict("n4", &["put", "note", "n4", &note(CONTENTS[3]), "--onto", "current"])?;
         self.conflict("n5", &["conflicts", "drop", "note", "n5"])?;
+        self.conflict("n6", &["conflicts", "keep", "note", "n6"])?;
         self.import()?;
         for (cli, profile) in [(&self.quic, LAPTOP), (&self.tapped, PHONE)] {
             for command in [
@@ -144,11 +148,27 @@ impl Devices {
         Ok(())
     }
 
-    fn leave(&self) -> anyhow::Result<()> {
-        self.quic.revoke(LAPTOP, (TABLET, RECOVERED_PASSWORD))?.ended(0)?;
+    /// Other keys on each wire, a device that goes, and an account; gives what is secret since.
+    fn leave(&self) -> anyhow::Result<Vec<Canary>> {
+        let mut canaries = Vec::new();
+        for (cli, profile) in [(&self.quic, LAPTOP), (&self.tapped, PHONE)] {
+            let rotated = cli.rotate(profile, RECOVERED_PASSWORD, &[])?.ended(0)?.last()?;
+            canaries.extend(recovery_code(&rotated)?);
+            canaries.extend(self.keys(profile)?);
+        }
+        let revoked = self.quic.revoke(LAPTOP, (TABLET, RECOVERED_PASSWORD))?.ended(0)?.last()?;
+        canaries.extend(recovery_code(&revoked)?);
         self.quic.run(TABLET, &["sync"])?.ended(7)?;
         self.tapped.run(PHONE, &["logout"])?.ended(0)?;
-        Ok(())
+        for cli in [&self.quic, &self.tapped] {
+            let registered = cli.sign_in(GONE, ("register", EMAIL_GONE, PASSWORD), &[])?.ended(0)?.last()?;
+            canaries.extend(recovery_code(&registered)?);
+            cli.run(GONE, &["put", "note", "n1", &note(CONTENTS[0])])?.ended(0)?;
+            cli.delete_account(GONE, WRONG_PASSWORD)?.ended(4)?;
+            cli.delete_account(GONE, PASSWORD)?.ended(0)?;
+        }
+        canaries.extend(self.keys(LAPTOP)?);
+        Ok(canaries)
     }
 
     /// The keys of a profile, as raw bytes.
@@ -157,9 +177,11 @@ impl Devices {
         let file: Value = serde_json::from_slice(&std::fs::read(cli.profile(profile).join("keys.json"))?)?;
         let pairs = ["device_signing", "device_agreement", "identity_signing", "identity_sharing"];
         let secrets = pairs.map(|pair| (pair, &file[pair]["secret"])).into_iter();
-        let others = [("record_id_key", &file["record_id_key"]), ("account_key", &file["account_keys"][0]["key"])];
+        let account_keys =
+            file["account_keys"].as_array().context("no account keys")?.iter().map(|of_epoch| ("account_key", &of_epoch["key"]));
         secrets
-            .chain(others)
+            .chain([("record_id_key", &file["record_id_key"])])
+            .chain(account_keys)
             .map(|(name, hex)| {
                 let hex = hex.as_str().with_context(|| format!("no {name}"))?;
                 let digits =
@@ -205,6 +227,16 @@ async fn tokens(node: &NodeProcess) -> anyhow::Result<Vec<Canary>> {
     Ok(canaries)
 }
 
+/// A recovery code as it is shown, and as some type it.
+fn code(shown: &str) -> [Canary; 2] {
+    [Canary::text("recovery code", shown), Canary::text("recovery code without dashes", &shown.replace('-', ""))]
+}
+
+/// That of a command that shows one.
+fn recovery_code(told: &Value) -> anyhow::Result<[Canary; 2]> {
+    Ok(code(told["recovery_code"].as_str().context("no recovery code")?))
+}
+
 fn none(found: &BTreeSet<Found>) -> anyhow::Result<()> {
     ensure!(found.is_empty(), "in plain on the server or the wire: {found:#?}");
     Ok(())
@@ -248,10 +280,9 @@ fn the_search_finds(folder: &Path, canaries: &[Canary]) -> anyhow::Result<()> {
 /// Everything that is to be found nowhere, but for tokens.
 fn secrets(devices: &Devices, recovery_code: &str) -> anyhow::Result<Vec<Canary>> {
     let passwords = [PASSWORD, WRONG_PASSWORD, NEW_PASSWORD, RECOVERED_PASSWORD];
-    let texts = CONTENTS.into_iter().chain([LAPTOP, TABLET, PHONE]).chain(passwords);
+    let texts = CONTENTS.into_iter().chain([LAPTOP, TABLET, PHONE, GONE]).chain(passwords);
     let mut canaries: Vec<Canary> = texts.map(|text| Canary::text(text, text)).collect();
-    canaries.push(Canary::text("recovery code", recovery_code));
-    canaries.push(Canary::text("recovery code without dashes", &recovery_code.replace('-', "")));
+    canaries.extend(code(recovery_code));
     for profile in [LAPTOP, PHONE] {
         canaries.extend(devices.keys(profile)?);
     }
@@ -271,7 +302,7 @@ async fn prove(folder: &Path) -> anyhow::Result<()> {
         watch.end("INT")?;
     }
     devices.change_passwords(&recovery_code)?;
-    devices.leave()?;
+    canaries.extend(devices.leave()?);
     devices.did_everything()?;
     let (search, known) = (Search::of(&canaries), known());
     memory_holds_none(&node, &canaries)?;
