@@ -153,3 +153,10 @@ class SecretFinish:
     changes: list[RosterChange]
     keyring: bytes
     record: bytes | None
+
+
+@dataclass(frozen=True)
+class EraseAccount:
+    TAG: ClassVar[int] = 97
+    request: int
+    ticket: bytes
