@@ -168,15 +168,17 @@ impl<T: Tables> Replica<'_, T> {
                 is_under = true;
             } else if (Some(edit.base), edit.parent) != (made.base(), header.parent) {
                 continue;
-            } else if says_the_same && self.policy(&key.collection)? == Policy::Reject {
+            } else if says_the_same && (edit.hlc <= header.hlc || self.policy(&key.collection)? == Policy::Reject) {
                 self.tables.remove_edit(edit.id)?;
                 is_under = true;
             } else {
+                // It was refused for its clock and stamped anew, and committed under its own stamp all the same.
+                let hlc = if edit.yields || edit.hlc == Hlc::default() { edit.hlc } else { edit.hlc.max(header.hlc.tick(0)) };
                 let state = match edit.state {
                     EditState::Signed(device_seq) => EditState::Signed(device_seq),
                     EditState::Waiting | EditState::Paused { .. } | EditState::Parked(_) => EditState::Waiting,
                 };
-                self.tables.put_edit(&Edit { base, parent, state, ..edit })?;
+                self.tables.put_edit(&Edit { base, parent, state, hlc, ..edit })?;
             }
         }
         Ok(())

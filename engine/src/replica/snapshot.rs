@@ -6,10 +6,10 @@ use std::cmp::Ordering;
 
 use cloudsync_protocol::entry::{RosterRow, Row};
 use cloudsync_protocol::frame::{SnapshotPage, SnapshotToken};
-use cloudsync_protocol::{Cursor, DeviceSeq, Generation, Hash, Header, Seq, TimelineId};
+use cloudsync_protocol::{Cursor, DeviceSeq, Generation, Hash, Header, RecordKey, Seq, TimelineId};
 
 use super::verify::{header, of_account};
-use super::{Content, LastBatch, Marks, Opener, Record, Replica, SnapshotProgress, Tables, TablesError, Untrusted, Why};
+use super::{Content, EditState, LastBatch, Marks, Opener, Reason, Record, Replica, SnapshotProgress, Tables, TablesError, Untrusted, Why};
 use crate::roster::{Roster, Standing};
 
 /// What came of a page.
@@ -177,7 +177,7 @@ impl<T: Tables> Replica<'_, T> {
                 let is_given = records.binary_search_by(|given| given.key.cmp(&record.key)).is_ok();
                 if record.seq <= page.start.seq && !is_given {
                     if record.content == Content::Damaged {
-                        self.tables.remove_record(&record.key)?;
+                        self.never_was(&record.key)?;
                         continue;
                     }
                     return stop(record.seq, record.hash, Why::LeftOut { key: record.key.clone(), held: record.version });
@@ -187,6 +187,17 @@ impl<T: Tables> Replica<'_, T> {
                 Some(last) if held.len() == HELD_AT_A_TIME => after = Some(last.key.clone()),
                 Some(_) | None => return Ok(()),
             }
+        }
+    }
+
+    /// What did not open was of no record: an edit that was made from it would never go. A signed one waits for its answer.
+    fn never_was(&mut self, key: &RecordKey) -> Result<(), TablesError> {
+        self.tables.remove_record(key)?;
+        let edits = self.tables.edits_of(key)?;
+        let [edit] = edits.as_slice() else { return Ok(()) };
+        match edit.state {
+            EditState::Waiting | EditState::Paused { .. } => self.park(edit, Reason::Stale),
+            EditState::Signed(_) | EditState::Parked(_) => Ok(()),
         }
     }
 

@@ -120,3 +120,28 @@ fn an_edit_is_later_than_the_one_it_goes_over_here_whatever_the_clock_was_set_to
     }
     assert_eq!(content(&mut devices[1], "s1"), Some(value("second")));
 }
+
+#[test]
+fn a_push_that_is_refused_for_its_clock_and_commits_after_all_is_recognised_and_a_later_edit_stays_the_later_one() {
+    for is_edited in [false, true] {
+        let (mut log, mut devices) = devices(2);
+        log.now_ms = Some(NOW_MS);
+        let before = log.entries.len();
+        at(&mut devices[0], "s1", value("ahead"), NOW_MS + YEAR_MS);
+        let batch = devices[0].outgoing().unwrap();
+        let failure = log.push(&batch).unwrap_err();
+        assert_eq!(devices[0].fail(&batch, &failure), Next::Push);
+        if is_edited {
+            put(&mut devices[0], "s1", value("later"));
+        }
+        // Another process had the same bytes in hand, and the server's clock has got there meanwhile.
+        log.now_ms = Some(NOW_MS + YEAR_MS);
+        log.push(&batch).unwrap();
+        sync(&mut devices[0], &mut log);
+        let shown = if is_edited { "later" } else { "ahead" };
+        assert_eq!(content(&mut devices[0], "s1"), Some(value(shown)));
+        assert_eq!(stamp(&devices[0], "s1") > Hlc::from_ms(NOW_MS + YEAR_MS), is_edited, "{shown}");
+        assert_eq!(devices[0].replica().status().unwrap().edits.pending(), 0);
+        assert_eq!(log.entries.len() - before, if is_edited { 2 } else { 1 }, "it is sent once");
+    }
+}

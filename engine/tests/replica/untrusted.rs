@@ -3,13 +3,13 @@
 //! Never: an entry passed over.
 
 use bytes::Bytes;
-use cloudsync_engine::replica::{ApplyError, Content, SnapshotError, Stretch, Why, changes};
+use cloudsync_engine::replica::{ApplyError, Content, Fate, Reason, SnapshotError, Stretch, Why, changes};
 use cloudsync_protocol::error::LastPush;
 use cloudsync_protocol::frame::SnapshotPage;
 use cloudsync_protocol::statement::{self, BatchStatement};
 use cloudsync_protocol::{Batch, Cursor, DeviceSeq, Entry, Operation, Seq, Version, codec};
 
-use crate::desk::{content, put, written};
+use crate::desk::{conflicts, content, fate, put, written};
 use crate::support;
 use crate::support::keys::{Keys, identify_as, value};
 use crate::support::log::{Device, Log, TIMELINE};
@@ -181,6 +181,20 @@ fn a_row_that_did_not_open_is_healed_by_one_that_does_and_by_no_older_one() {
     assert!(matches!(by_snapshot.snapshot_page(None, &back), Err(SnapshotError::Untrusted(_))));
     by_snapshot.snapshot_page(None, &log.snapshot(None, log.head(), 9)).unwrap();
     assert_eq!((content(by_snapshot, "s1"), by_snapshot.replica().status().unwrap().damaged), (Some(value("newer")), 0));
+}
+
+#[test]
+fn an_edit_of_a_record_that_never_was_is_parked_and_holds_nobody_up() {
+    let (log, _, _) = written(&["s1"]);
+    let mut reader = Device::new(2);
+    reader.snapshot_page(None, &spoiled(&log, "s1")).unwrap();
+    let on_it = put(&mut reader, "s1", value("on what did not open"));
+    put(&mut reader, "s2", value("another"));
+    let mut honest = log.snapshot(None, log.head(), 9);
+    honest.rows.clear();
+    reader.snapshot_page(None, &honest).unwrap();
+    assert_eq!((fate(&mut reader, "s1", on_it), conflicts(&mut reader)), (Fate::Parked(Reason::Stale), 1));
+    assert_eq!(reader.outgoing().unwrap().made.len(), 1);
 }
 
 #[test]
