@@ -7,8 +7,9 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use cloudsync_protocol::{ErrorCode, Failure, Frame};
 use cloudsync_tests::command_line::PASSWORD;
-use cloudsync_tests::{CommandLine, NodeProcess, Wire};
+use cloudsync_tests::{CommandLine, DishonestServer, NodeProcess, TestNode, Wire};
 use serde_json::json;
 
 type Tested = anyhow::Result<()>;
@@ -98,5 +99,48 @@ async fn nothing_is_deleted_without_a_yes_a_password_and_a_server() -> Tested {
     let unreached = cli.delete_account("a", PASSWORD)?.ended(3)?;
     assert_eq!(unreached.error_code()?, "unreachable");
     assert_eq!(cli.status("a")?["pending"], json!(1), "what was queued is there");
+    Ok(())
+}
+
+/// A profile of an account, with a line to its node on which something happens.
+async fn on_a_bad_line() -> anyhow::Result<(TestNode, DishonestServer, CommandLine)> {
+    let node = TestNode::start_in_memory().await?;
+    let line = DishonestServer::before(&node, Wire::Ws).await?;
+    let cli = CommandLine::at(line.url(), node.pin().to_string())?;
+    cli.account(ADA, &["a"])?;
+    cli.run("a", &["put", "goal", "g1", "1"])?.ended(0)?;
+    Ok((node, line, cli))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_deletes_nothing_here_either_where_the_line_failed_before_it_was_asked_for() -> Tested {
+    let (_node, line, cli) = on_a_bad_line().await?;
+    let mut is_first = true;
+    line.answers(move |frame| {
+        let Frame::LoginStart(start) = frame else { return None };
+        std::mem::take(&mut is_first).then(|| Failure::new(start.request, ErrorCode::Busy, "for a moment").retry_after(1).into())
+    });
+    // Whichever it ends with, the account is there, and so is what the profile keeps of it.
+    let refused = cli.delete_account("a", "not the password at all")?;
+    anyhow::ensure!(matches!(refused.code, Some(3 | 4)), "{refused:?}");
+    assert_eq!(cli.run("a", &["get", "goal", "g1"])?.ended(0)?.stdout, "1\n");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_whose_deletion_was_not_answered_is_found_to_be_gone() -> Tested {
+    let (_node, line, cli) = on_a_bad_line().await?;
+    let (sent, asked) = std::sync::mpsc::channel();
+    line.does(move |way, frame| {
+        if matches!(frame, Frame::EraseAccount(_)) {
+            // The test goes on to look at what it was sent.
+            let _ = sent.send(());
+        }
+        let is_lost = matches!(frame, Frame::Done(_));
+        vec![(way, if is_lost { Failure::new(0, ErrorCode::GoingAway, "before the answer").into() } else { frame })]
+    });
+    assert_eq!(cli.delete_account("a", PASSWORD)?.ended(0)?.last()?["deleted"], json!(true));
+    assert_eq!(asked.try_iter().count(), 1, "asked for once, and then nobody has the account");
+    assert!(!cli.profile("a").join("keys.json").exists());
     Ok(())
 }

@@ -6,15 +6,33 @@ use cloudsync_protocol::UserId;
 use cloudsync_protocol::frame::EraseAccount;
 
 use super::{Error, Password, authorize};
-use crate::connection::{Connection, answer};
+use crate::connection::{self, Connection, answer};
 
-/// Erases the account of `user`, for ever, with everything that was ever written to it.
-pub async fn erase(connection: &Connection, (email, user): (&str, UserId), password: &Password) -> Result<(), Error> {
+/// What is known of an erase that was sent.
+#[derive(Debug)]
+pub enum Erased {
+    /// It is done.
+    Done,
+    /// By somebody who knew the password; whether it was done is not known.
+    Unanswered(connection::Error),
+}
+
+/// Erases the account of `user`, for ever, with everything that was ever written to it. An error says that nothing was sent, or that
+/// it was refused.
+pub async fn erase(connection: &Connection, (email, user): (&str, UserId), password: &Password) -> Result<Erased, Error> {
     let (authorized, _) = authorize(connection, email, password).await?;
     if authorized.user != user {
         return Err(Error::OtherAccount);
     }
     let ticket = authorized.ticket;
-    answer!(connection.request(|request| EraseAccount { request, ticket }.into()).await?, Done)?;
-    Ok(())
+    match connection.request(|request| EraseAccount { request, ticket }.into()).await {
+        Ok(answered) => answer!(answered, Done).map(|_| Erased::Done).map_err(Error::from),
+        Err(error) if is_of_the_connection(&error) => Ok(Erased::Unanswered(error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// It ended, with a word or without: what was asked may have been done.
+fn is_of_the_connection(error: &connection::Error) -> bool {
+    matches!(error, connection::Error::Closed(_)) || error.failure().is_some_and(|failure| failure.request == 0)
 }

@@ -31,7 +31,7 @@ use crate::keys::{DeviceKeys, ExportKey, SignError, device_name};
 use crate::statement::refresh_proof;
 
 pub use authorization::{Authorization, Enrolment};
-pub use erase::erase;
+pub use erase::{Erased, erase};
 pub use opaque::{ARGON2_LANES, ARGON2_MEMORY_KIB, ARGON2_PASSES, OpaqueError};
 pub use register::Registration;
 pub use revoke::revoke;

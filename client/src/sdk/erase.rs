@@ -6,11 +6,11 @@ use cloudsync_protocol::ErrorCode;
 
 use super::client::Client;
 use super::{Error, Offline};
-use crate::account::{self, Password};
+use crate::account::{self, Erased, Password};
 use crate::connection::Connection;
 use crate::replica::Access;
 
-/// How often what was lost with its connection is asked for again.
+/// How often it is asked for, where answers are lost with their connections.
 const ATTEMPTS_MAX: usize = 3;
 
 impl Client {
@@ -26,20 +26,23 @@ impl Client {
         Ok(profile.clear(&lock)?)
     }
 
+    /// Asks again, where the line was lost after it was asked: only then does an account that nobody has mean that it is done. An
+    /// address and password that don't fit would look the same.
     async fn erase_on_server(&self, password: &Password) -> Result<(), Error> {
-        let mut lost = None;
-        loop {
+        let mut unanswered = None;
+        for _ in 0..ATTEMPTS_MAX {
             match self.ask_to_erase(password).await {
-                Ok(()) => return Ok(()),
-                // The password was right a moment ago: nobody has the account any more.
-                Err(error) if lost.is_some() && is_gone(&error) => return Ok(()),
-                Err(error) if error.offline() == Offline::Yes && lost.unwrap_or(0) < ATTEMPTS_MAX => lost = Some(lost.unwrap_or(0) + 1),
+                Ok(Erased::Done) => return Ok(()),
+                Ok(Erased::Unanswered(error)) => unanswered = Some(error),
+                Err(error) if unanswered.is_some() && is_gone(&error) => return Ok(()),
+                Err(error) if unanswered.is_some() && error.offline() == Offline::Yes => {}
                 Err(error) => return Err(error),
             }
         }
+        Err(unanswered.map_or(Error::Task, Error::from))
     }
 
-    async fn ask_to_erase(&self, password: &Password) -> Result<(), Error> {
+    async fn ask_to_erase(&self, password: &Password) -> Result<Erased, Error> {
         let card = &self.shared.card;
         let connection = Connection::open(&self.shared.server).await?;
         let erased = account::erase(&connection, (&card.email, card.user), password).await;
