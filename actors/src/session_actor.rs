@@ -140,6 +140,11 @@ impl SessionHandle {
         self.0.session.queue.ended().await;
     }
 
+    #[cfg(test)]
+    pub(crate) fn inside(&self) -> Arc<Session> {
+        Arc::clone(&self.0.session)
+    }
+
     /// Why it ended; nothing while it goes on.
     #[must_use]
     pub fn ending(&self) -> Option<ErrorCode> {

@@ -137,14 +137,16 @@ impl State {
 
     fn take(&mut self, myself: &ActorRef<UserMessage>, message: UserMessage) {
         match message {
-            // It is gone already, and whoever waits for the reply too.
-            UserMessage::Open { session, .. } if session.queue.ending().is_some() => {}
-            UserMessage::Open { session, proof, reply } => {
-                let peer = session.peer();
-                self.pending.opens.insert(session.id, reply);
-                self.sessions.insert(session.id, session);
-                self.happened(myself, Event::Open { peer, proof: *proof });
-            }
+            UserMessage::Open { session, proof, reply } => match session.queue.ending() {
+                // By an actor before this one, for example, which found the user erased. Whoever said hello may be gone, too.
+                Some(code) => drop(reply.send(Err(Failure::new(0, code, "the session ended before it was open")))),
+                None => {
+                    let peer = session.peer();
+                    self.pending.opens.insert(session.id, reply);
+                    self.sessions.insert(session.id, session);
+                    self.happened(myself, Event::Open { peer, proof: *proof });
+                }
+            },
             UserMessage::Leave { session } => {
                 self.sessions.remove(&session);
                 self.pending.opens.remove(&session);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloudsync_engine::verify::HelloProof;
 use cloudsync_protocol::frame::{Authenticate, Push};
 use cloudsync_protocol::limits::BODY_BYTES_MIN;
 use cloudsync_protocol::statement::{Carrier, hello_message};
@@ -15,6 +16,7 @@ use super::gates::Gate;
 use super::world::{Phone, TOKEN_LIFE, World, by_account, token, until, within};
 use crate::Options;
 use crate::region_actor::RegionMessage;
+use crate::user_message::UserMessage;
 
 #[tokio::test(start_paused = true)]
 async fn hello_needs_an_enrolled_device_and_its_signature() {
@@ -60,6 +62,34 @@ async fn revoking_a_device_ends_its_sessions_at_once_and_its_log_ins() {
         }
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_erased_user_is_told_so_on_every_session_and_at_every_hello() {
+    let world = World::start(Options::default()).await;
+    let (a, b) = (world.enrol(1).await, world.enrol(2).await);
+    let mut open = world.attached(&a).await;
+    world.store.erase(world.log()).await.unwrap();
+    world.region.erased(world.user);
+    let hellos = [&a, &b].map(|phone| world.region.open(world.hello(phone, world.now_ms() + 1000)));
+    for answer in futures_util::future::join_all(hellos).await {
+        assert_eq!(answer.map(drop).unwrap_err().code, ErrorCode::AccountErased);
+    }
+    assert_eq!(end_of(&mut open).await, ErrorCode::AccountErased);
+    until(|| world.region.sessions() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hello_whose_session_ended_before_it_was_decided_is_told_how() {
+    let world = World::start(Options::default()).await;
+    let a = world.enrol(1).await;
+    let hello = world.hello(&a, world.now_ms() + 1000);
+    let Client { session, outbound: _outbound, .. } = world.open(&a).await;
+    session.fail(ErrorCode::AccountErased, "this user's data was erased");
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let proof = Box::new(HelloProof { nonce: hello.nonce, carrier: hello.carrier, token: hello.token, signature: hello.signature });
+    world.region.shared.directory.send(world.log(), UserMessage::Open { session: session.inside(), proof, reply });
+    assert_eq!(within(answer).await.unwrap().unwrap_err().code, ErrorCode::AccountErased);
 }
 
 #[tokio::test(start_paused = true)]
