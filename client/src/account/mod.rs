@@ -152,6 +152,17 @@ pub async fn login(connection: &Connection, email: &str, password: &Password) ->
     Ok(unlock(connection, email, password).await?.authorization)
 }
 
+/// Again, where keys were changed between the keyring and the last row.
+async fn unless_moved<T>(mut signs_in: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
+    for _ in 1..MOVED_ATTEMPTS_MAX {
+        match signs_in().await {
+            Err(Error::KeyringMoved { .. }) => {}
+            done => return done,
+        }
+    }
+    signs_in().await
+}
+
 /// OPAQUE: who knows the password is let in, and has what only the password gives.
 async fn authorize(connection: &Connection, email: &str, password: &Password) -> Result<(frame::Authorized, ExportKey), Error> {
     let started = opaque::StartedLogin::start(password)?;

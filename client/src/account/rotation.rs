@@ -4,11 +4,11 @@
 
 use bytes::Bytes;
 use cloudsync_engine::roster::{ChangeError, Judged, Roster};
-use cloudsync_protocol::frame::{SecretFinish, SecretStart};
+use cloudsync_protocol::frame::SecretFinish;
 use cloudsync_protocol::statement::{Leaver, Member, RosterChange, RotateStatement};
 use cloudsync_protocol::{DeviceId, DeviceSeq, Hash, UserId, codec};
 
-use super::{Authorization, Error, MOVED_ATTEMPTS_MAX, Password, authorize, client_ts, opaque};
+use super::{Authorization, Error, Password, authorize, client_ts, unless_moved};
 use crate::connection::{Connection, answer};
 use crate::keys::device::{AgreementPair, SigningPair};
 use crate::keys::{
@@ -45,15 +45,12 @@ pub struct Unlocked {
 
 /// Signs in by password, for leave to rotate.
 pub async fn unlock(connection: &Connection, email: &str, password: &Password) -> Result<Unlocked, Error> {
-    let mut attempt = 1;
-    loop {
+    unless_moved(async || {
         let (authorized, export_key) = authorize(connection, email, password).await?;
-        match Authorization::open(connection, authorized, Opener::Password(&export_key)).await {
-            // Keys were changed between the keyring and the last row.
-            Err(Error::KeyringMoved { .. }) if attempt < MOVED_ATTEMPTS_MAX => attempt += 1,
-            opened => return Ok(Unlocked { authorization: opened?, export_key }),
-        }
-    }
+        let authorization = Authorization::open(connection, authorized, Opener::Password(&export_key)).await?;
+        Ok(Unlocked { authorization, export_key })
+    })
+    .await
 }
 
 impl Unlocked {
@@ -67,7 +64,10 @@ impl Unlocked {
     ) -> Result<Rotation, Error> {
         self.authorization.check_pinned(keys)?;
         let (export_key, record) = match password {
-            Some(password) => self.authorization.registered_anew(connection, password).await?,
+            Some(password) => {
+                let registered = self.authorization.registered_anew(connection, password).await?;
+                (registered.export_key, Some(registered.message.into()))
+            }
             None => (self.export_key.clone(), None),
         };
         let (secrets, code) = (next(self.authorization.secrets()), RecoveryCode::random());
@@ -79,7 +79,7 @@ impl Unlocked {
             }
         }
         let keyring = seal_keyring_for(&secrets, (&export_key, &code), agreements)?;
-        let pin = KeyringPin { version: self.authorization.keyring_version().saturating_add(1), hash: Hash::of(&[&keyring]) };
+        let pin = self.authorization.next_pin(&keyring);
         let (epoch, recovery, created_ts) = (secrets.account.current().epoch, code.signing().public(), client_ts());
         let mut revoked = leaving.to_vec();
         revoked.sort_by_key(|leaver| leaver.device);
@@ -88,17 +88,6 @@ impl Unlocked {
         let rotation = Rotation { user: secrets.user, keyring, change, record, code, created_ts };
         rotation.check(&secrets, &export_key, (self.authorization.roster(), keys))?;
         Ok(rotation)
-    }
-}
-
-impl Authorization {
-    /// What another password gives, and what the server is to keep of it.
-    async fn registered_anew(&self, connection: &Connection, password: &Password) -> Result<(ExportKey, Option<Bytes>), Error> {
-        let started = opaque::StartedRegistration::start(password)?;
-        let (ticket, message) = (self.ticket(), started.message.clone().into());
-        let answered = answer!(connection.request(|request| SecretStart { request, ticket, message }.into()).await?, RegisterStarted)?;
-        let finished = started.finish(password, &answered.message).await?;
-        Ok((finished.export_key, Some(finished.message.into())))
     }
 }
 

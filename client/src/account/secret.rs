@@ -7,7 +7,7 @@ use cloudsync_protocol::Hash;
 use cloudsync_protocol::frame::{Recover, SecretFinish, SecretStart};
 use cloudsync_protocol::statement::RosterChange;
 
-use super::{Authorization, Error, MOVED_ATTEMPTS_MAX, Password, address, authorize, client_ts, opaque};
+use super::{Authorization, Error, Password, address, authorize, client_ts, opaque, unless_moved};
 use crate::connection::{Connection, answer};
 use crate::keys::{KeyFile, KeyringPin, Opener, RecoveryCode, with_password};
 use crate::statement::{identity, recover_proof, rekey};
@@ -36,14 +36,11 @@ impl NewPassword {
 
 /// Signs in by password on a device that has the account's keys, for leave to change what opens them.
 pub async fn login_held(connection: &Connection, email: &str, password: &Password, keys: &KeyFile) -> Result<Authorization, Error> {
-    let mut attempt = 1;
-    loop {
+    unless_moved(async || {
         let (authorized, _) = authorize(connection, email, password).await?;
-        match Authorization::held(connection, authorized, keys).await {
-            Err(Error::KeyringMoved { .. }) if attempt < MOVED_ATTEMPTS_MAX => attempt += 1,
-            held => return held,
-        }
-    }
+        Authorization::held(connection, authorized, keys).await
+    })
+    .await
 }
 
 /// Shows the recovery code instead of the password: who has it gets the account's secrets, verified. Another password comes next:
@@ -51,36 +48,42 @@ pub async fn login_held(connection: &Connection, email: &str, password: &Passwor
 pub async fn recover(connection: &Connection, email: &str, code: &RecoveryCode) -> Result<Authorization, Error> {
     let email = address(email);
     let signature = recover_proof(code, &connection.challenge().nonce, &email)?;
-    let mut attempt = 1;
-    loop {
+    unless_moved(async || {
         let asked = email.clone();
         let frame = |request| Recover { request, email: asked, signature }.into();
         let authorized = answer!(connection.request(frame).await?, Authorized)?;
-        match Authorization::open(connection, authorized, Opener::Recovery(code)).await {
-            Err(Error::KeyringMoved { .. }) if attempt < MOVED_ATTEMPTS_MAX => attempt += 1,
-            opened => return opened,
-        }
-    }
+        Authorization::open(connection, authorized, Opener::Recovery(code)).await
+    })
+    .await
 }
 
 impl Authorization {
-    /// Makes everything for another password. Nothing is changed yet.
-    pub async fn new_password(&self, connection: &Connection, password: &Password) -> Result<NewPassword, Error> {
+    /// OPAQUE's registration of another password, for the account's own address: what it gives, and what the server is to keep of it.
+    pub(super) async fn registered_anew(&self, connection: &Connection, password: &Password) -> Result<opaque::Finished, Error> {
         let started = opaque::StartedRegistration::start(password)?;
         let (ticket, message) = (self.ticket(), started.message.clone().into());
-        let frame = |request| SecretStart { request, ticket, message }.into();
-        let answered = answer!(connection.request(frame).await?, RegisterStarted)?;
-        let finished = started.finish(password, &answered.message).await?;
+        let answered = answer!(connection.request(|request| SecretStart { request, ticket, message }.into()).await?, RegisterStarted)?;
+        Ok(started.finish(password, &answered.message).await?)
+    }
+
+    /// Of a keyring that takes the place of this one.
+    pub(super) fn next_pin(&self, keyring: &[u8]) -> KeyringPin {
+        KeyringPin { version: self.keyring_version().saturating_add(1), hash: Hash::of(&[keyring]) }
+    }
+
+    /// Makes everything for another password. Nothing is changed yet.
+    pub async fn new_password(&self, connection: &Connection, password: &Password) -> Result<NewPassword, Error> {
+        let registered = self.registered_anew(connection, password).await?;
         let secrets = self.secrets();
-        let keyring = with_password(self.keyring(), secrets, &finished.export_key)?;
-        let pin = KeyringPin { version: self.keyring_version().saturating_add(1), hash: Hash::of(&[&keyring]) };
+        let keyring = with_password(self.keyring(), secrets, &registered.export_key)?;
+        let pin = self.next_pin(&keyring);
         let (log, client_ts) = (secrets.log(), client_ts());
         let mut changes = Vec::new();
         if self.roster().identity().is_none() {
             changes.push(identity(&secrets.identity, log, client_ts)?);
         }
         changes.push(rekey(&secrets.identity, log, pin, client_ts)?);
-        Ok(NewPassword { pin, keyring, record: finished.message.into(), changes })
+        Ok(NewPassword { pin, keyring, record: registered.message.into(), changes })
     }
 
     /// From here on the new password counts, and the one before no longer. Gives leave anew, under the keyring that is in force now.
