@@ -54,7 +54,7 @@ async fn is_meant(client: &sdk::Client, email: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(
-        Exit::Usage,
+        Exit::Refused,
         "not_confirmed",
         "that is not the account's address: nothing was deleted",
         "type it as it is shown, or use --yes",

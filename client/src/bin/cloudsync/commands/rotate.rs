@@ -2,7 +2,6 @@
 //!
 //! Never: a password asked for before somebody was told who stays, or a recovery code forgotten before it was shown.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use cloudsync_client::account::{Password, Rotation};
@@ -15,7 +14,7 @@ use crate::args;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::to_json;
-use crate::password::{Repeat, from_stdin, from_terminal, long_enough};
+use crate::password::{Repeat, answered, from_stdin, from_terminal, long_enough};
 use crate::record::DeviceJson;
 
 const CODE: &str = "\
@@ -129,14 +128,7 @@ fn confirm(context: &Context, plan: &Plan, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("nobody can be asked who stays, standard input is no terminal: give --yes"));
-    }
-    let mut talk = std::io::stderr();
-    drop(write!(talk, "Go on? [y/N] ").and_then(|()| talk.flush()));
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::usage(format!("can't read standard input: {error}")))?;
-    match answer.trim() {
+    match answered("Go on? [y/N] ")?.as_str() {
         "y" | "Y" | "yes" => Ok(()),
         _ => Err(Failure::new(
             Exit::Refused,
