@@ -148,6 +148,17 @@ impl CommandLine {
         Ok(commands)
     }
 
+    /// Runs a test on a real node of its own over each carrier, one after the other.
+    pub async fn on_each_wire(test: fn(&Self) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        for wire in Wire::ALL {
+            let folder = tempfile::tempdir()?;
+            let node = NodeProcess::start(folder.path()).await?;
+            test(&Self::new(&node, wire)?)?;
+            node.terminate().await?;
+        }
+        Ok(())
+    }
+
     /// Runs one to its end.
     pub fn run(&self, profile: &str, arguments: &[&str]) -> anyhow::Result<Ran> {
         self.command(profile, arguments).output()?.try_into()

@@ -31,19 +31,9 @@ fn opens(cli: &CommandLine, profile: &str, password: &str) -> anyhow::Result<boo
     Ok(false)
 }
 
-async fn each_wire(test: fn(&CommandLine) -> Tested) -> Tested {
-    for wire in Wire::ALL {
-        let folder = tempfile::tempdir()?;
-        let node = NodeProcess::start(folder.path()).await?;
-        test(&CommandLine::new(&node, wire)?)?;
-        node.terminate().await?;
-    }
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn another_password_opens_the_account_the_old_one_opens_nothing_and_every_device_stays_signed_in() -> Tested {
-    each_wire(|cli| {
+    CommandLine::on_each_wire(|cli| {
         cli.account(ADA, &["a", "b"])?;
         cli.run("a", &["put", "goal", "g1", "1"])?.ended(0)?;
         let watch = cli.watch("b")?;
@@ -66,7 +56,7 @@ async fn another_password_opens_the_account_the_old_one_opens_nothing_and_every_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forgotten_password_is_replaced_by_the_recovery_code_and_all_else_stays() -> Tested {
-    each_wire(|cli| {
+    CommandLine::on_each_wire(|cli| {
         let code = cli.account(ADA, &["a", "b"])?;
         cli.run("a", &["put", "goal", "g1", "1"])?.ended(0)?;
         cli.run("b", &["put", "goal", "g2", "2", "--offline"])?.ended(0)?;

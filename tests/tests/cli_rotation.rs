@@ -14,16 +14,6 @@ type Tested = anyhow::Result<()>;
 const ADA: &str = "ada@example.com";
 const NEW: &str = "another horse, another battery";
 
-async fn each_wire(test: fn(&CommandLine) -> Tested) -> Tested {
-    for wire in Wire::ALL {
-        let folder = tempfile::tempdir()?;
-        let node = NodeProcess::start(folder.path()).await?;
-        test(&CommandLine::new(&node, wire)?)?;
-        node.terminate().await?;
-    }
-    Ok(())
-}
-
 /// The account key's epoch that a profile has come to.
 fn key_epoch(cli: &CommandLine, profile: &str) -> anyhow::Result<u64> {
     let keys: Value = serde_json::from_slice(&std::fs::read(cli.profile(profile).join("keys.json"))?)?;
@@ -42,7 +32,7 @@ fn value(cli: &CommandLine, profile: &str, id: &str) -> anyhow::Result<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_rotation_every_device_goes_on_under_new_keys_and_the_old_recovery_code_opens_nothing() -> Tested {
-    each_wire(|cli| {
+    CommandLine::on_each_wire(|cli| {
         let old = cli.account(ADA, &["a", "b", "c"])?;
         cli.run("a", &["put", "goal", "g1", "1"])?.ended(0)?;
         let watch = cli.watch("c")?;

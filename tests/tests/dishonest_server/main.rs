@@ -14,6 +14,7 @@ mod cursor;
 mod enrolments;
 mod live;
 mod log;
+mod revoked;
 mod rotations;
 mod sessions;
 mod snapshot;

@@ -8,23 +8,13 @@ use cloudsync_client::keys::{DeviceKeys, Identity, KeyEpoch, KeyFile, KeyringPin
 use cloudsync_client::statement::{RotateFacts, rotate};
 use cloudsync_engine::roster::Roster;
 use cloudsync_protocol::entry::RosterRow;
-use cloudsync_protocol::frame::{Authorized, Keyring, RosterPage};
+use cloudsync_protocol::frame::{Authorized, Keyring, Page, RosterPage};
 use cloudsync_protocol::statement::{Member, RosterChange};
-use cloudsync_protocol::{DeviceSeq, Entry, Envelope, ErrorCode, Failure, Frame, Hash, Seq, Version};
-use cloudsync_tests::Wire;
-use cloudsync_tests::command_line::PASSWORD;
+use cloudsync_protocol::{Entry, Envelope, ErrorCode, Failure, Frame, Hash, Seq};
 use cloudsync_tests::dishonest::{DishonestServer, Way, forge};
 
+use crate::revoked::{first_push, more, with_a_revoked_device};
 use crate::world::{World, shown};
-
-/// `c` was a device of the account, with these keys, and is revoked; `b` has not read of it, and has an edit that waits.
-async fn with_a_revoked_device() -> anyhow::Result<(World, KeyFile)> {
-    let world = World::start(Wire::Ws).await?;
-    world.log_in("c")?;
-    let revoked = world.keys("c")?;
-    world.honest.revoke("a", ("c", PASSWORD))?.ended(0)?;
-    Ok((world, revoked))
-}
 
 /// The same, and `b` has read of it; another edit waits.
 async fn with_a_device_that_read_it() -> anyhow::Result<(World, KeyFile)> {
@@ -41,26 +31,19 @@ fn authorized(server: &DishonestServer) -> anyhow::Result<Authorized> {
     given.context("nobody was authorized")
 }
 
-/// Adds entries behind the last one of each page.
-fn more(frame: &mut Frame, entries: impl Fn(Seq) -> Vec<Entry>) {
-    let Frame::Page(page) = frame else { return };
-    let next = page.entries.last().map_or(page.from, Entry::last).next();
-    page.entries.extend(entries(next));
-    page.to = page.entries.last().map_or(page.to, Entry::last);
-}
-
-/// A version of a new record, pushed as the first of a device.
-fn first_push(keys: &KeyFile, seq: Seq) -> anyhow::Result<Entry> {
-    let key = cloudsync_tests::device::key("goal", "ghost")?;
-    let forged = forge::Forged { key: &key, version: Version(1), parent: Hash::default(), value: "\"a ghost's\"" };
-    forge::batch(keys, seq, (DeviceSeq(1), Hash::default()), vec![forge::version(keys, DeviceSeq(1), forged)?])
-}
-
 /// A device of nobody's, with the keys of the revoked one, and its enrolment by the identity of before.
 fn ghost(revoked: &KeyFile) -> anyhow::Result<(KeyFile, RosterChange)> {
     let ghost = KeyFile { device: DeviceKeys::random(), ..revoked.clone() };
     let enrolment = forge::enrolment(revoked, &revoked.secrets.identity, &ghost.device)?;
     Ok((ghost, enrolment))
+}
+
+/// Where the rotation stands in a page.
+fn rotation_in(frame: &mut Frame) -> Option<(&mut Page, usize)> {
+    let Frame::Page(page) = frame else { return None };
+    let is_rotation = |entry: &Entry| matches!(entry, Entry::Roster(RosterRow { change: RosterChange::Rotate(_), .. }));
+    let at = page.entries.iter().position(is_rotation)?;
+    Some((page, at))
 }
 
 fn has_no_ghost(world: &World) -> anyhow::Result<()> {
@@ -73,9 +56,8 @@ async fn a_device_that_the_identity_of_before_enrols_behind_the_rotation_is_caug
     for is_read in [false, true] {
         let (world, revoked) = if is_read { with_a_device_that_read_it().await? } else { with_a_revoked_device().await? };
         let (ghost, enrolment) = ghost(&revoked)?;
-        let push = move |seq| first_push(&ghost, seq).expect("what has keys can be made");
         world.server.tells(move |frame| {
-            more(frame, |next| vec![Entry::Roster(forge::roster_row(next, enrolment.clone())), push(next.next())]);
+            more(frame, |next| Ok(vec![Entry::Roster(forge::roster_row(next, enrolment.clone())), first_push(&ghost, next.next())?]));
         });
         world.catches("log_untrusted", "was replaced")?;
         has_no_ghost(&world)?;
@@ -89,9 +71,7 @@ async fn a_device_that_is_slipped_in_before_the_rotation_is_out_by_it() -> anyho
     let (world, revoked) = with_a_revoked_device().await?;
     let (ghost, enrolment) = ghost(&revoked)?;
     world.server.tells(move |frame| {
-        let Frame::Page(page) = frame else { return };
-        let is_rotation = |entry: &Entry| matches!(entry, Entry::Roster(RosterRow { change: RosterChange::Rotate(_), .. }));
-        let Some(at) = page.entries.iter().position(is_rotation) else { return };
+        let Some((page, at)) = rotation_in(frame) else { return };
         page.entries.truncate(at + 1);
         let Entry::Roster(rotation) = page.entries.remove(at) else { return };
         let seq = rotation.seq;
@@ -126,7 +106,7 @@ async fn a_rotation_that_the_revoked_device_makes_is_caught_by_who_has_read_the_
     // In the name of `a`, whose key it does not have.
     let by = DeviceKeys { id: a.device.id, ..revoked.device.clone() };
     let change = rotate(&identity, a.log(), &by, facts)?;
-    world.server.tells(move |frame| more(frame, |next| vec![Entry::Roster(forge::roster_row(next, change.clone()))]));
+    world.server.tells(move |frame| more(frame, |next| Ok(vec![Entry::Roster(forge::roster_row(next, change.clone()))])));
     world.catches("log_untrusted", "")?;
     world.goes_on()
 }
@@ -222,9 +202,7 @@ async fn not_claimed_a_device_that_has_not_read_the_rotation_believes_the_revoke
     let (world, revoked) = with_a_revoked_device().await?;
     let (ghost, enrolment) = ghost(&revoked)?;
     world.server.tells(move |frame| {
-        let Frame::Page(page) = frame else { return };
-        let is_rotation = |entry: &Entry| matches!(entry, Entry::Roster(RosterRow { change: RosterChange::Rotate(_), .. }));
-        let Some(at) = page.entries.iter().position(is_rotation) else { return };
+        let Some((page, at)) = rotation_in(frame) else { return };
         let seq = page.entries.get(at).map_or(page.from, Entry::first);
         page.entries.truncate(at);
         page.entries.push(Entry::Roster(forge::roster_row(seq, enrolment.clone())));
