@@ -196,10 +196,8 @@ impl State {
                 shared.directory.insert(log, Entry { actor, of_user });
                 shared.meters.users_active.set(shared.directory.len() as f64);
                 shared.meters.activations.increment(1);
-                for message in parked {
-                    // It has just started: it takes messages.
-                    let _ = shared.directory.send_direct(log, message);
-                }
+                // It may have stopped already, of an erased user for example: what it did not take is for the next one.
+                self.log(log).parked.extend(parked.into_iter().filter_map(|message| shared.directory.send_direct(log, message).err()));
                 if let Some(drain) = &self.drain {
                     let _ = shared.directory.send_direct(log, drain.word());
                 }

@@ -79,6 +79,23 @@ async fn an_erased_user_is_told_so_on_every_session_and_at_every_hello() {
     until(|| world.region.sessions() == 0).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_hello_of_an_erased_user_is_told_so_however_they_crowd() {
+    let world = World::start(Options::default()).await;
+    let phones = [world.enrol(1).await, world.enrol(2).await];
+    world.store.erase(world.log()).await.unwrap();
+    world.region.erased(world.user);
+    for round in 0..500 {
+        let hellos = (0..8).map(|number| {
+            let (region, hello) = (world.region.clone(), world.hello(&phones[number % 2], world.now_ms() + 1000));
+            tokio::spawn(async move { region.open(hello).await.map(drop).unwrap_err().code })
+        });
+        for answer in futures_util::future::join_all(hellos).await {
+            assert_eq!(answer.unwrap(), ErrorCode::AccountErased, "round {round}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hello_whose_session_ended_before_it_was_decided_is_told_how() {
     let world = World::start(Options::default()).await;
